@@ -1,0 +1,28 @@
+"""Prediction heads of STDC-Seg and BiSeSTDC (original `BiSeNetOutput`)."""
+
+from paddle import nn
+
+from models.layers import ConvBNReLU, kaiming_linear
+
+
+class SegHead(nn.Layer):
+    """3x3 convolution to `mid_channels`, then 1x1 to the classes, without bias.
+
+    Shape: [N, in_channels, H, W] -> logits [N, num_classes, H, W].
+    """
+
+    def __init__(self, in_channels: int, mid_channels: int, num_classes: int):
+        super().__init__()
+        self.conv = ConvBNReLU(in_channels, mid_channels, 3)
+        self.classifier = nn.Conv2D(mid_channels, num_classes, 1, bias_attr=False)
+        kaiming_linear(self)
+
+    def forward(self, x):
+        return self.classifier(self.conv(x))
+
+
+class DetailHead(SegHead):
+    """Predicts where details (edges between classes) are: one logit a pixel, used in training only."""
+
+    def __init__(self, in_channels: int, mid_channels: int = 64):
+        super().__init__(in_channels, mid_channels, num_classes=1)

@@ -1,0 +1,67 @@
+"""Convolution units and resizing that every network is built from."""
+
+import math
+from typing import Sequence
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+
+class ConvBN(nn.Layer):
+    """k x k convolution without bias, then batch norm; a convolution of stride 1 keeps the size.
+
+    Shape: [N, in_channels, H, W] -> [N, out_channels, ceil(H/stride), ceil(W/stride)].
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1):
+        super().__init__()
+        self.conv = nn.Conv2D(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=kernel_size // 2,
+            groups=groups,
+            bias_attr=False,
+        )
+        self.bn = nn.BatchNorm2D(out_channels)
+
+    def forward(self, x):
+        return self.bn(self.conv(x))
+
+
+class ConvBNReLU(ConvBN):
+    """ConvBN followed by ReLU."""
+
+    def forward(self, x):
+        return F.relu(super().forward(x))
+
+
+def resize(x: paddle.Tensor, size: Sequence[int], mode: str = "bilinear", align_corners: bool = False):
+    """Resize [N, C, H, W] to [N, C, *size]; the same tensor when it has that size already."""
+    if list(x.shape[2:]) == list(size):
+        return x
+    return F.interpolate(x, size=size, mode=mode, align_corners=align_corners)
+
+
+def kaiming_fan_out(layer: nn.Layer) -> None:
+    """Initialise every convolution and linear layer with Kaiming normal, fan out (backbones)."""
+    for module in layer.sublayers(include_self=True):
+        if isinstance(module, nn.Conv2D):
+            out_channels, _, height, width = module.weight.shape
+            _normal(module.weight, math.sqrt(2 / (out_channels * height * width)))
+        elif isinstance(module, nn.Linear):
+            _normal(module.weight, 0.001)
+
+
+def kaiming_linear(layer: nn.Layer) -> None:
+    """Initialise every convolution with Kaiming normal of slope a = 1, fan in (decoders)."""
+    for module in layer.sublayers(include_self=True):
+        if isinstance(module, nn.Conv2D):
+            _, in_channels, height, width = module.weight.shape
+            _normal(module.weight, math.sqrt(1 / (in_channels * height * width)))
+
+
+def _normal(parameter: paddle.Tensor, std: float) -> None:
+    nn.initializer.Normal(0.0, std)(parameter)

@@ -1,0 +1,95 @@
+"""Loading weights: strictly, or with an explanation."""
+
+import pickle
+import re
+from pathlib import Path
+from typing import Mapping, Optional, Union
+
+import paddle
+from paddle import nn
+
+from compat import UserError, logger
+
+
+def read_weights(path: Union[str, Path]) -> Mapping[str, paddle.Tensor]:
+    """Read a `.pdparams` file into {name: tensor}.
+
+    Raises:
+        UserError: for a file that is missing, damaged or no Paddle weights (a torch checkpoint, for instance).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such weight file")
+    try:
+        state = paddle.load(str(path))
+    except (ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a readable Paddle weight file ({error})") from error
+    # paddle.load answers an int for torch files of the older format.
+    if not isinstance(state, dict) or not state:
+        raise UserError(f"{path}: holds no weights; convert a torch checkpoint with: python -m tool.convert {path} ...")
+    state.pop("StructuredToParameterName@@", None)
+    return state
+
+
+def load_weights(
+    model: nn.Layer, source: Union[str, Path, Mapping[str, paddle.Tensor]], leave_out: Optional[str] = None
+) -> int:
+    """Load weights into `model`; every tensor of either side must match the other's name and shape.
+
+    Args:
+        model: takes the weights.
+        source: a `.pdparams` file, or {name: tensor}.
+        leave_out: regular expression; tensors whose name it finds may be missing or differ, and are left as they are.
+
+    Returns:
+        How many tensors were taken.
+
+    Raises:
+        UserError: listing missing, unexpected and differently shaped tensors; the model is then unchanged.
+    """
+    where = "weights" if isinstance(source, Mapping) else str(source)
+    state = source if isinstance(source, Mapping) else read_weights(source)
+    wanted = model.state_dict()
+    left_out = re.compile(leave_out) if leave_out else None
+
+    def counts(name):
+        return not (left_out and left_out.search(name))
+
+    missing = [name for name in wanted if name not in state and counts(name)]
+    unexpected = [name for name in state if name not in wanted and counts(name)]
+    differing = [
+        f"{name} {list(state[name].shape)} here {list(wanted[name].shape)}"
+        for name in wanted
+        if name in state and list(state[name].shape) != list(wanted[name].shape) and counts(name)
+    ]
+    if missing or unexpected or differing:
+        raise UserError(
+            f"{where} does not fit {type(model).__name__}: {_some('missing', missing)}; "
+            f"{_some('unexpected', unexpected)}; {_some('of another shape', differing)}. "
+            "Was it trained for another network or another number of classes?"
+        )
+    taken = {name: state[name] for name in wanted if name in state and counts(name)}
+    model.set_state_dict(taken)
+    return len(taken)
+
+
+def load_backbone(backbone: nn.Layer, path: Union[str, Path]) -> int:
+    """Load a backbone from its own file, or from that of a network that contains it as `backbone`.
+
+    Returns:
+        How many tensors were taken; the log says it too.
+
+    Raises:
+        UserError: as `load_weights`; only the tensors outside `backbone` are left out.
+    """
+    prefix = "backbone."
+    state = read_weights(path)
+    inner = {name[len(prefix) :]: tensor for name, tensor in state.items() if name.startswith(prefix)}
+    taken = load_weights(backbone, inner or state)
+    logger.info("backbone: took %d tensors of %d from %s", taken, len(state), path)
+    return taken
+
+
+def _some(kind: str, names, limit: int = 3) -> str:
+    listed = ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
+    return f"{len(names)} {kind}" + (f" ({listed})" if names else "")
