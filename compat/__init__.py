@@ -1,7 +1,7 @@
 """The ground floor: what every other room relies on before it touches Paddle.
 
 Importing this package, before paddle, mends what can only be mended that early: the zlib that Paddle 2.6.2
-shadows, and the number of CPU threads. `repair_paddleseg()` mends the calls of PaddleSeg 2.8 that crash on today's
+shadows, the number of CPU threads, and the kernels of MKL. `repair_paddleseg()` mends the calls of PaddleSeg 2.8 that crash on today's
 Paddle.
 """
 
@@ -9,10 +9,10 @@ import zlib  # noqa: F401  Paddle 2.6.2 ships its own zlib; the system's must be
 
 from compat.errors import UserError
 from compat.log import logger
-from compat.threads import use_physical_cores
+from compat.processor import use_processor_well
 
-use_physical_cores()
+use_processor_well()
 
 from compat.paddleseg_repairs import repair_paddleseg  # noqa: E402  it imports paddle, so threads come first
 
-__all__ = ["UserError", "logger", "repair_paddleseg", "use_physical_cores"]
+__all__ = ["UserError", "logger", "repair_paddleseg", "use_processor_well"]

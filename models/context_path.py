@@ -29,16 +29,17 @@ class AttentionRefinementModule(nn.Layer):
 
 
 class FeatureFusionModule(nn.Layer):
-    """Fuses spatial and context features of one size.
+    """Fuses spatial and context features of one size; its gate has no biases unless asked for.
 
     Shape: [N, in_channels, H, W] in two parts of any split -> [N, out_channels, H, W].
     """
 
-    def __init__(self, in_channels: int, out_channels: int):
+    def __init__(self, in_channels: int, out_channels: int, gate_bias: bool = False):
         super().__init__()
+        bias = None if gate_bias else False
         self.conv = ConvBNReLU(in_channels, out_channels, 1)
-        self.squeeze = nn.Conv2D(out_channels, out_channels // 4, 1, bias_attr=False)
-        self.excite = nn.Conv2D(out_channels // 4, out_channels, 1, bias_attr=False)
+        self.squeeze = nn.Conv2D(out_channels, out_channels // 4, 1, bias_attr=bias)
+        self.excite = nn.Conv2D(out_channels // 4, out_channels, 1, bias_attr=bias)
         kaiming_linear(self)
 
     def forward(self, spatial, context):

@@ -6,15 +6,15 @@ from models.layers import ConvBNReLU, kaiming_linear
 
 
 class SegHead(nn.Layer):
-    """3x3 convolution to `mid_channels`, then 1x1 to the classes, without bias.
+    """3x3 convolution to `mid_channels`, then 1x1 to the classes, without bias unless asked for.
 
     Shape: [N, in_channels, H, W] -> logits [N, num_classes, H, W].
     """
 
-    def __init__(self, in_channels: int, mid_channels: int, num_classes: int):
+    def __init__(self, in_channels: int, mid_channels: int, num_classes: int, bias: bool = False):
         super().__init__()
         self.conv = ConvBNReLU(in_channels, mid_channels, 3)
-        self.classifier = nn.Conv2D(mid_channels, num_classes, 1, bias_attr=False)
+        self.classifier = nn.Conv2D(mid_channels, num_classes, 1, bias_attr=None if bias else False)
         kaiming_linear(self)
 
     def forward(self, x):
@@ -24,5 +24,5 @@ class SegHead(nn.Layer):
 class DetailHead(SegHead):
     """Predicts where details (edges between classes) are: one logit a pixel, used in training only."""
 
-    def __init__(self, in_channels: int, mid_channels: int = 64):
-        super().__init__(in_channels, mid_channels, num_classes=1)
+    def __init__(self, in_channels: int, mid_channels: int = 64, bias: bool = False):
+        super().__init__(in_channels, mid_channels, num_classes=1, bias=bias)

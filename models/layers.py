@@ -9,12 +9,20 @@ from paddle import nn
 
 
 class ConvBN(nn.Layer):
-    """k x k convolution without bias, then batch norm; a convolution of stride 1 keeps the size.
+    """k x k convolution, without bias unless asked for, then batch norm; a convolution of stride 1 keeps the size.
 
     Shape: [N, in_channels, H, W] -> [N, out_channels, ceil(H/stride), ceil(W/stride)].
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+    ):
         super().__init__()
         self.conv = nn.Conv2D(
             in_channels,
@@ -23,7 +31,7 @@ class ConvBN(nn.Layer):
             stride=stride,
             padding=kernel_size // 2,
             groups=groups,
-            bias_attr=False,
+            bias_attr=None if bias else False,
         )
         self.bn = nn.BatchNorm2D(out_channels)
 
@@ -35,7 +43,8 @@ class ConvBNReLU(ConvBN):
     """ConvBN followed by ReLU."""
 
     def forward(self, x):
-        return F.relu(super().forward(x))
+        # Written out: Paddle 2.6 cannot export a forward that calls super().
+        return F.relu(self.bn(self.conv(x)))
 
 
 def resize(x: paddle.Tensor, size: Sequence[int], mode: str = "bilinear", align_corners: bool = False):

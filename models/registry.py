@@ -2,11 +2,14 @@
 
 import difflib
 import inspect
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, List, Optional, Sequence
+
+from compat import UserError
 
 from paddle import nn
 
-from compat import UserError
+from models.bisestdc import BiSeSTDC
+from models.ddrnet import DualResolutionNet
 from models.stdc_seg import STDCSeg
 from models.stdcnet import STDCClassifier, STDCNet
 from models.weights import load_backbone, load_weights
@@ -15,21 +18,31 @@ STDC1_BLOCKS = (2, 2, 2)
 STDC2_BLOCKS = (4, 5, 3)
 
 
-def _stdc_network(network: Callable, blocks) -> Callable:
-    """Builder of `network` over an STDC backbone of `blocks`, with the network's own options."""
+def _network(network: Callable, blocks: Optional[Sequence[int]] = None, **fixed) -> Callable:
+    """Builder of `network` with what is `fixed`, over an STDC backbone of `blocks` if it takes one.
+
+    The builder's signature is that of the network less what is fixed: the options that a recipe may set.
+    """
 
     def build(num_classes: int, **options) -> nn.Layer:
-        return network(num_classes, STDCNet(blocks), **options)
+        backbone = {"backbone": STDCNet(blocks)} if blocks else {}
+        return network(num_classes, **backbone, **fixed, **options)
 
-    build.__signature__ = inspect.signature(network)
+    signature = inspect.signature(network)
+    free = [p for p in signature.parameters.values() if p.name not in {"backbone", *fixed}]
+    build.__signature__ = signature.replace(parameters=free)
     return build
 
 
 _BUILDERS: Dict[str, Callable[..., nn.Layer]] = {
-    "stdc1": _stdc_network(STDCClassifier, STDC1_BLOCKS),
-    "stdc2": _stdc_network(STDCClassifier, STDC2_BLOCKS),
-    "stdc1_seg": _stdc_network(STDCSeg, STDC1_BLOCKS),
-    "stdc2_seg": _stdc_network(STDCSeg, STDC2_BLOCKS),
+    "stdc1": _network(STDCClassifier, STDC1_BLOCKS),
+    "stdc2": _network(STDCClassifier, STDC2_BLOCKS),
+    "stdc1_seg": _network(STDCSeg, STDC1_BLOCKS),
+    "stdc2_seg": _network(STDCSeg, STDC2_BLOCKS),
+    "bisestdc": _network(BiSeSTDC, STDC1_BLOCKS, spatial_widths=(32, 64, 256), spatial_strides=(2, 1)),
+    "bisestdc2": _network(BiSeSTDC, STDC1_BLOCKS, spatial_widths=(64, 128, 512), spatial_strides=(1, 2)),
+    "ddrnet23_slim": _network(DualResolutionNet, width=32, high_width=64, head_width=64),
+    "ddrnet23": _network(DualResolutionNet, width=64, high_width=128, head_width=128),
 }
 
 
@@ -58,15 +71,17 @@ def build_model(
         The network, in training mode; its `output_names` names its training outputs in order.
 
     Raises:
-        UserError: for a name that is not known (naming the nearest), an option that the network does not have, or
-            weights that do not fit.
+        UserError: for a name that is not known (naming the nearest), no classes, an option that the network does not
+            have, or weights that do not fit.
     """
     if name not in _BUILDERS:
         nearest = difflib.get_close_matches(str(name), _BUILDERS, n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        hint = f"; did you mean {nearest[0]}?" if nearest else "."
         raise UserError(f"no model is called {name!r}{hint} Known: {', '.join(list_models())}")
+    if num_classes < 1:
+        raise UserError(f"model {name}: num_classes is {num_classes}; it must be at least 1")
     builder = _BUILDERS[name]
-    known = set(inspect.signature(builder).parameters) - {"num_classes", "backbone"}
+    known = set(inspect.signature(builder).parameters) - {"num_classes"}
     for option in options:
         if option not in known:
             raise UserError(f"model {name} has no option {option!r}; it has: {', '.join(sorted(known)) or 'none'}")

@@ -24,6 +24,9 @@ class STDCSeg(nn.Layer):
         backbone: the STDC backbone.
         detail_strides: strides of the backbone's features that a detail head guides, among 2, 4, 8 and 16.
         align_corners: how logits are resized to the image's size; True in the original.
+        head_bias: whether the heads' last convolution has a bias, as in mmsegmentation and PaddleSeg.
+        gate_bias: whether the convolutions in the gate of the feature fusion have one, as in PaddleSeg.
+        exclusive_pool: whether the backbone's average pools leave the padding out, as in PaddleSeg.
 
     Raises:
         ValueError: for a detail stride that the backbone's guided stages do not have.
@@ -35,6 +38,9 @@ class STDCSeg(nn.Layer):
         backbone: STDCNet,
         detail_strides: Sequence[int] = (8,),
         align_corners: bool = True,
+        head_bias: bool = False,
+        gate_bias: bool = False,
+        exclusive_pool: bool = False,
     ):
         super().__init__()
         unknown = sorted(set(detail_strides) - set(DETAIL_STRIDES))
@@ -46,14 +52,16 @@ class STDCSeg(nn.Layer):
 
         channels, width = backbone.channels, 128
         self.backbone = backbone
+        if exclusive_pool:
+            backbone.exclude_padding()
         self.context_path = ContextPath({16: channels[16], 32: channels[32]}, width)
-        self.fusion = FeatureFusionModule(channels[8] + width, 256)
+        self.fusion = FeatureFusionModule(channels[8] + width, 256, gate_bias)
         self.heads = nn.LayerDict(
             {
-                "main": SegHead(256, 256, num_classes),
-                "aux8": SegHead(width, 64, num_classes),
-                "aux16": SegHead(width, 64, num_classes),
-                **{f"detail{s}": DetailHead(channels[s]) for s in self.detail_strides},
+                "main": SegHead(256, 256, num_classes, head_bias),
+                "aux8": SegHead(width, 64, num_classes, head_bias),
+                "aux16": SegHead(width, 64, num_classes, head_bias),
+                **{f"detail{s}": DetailHead(channels[s], bias=head_bias) for s in self.detail_strides},
             }
         )
 

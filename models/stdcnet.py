@@ -63,6 +63,12 @@ class STDCNet(nn.Layer):
             self.stages.append(nn.Sequential(*stage))
         kaiming_fan_out(self)
 
+    def exclude_padding(self) -> None:
+        """Leave the padding out of the average pools: PaddleSeg's form, for weights that were trained in it."""
+        for layer in self.sublayers():
+            if isinstance(layer, nn.AvgPool2D):
+                layer.exclusive = True
+
     def forward(self, image) -> Dict[int, paddle.Tensor]:
         features = {}
         x = image

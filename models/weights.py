@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 from typing import Mapping, Optional, Union
 
+from compat import UserError, logger
+
 import paddle
 from paddle import nn
-
-from compat import UserError, logger
 
 
 def read_weights(path: Union[str, Path]) -> Mapping[str, paddle.Tensor]:

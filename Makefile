@@ -1,0 +1,60 @@
+# make demo      render a sample, train on it, evaluate, predict; about ten minutes on two cores
+# make test      the test suite; PADDLE=2.6.2 runs it on that line
+# make install   the environment alone; DEVICE=gpu for a CUDA machine
+# make lint      what is asked of the code's form; make fixup mends what can be mended
+
+PADDLE ?= 3.3.1
+PADDLESEG = 2.8.0
+DEVICE ?= cpu
+# The first Python that Paddle has wheels for.
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.10 python3.9; do \
+	$$p -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+
+ifeq ($(DEVICE),gpu)
+REQUIREMENTS = requirements-gpu.txt
+VENV ?= .venv-gpu
+else
+REQUIREMENTS = requirements.txt
+VENV ?= .venv-$(PADDLE)
+endif
+RUN = $(VENV)/bin/python
+DEMO = output/demo
+RECIPE = configs/stdc1_seg_sample.yml
+
+.PHONY: install install-dev demo test lint fixup clean
+
+install: $(VENV)/installed
+
+install-dev: $(VENV)/installed-dev
+
+$(VENV)/installed: requirements-common.txt $(REQUIREMENTS)
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.9 to 3.12 found; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	sed 's/^paddlepaddle==.*/paddlepaddle==$(PADDLE)/; s/^-r /-r ..\//' $(REQUIREMENTS) > $(VENV)/requirements.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $(VENV)/requirements.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps paddleseg==$(PADDLESEG)
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+demo: install
+	$(RUN) -m tool.prepare_data sample --save_dir data/sample
+	$(RUN) train.py --config $(RECIPE) --save_dir $(DEMO)
+	$(RUN) -m tool.evaluate --config $(RECIPE) --model_path $(DEMO)/best_model
+	$(RUN) -m tool.predict --config $(RECIPE) --model_path $(DEMO)/best_model --save_dir $(DEMO)/predictions
+
+test: install-dev
+	$(RUN) -m pytest -q
+
+lint: install-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+fixup: install-dev
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:
+	rm -rf .venv-* output .pytest_cache .ruff_cache

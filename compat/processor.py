@@ -1,0 +1,46 @@
+"""How Paddle uses the processor. Both settings are read once, when paddle is imported."""
+
+import os
+import re
+from pathlib import Path
+
+
+def physical_cores() -> int:
+    """Number of physical cores that this process may run on; at least 1.
+
+    Hyper-threads of one core share its vector units, so a second thread on them slows a convolution down.
+    Where the system does not tell siblings apart (not Linux), every logical processor counts as a core.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    cores = set()
+    for cpu in os.sched_getaffinity(0):
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        cores.add(siblings.read_text().strip() if siblings.is_file() else cpu)
+    return max(1, len(cores))
+
+
+def mkl_cpu_type(cpuinfo: str) -> str:
+    """Value of MKL_DEBUG_CPU_TYPE for the processor that /proc/cpuinfo describes; empty to leave MKL its choice.
+
+    The MKL of 2019 inside Paddle's wheels asks for the vendor before it asks for instructions: on an AMD processor it
+    takes its slowest kernels, and a training step takes twice the time. 7 names its AVX-512 kernels, 5 those of AVX2.
+    """
+    if "AuthenticAMD" not in cpuinfo:
+        return ""
+    flags = set(re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE).group(1).split())
+    if {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"} <= flags:
+        return "7"
+    return "5" if {"avx2", "fma"} <= flags else ""
+
+
+def use_processor_well() -> None:
+    """Set the number of threads and MKL's kernels through the environment, unless the user has set them.
+
+    Paddle's eager CPU kernels use one thread without OMP_NUM_THREADS.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(physical_cores()))
+    cpuinfo = Path("/proc/cpuinfo")
+    cpu_type = mkl_cpu_type(cpuinfo.read_text()) if cpuinfo.is_file() else ""
+    if cpu_type:
+        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", cpu_type)

@@ -1,0 +1,73 @@
+"""Reading image and label files. What cannot be decoded whole is an error, never a grey patch."""
+
+from pathlib import Path
+from typing import Union
+
+from compat import UserError
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from data.classes import INVALID
+from data.layouts import Sample
+
+
+def read_image(path: Union[str, Path]) -> np.ndarray:
+    """Read an image file as [H, W, 3] uint8 RGB; raises UserError for one that is missing or cannot be decoded whole."""
+    return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def read_label(path: Union[str, Path]) -> np.ndarray:
+    """Read a label file as [H, W] uint8 of the values that it holds; of a palette image, the indices.
+
+    Raises:
+        UserError: for a file that is missing, cannot be decoded whole, or has several channels or 16 bits.
+    """
+    label = _decode(path, cv2.IMREAD_UNCHANGED)
+    if label.ndim == 2 and label.dtype == np.uint8:
+        return label
+    return _palette_indices(path)
+
+
+def map_label(label: np.ndarray, sample: Sample, num_classes: int) -> np.ndarray:
+    """The label's values as training ids; raises UserError for a value that its table calls invalid."""
+    mapped = cv2.LUT(label, sample.table)
+    if (mapped == INVALID).any():
+        value = int(label[mapped == INVALID][0])
+        raise UserError(
+            f"{sample.label}: the label value {value} is none of the {num_classes} classes nor ignored; correct "
+            "num_classes or ignore_index, or list all such files with: python -m tool.prepare_data check"
+        )
+    return mapped
+
+
+def _decode(path: Union[str, Path], flags: int) -> np.ndarray:
+    try:
+        encoded = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    image = None if encoded.size == 0 or _is_truncated(encoded) else cv2.imdecode(encoded, flags)
+    if image is None:
+        raise UserError(f"{path}: not a complete image file; fetch it again or take it out of the dataset")
+    return image
+
+
+def _is_truncated(encoded: np.ndarray) -> bool:
+    """Whether a PNG or JPEG lacks its end mark: OpenCV answers the rest of such an image as grey or black."""
+    head, tail = encoded[:8].tobytes(), encoded[-64:].tobytes()
+    if head.startswith(b"\x89PNG"):
+        return b"IEND" not in tail
+    return head.startswith(b"\xff\xd8") and b"\xff\xd9" not in tail
+
+
+def _palette_indices(path: Union[str, Path]) -> np.ndarray:
+    """OpenCV answers a palette image's colours; Pillow, which Paddle brings, its indices."""
+    try:
+        with Image.open(path) as image:
+            if image.mode in ("P", "L"):
+                return np.asarray(image)
+            mode = image.mode
+    except (OSError, UnidentifiedImageError) as error:
+        raise UserError(f"{path}: not a readable label ({error})") from error
+    raise UserError(f"{path}: a label must be one channel of 8-bit class ids; this file's mode is {mode}")

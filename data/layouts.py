@@ -1,0 +1,165 @@
+"""How datasets lie on the disk: folders and list files -> pairs of image and label files."""
+
+from pathlib import Path
+from typing import Callable, Dict, List, NamedTuple, Optional
+
+from compat import UserError
+
+import numpy as np
+
+from data.classes import (
+    CAMVID,
+    CITYSCAPES,
+    IGNORED,
+    ClassSet,
+    cityscapes_label_id_table,
+    generic_classes,
+    train_id_table,
+)
+
+MODES = ("train", "val", "test")
+IMAGE_SUFFIX = "_leftImg8bit.png"
+LABEL_KINDS = ("labelTrainIds", "labelIds")  # in the order in which they are preferred
+
+
+class Sample(NamedTuple):
+    """Files of one image: its label (None in a test set), and the [256] table from the label's values to training ids."""
+
+    image: Path
+    label: Optional[Path]
+    table: np.ndarray
+
+
+class Found(NamedTuple):
+    """What a layout holds of one split: the whole pairs, and a line for everything that is not whole."""
+
+    samples: List[Sample]
+    problems: List[str]
+
+
+class Layout(NamedTuple):
+    """`find(root, mode, **options)` answers Found; `classes(**options)` the classes; `options` are their names."""
+
+    find: Callable[..., Found]
+    classes: Callable[..., ClassSet]
+    options: tuple
+
+
+def find_cityscapes(root: Path, mode: str) -> Found:
+    """Cityscapes in its official folders. labelTrainIds are taken where they exist, labelIds otherwise."""
+    images = {
+        f"{path.parent.name}/{path.name[: -len(IMAGE_SUFFIX)]}": path
+        for path in sorted((root / "leftImg8bit" / mode).glob(f"*/*{IMAGE_SUFFIX}"))
+    }
+    labels: Dict[str, Path] = {}
+    for kind in reversed(LABEL_KINDS):
+        suffix = f"_gtFine_{kind}.png"
+        for path in sorted((root / "gtFine" / mode).glob(f"*/*{suffix}")):
+            labels[f"{path.parent.name}/{path.name[: -len(suffix)]}"] = path
+    if mode == "test":  # the official test labels are dummies
+        return Found([cityscapes_sample(image, None) for image in images.values()], [])
+    problems = [
+        f"{path}: has no label; expected {root / 'gtFine' / mode / name}_gtFine_labelIds.png or labelTrainIds.png"
+        for name, path in images.items()
+        if name not in labels
+    ]
+    problems += [
+        f"{path}: has no image; expected {root / 'leftImg8bit' / mode / name}{IMAGE_SUFFIX}"
+        for name, path in labels.items()
+        if name not in images
+    ]
+    return Found([cityscapes_sample(images[name], labels[name]) for name in images if name in labels], problems)
+
+
+def cityscapes_sample(image: Path, label: Optional[Path]) -> Sample:
+    """A pair whose label's name tells which of the two kinds of ids it holds."""
+    raw = label is not None and label.name.endswith("_labelIds.png")
+    return Sample(image, label, cityscapes_label_id_table() if raw else train_id_table(len(CITYSCAPES.names)))
+
+
+def find_camvid(root: Path, mode: str) -> Found:
+    """CamVid as the SegNet tutorial lays it out: train/, trainannot/, ...; 11 is void."""
+    void = len(CAMVID.names)
+    table = train_id_table(void, ignored=void)
+    table[IGNORED] = IGNORED
+    images = {path.name: path for path in sorted((root / mode).glob("*.png"))}
+    labels = {path.name: path for path in sorted((root / f"{mode}annot").glob("*.png"))}
+    problems = []
+    if mode != "test":
+        problems = [
+            f"{path}: has no label; expected {root / (mode + 'annot') / name}"
+            for name, path in images.items()
+            if name not in labels
+        ]
+    problems += [
+        f"{path}: has no image; expected {root / mode / name}" for name, path in labels.items() if name not in images
+    ]
+    samples = [
+        Sample(path, labels.get(name), table) for name, path in images.items() if name in labels or mode == "test"
+    ]
+    return Found(samples, problems)
+
+
+def find_listed(
+    root: Path,
+    mode: str,
+    num_classes: int,
+    train_path: Optional[str] = None,
+    val_path: Optional[str] = None,
+    test_path: Optional[str] = None,
+    separator: str = " ",
+    ignore_index: int = IGNORED,
+) -> Found:
+    """Any dataset by list files, one `image<separator>label` a line, as PaddleSeg's `Dataset` reads them.
+
+    Labels named *_labelIds.png of a dataset with 19 classes are taken for Cityscapes' labelIds.
+    """
+    chosen = {"train": train_path, "val": val_path, "test": test_path}[mode]
+    if chosen is None:
+        raise UserError(f"dataset of type Dataset: mode {mode} needs {mode}_path, its list file")
+    # The path is the user's, as in PaddleSeg; one that lies beside the data is found too.
+    list_file = Path(chosen) if Path(chosen).is_file() else root / chosen
+    try:
+        lines = list_file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{list_file}: the dataset's list cannot be read ({error})") from error
+    table = train_id_table(num_classes, ignored=ignore_index)
+    found = Found([], [])
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        names = [name.strip() for name in line.strip().split(separator)]
+        if len(names) != 2 and not (mode == "test" and len(names) == 1):
+            raise UserError(
+                f"{list_file}, line {number}: {line.strip()!r} is not image{separator}label; "
+                f"the separator is {separator!r}"
+            )
+        paths = [root / name for name in names]
+        absent = [path for path in paths if not path.is_file()]
+        found.problems.extend(f"{list_file}, line {number}: no such file: {path}" for path in absent)
+        if not absent:
+            found.samples.append(_listed_sample(paths, num_classes, table))
+    return found
+
+
+def _listed_sample(paths: List[Path], num_classes: int, table: np.ndarray) -> Sample:
+    label = paths[1] if len(paths) == 2 else None
+    if label is not None and label.name.endswith("_labelIds.png") and num_classes == len(CITYSCAPES.names):
+        return cityscapes_sample(paths[0], label)
+    return Sample(paths[0], label, table)
+
+
+def listed_classes(num_classes: int, **_: object) -> ClassSet:
+    """Cityscapes' names and colours for 19 classes, numbered ones otherwise."""
+    return CITYSCAPES if num_classes == len(CITYSCAPES.names) else generic_classes(num_classes)
+
+
+LAYOUTS: Dict[str, Layout] = {
+    "CamVid": Layout(find_camvid, lambda: CAMVID, ()),
+    "Cityscapes": Layout(find_cityscapes, lambda: CITYSCAPES, ()),
+    "Dataset": Layout(
+        find_listed,
+        listed_classes,
+        ("num_classes", "train_path", "val_path", "test_path", "separator", "ignore_index"),
+    ),
+}

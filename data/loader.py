@@ -1,0 +1,91 @@
+"""The endless stream of training samples.
+
+Sample number k of a run is a pure function of (seed, k): which image it is, and every random draw of its
+augmentation. So neither worker processes nor an interruption change what a run sees, and resuming is starting at
+another number.
+"""
+
+from typing import Iterator, Tuple
+
+from compat import UserError
+
+import numpy as np
+import paddle
+from paddle.io import DataLoader, Dataset
+
+from data.datasets import SegmentationDataset
+
+
+def sample_of(number: int, length: int, seed: int) -> Tuple[int, int]:
+    """(epoch, index in the dataset) of sample `number`: every epoch is a new permutation of the whole dataset."""
+    epoch, position = divmod(number, length)
+    return epoch, int(np.random.default_rng([seed, epoch]).permutation(length)[position])
+
+
+class _Stream(Dataset):
+    """Maps a sample number to (image, label, index in the dataset)."""
+
+    def __init__(self, dataset: SegmentationDataset, seed: int):
+        super().__init__()
+        self.dataset = dataset
+        self.seed = seed
+
+    def __getitem__(self, number: int):
+        _, index = sample_of(number, len(self.dataset), self.seed)
+        # Three numbers here and two in `sample_of`: the draws never follow the permutation's.
+        image, label = self.dataset.train_item(index, np.random.default_rng([self.seed, number, 1]))
+        return image, label, index
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+
+class _Batches:
+    """Batch sampler: the sample numbers of the batches `start` to `stop`, for one of `ranks` devices."""
+
+    def __init__(self, batch_size: int, start: int, stop: int, rank: int, ranks: int):
+        self.batch_size = batch_size
+        self.start = start
+        self.stop = stop
+        self.rank = rank
+        self.ranks = ranks
+
+    def __iter__(self) -> Iterator[list]:
+        for batch in range(self.start, self.stop):
+            first = (batch * self.ranks + self.rank) * self.batch_size
+            yield list(range(first, first + self.batch_size))
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def train_batches(
+    dataset: SegmentationDataset,
+    batch_size: int,
+    seed: int,
+    start: int,
+    stop: int,
+    num_workers: int = 0,
+    rank: int = 0,
+    ranks: int = 1,
+) -> DataLoader:
+    """Loader of the batches number `start` to `stop` (exclusive) of a run, for device `rank` of `ranks`.
+
+    Yields:
+        [images [N, 3, h, w] float32, labels [N, h, w] uint8, indices [N] int64], N being `batch_size`.
+
+    Raises:
+        UserError: when a batch over all devices is larger than the dataset.
+    """
+    if batch_size * ranks > len(dataset):
+        raise UserError(
+            f"a batch of {batch_size * ranks} is larger than the dataset of {len(dataset)} images; "
+            f"ask for --batch_size {max(1, len(dataset) // ranks)} or less"
+        )
+    return DataLoader(
+        _Stream(dataset, seed),
+        batch_sampler=_Batches(batch_size, start, stop, rank, ranks),
+        num_workers=num_workers,
+        return_list=True,
+        places=paddle.CPUPlace() if not paddle.is_compiled_with_cuda() else None,
+    )

@@ -1,0 +1,236 @@
+"""From decoded files to network input. Images are RGB, HWC, uint8 until they are normalised to CHW float32.
+
+The augmentation of one sample is drawn first (`TrainTransform.draw`) and then applied (`TrainTransform.apply`), so
+that the same draws can be looked at, repeated and compared.
+"""
+
+import difflib
+import inspect
+from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+from compat import UserError
+
+import cv2
+import numpy as np
+
+from data.classes import IGNORED
+
+PADDING_VALUE = 127.5
+
+
+class ResizeStepScaling(NamedTuple):
+    """The image is scaled by a factor of [min, max]: one of equal steps, or any at step 0."""
+
+    min_scale_factor: float = 0.75
+    max_scale_factor: float = 1.25
+    scale_step_size: float = 0.25
+
+    def draw(self, rng: np.random.Generator) -> float:
+        if self.min_scale_factor == self.max_scale_factor:
+            return self.min_scale_factor
+        if self.scale_step_size == 0:
+            return float(rng.uniform(self.min_scale_factor, self.max_scale_factor))
+        steps = int((self.max_scale_factor - self.min_scale_factor) / self.scale_step_size + 1)
+        return float(np.linspace(self.min_scale_factor, self.max_scale_factor, steps)[rng.integers(steps)])
+
+
+class RandomPaddingCrop(NamedTuple):
+    """A window of crop_size (w, h); a smaller image is padded at the right and at the bottom."""
+
+    crop_size: Tuple[int, int] = (1024, 512)
+
+
+class RandomHorizontalFlip(NamedTuple):
+    """Mirrored left to right with probability `prob`."""
+
+    prob: float = 0.5
+
+
+class RandomDistort(NamedTuple):
+    """Colour changes, each with its probability, in random order.
+
+    The factors of brightness, contrast and saturation are in 1 +- range; the hue is turned by +- hue_range of 256.
+    """
+
+    brightness_range: float = 0.5
+    brightness_prob: float = 0.5
+    contrast_range: float = 0.5
+    contrast_prob: float = 0.5
+    saturation_range: float = 0.5
+    saturation_prob: float = 0.5
+    hue_range: float = 18
+    hue_prob: float = 0.5
+
+    def draw(self, rng: np.random.Generator) -> Tuple[Tuple[str, float], ...]:
+        chosen = []
+        for name in rng.permutation(("brightness", "contrast", "saturation", "hue")):
+            span, prob = getattr(self, f"{name}_range"), getattr(self, f"{name}_prob")
+            if rng.random() < prob:
+                chosen.append((str(name), float(rng.uniform(-span, span)) + (name != "hue")))
+        return tuple(chosen)
+
+
+class Normalize(NamedTuple):
+    """(value / 255 - mean) / std of each RGB channel."""
+
+    mean: Tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: Tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """[H, W, 3] uint8 -> [3, H, W] float32."""
+        scale = 1 / (255 * np.asarray(self.std, np.float32))
+        offset = np.asarray(self.mean, np.float32) / np.asarray(self.std, np.float32)
+        return np.ascontiguousarray((image * scale - offset).transpose(2, 0, 1), dtype=np.float32)
+
+    def undo(self, image: np.ndarray) -> np.ndarray:
+        """[3, H, W] float32 -> [H, W, 3] uint8, for pictures."""
+        restored = (image.transpose(1, 2, 0) * self.std + self.mean) * 255
+        return np.clip(np.rint(restored), 0, 255).astype(np.uint8)
+
+
+class Draws(NamedTuple):
+    """What was drawn for one sample. `left`, `top` are the crop's offset in the scaled image, before the flip."""
+
+    size: Tuple[int, int]  # (w, h) of the scaled image
+    left: int
+    top: int
+    flip: bool
+    colors: Tuple[Tuple[str, float], ...]
+
+
+class TrainTransform:
+    """Scale, crop, flip, distort, normalise, in this order whatever the recipe's.
+
+    `transform(image [H, W, 3] uint8 RGB, label [H, W] uint8, rng)` returns (image [3, h, w] float32, label [h, w]
+    uint8) of the crop size; padding is grey in the image and ignored in the label.
+    """
+
+    def __init__(
+        self,
+        scaling: Optional[ResizeStepScaling] = None,
+        crop: Optional[RandomPaddingCrop] = None,
+        flip: Optional[RandomHorizontalFlip] = None,
+        distort: Optional[RandomDistort] = None,
+        normalize: Optional[Normalize] = None,
+    ):
+        self.scaling = scaling
+        self.crop = crop
+        self.flip = flip
+        self.distort = distort
+        self.normalize = normalize or Normalize()
+
+    def __call__(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator):
+        if image.shape[:2] != label.shape:
+            raise UserError(f"the label's size {label.shape} (h, w) differs from the image's {image.shape[:2]}")
+        return self.apply(image, label, self.draw(image.shape[:2], rng))
+
+    def draw(self, size: Tuple[int, int], rng: np.random.Generator) -> Draws:
+        """Draw the augmentation of an image of `size` (h, w)."""
+        factor = self.scaling.draw(rng) if self.scaling else 1.0
+        height, width = (max(1, int(round(factor * side))) for side in size)
+        crop_width, crop_height = self.crop.crop_size if self.crop else (width, height)
+        top = int(rng.integers(max(height - crop_height, 0) + 1))
+        left = int(rng.integers(max(width - crop_width, 0) + 1))
+        flip = bool(self.flip) and rng.random() < self.flip.prob
+        colors = self.distort.draw(rng) if self.distort else ()
+        return Draws((width, height), left, top, flip, colors)
+
+    def apply(self, image: np.ndarray, label: np.ndarray, draws: Draws):
+        """Apply drawn values; see the class."""
+        width, height = self.crop.crop_size if self.crop else draws.size
+        if draws.size != (image.shape[1], image.shape[0]):
+            image = cv2.resize(image, draws.size, interpolation=cv2.INTER_LINEAR)
+            label = cv2.resize(label, draws.size, interpolation=cv2.INTER_NEAREST)
+        window = np.s_[draws.top : draws.top + height, draws.left : draws.left + width]
+        image, label = image[window], label[window]
+        if draws.flip:
+            image, label = image[:, ::-1], label[:, ::-1]
+        bottom, right = height - label.shape[0], width - label.shape[1]
+        if bottom or right:
+            image = cv2.copyMakeBorder(
+                np.ascontiguousarray(image), 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=(PADDING_VALUE,) * 3
+            )
+            label = cv2.copyMakeBorder(
+                np.ascontiguousarray(label), 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=IGNORED
+            )
+        return self.normalize(distort_colors(image, draws.colors)), np.ascontiguousarray(label)
+
+
+class ValTransform:
+    """`transform(image [H, W, 3] uint8 RGB)` returns [3, H, W] float32; the size stays."""
+
+    def __init__(self, normalize: Optional[Normalize] = None):
+        self.normalize = normalize or Normalize()
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        return self.normalize(image)
+
+
+def distort_colors(image: np.ndarray, colors: Sequence[Tuple[str, float]]) -> np.ndarray:
+    """Apply (name, factor) pairs in order to [H, W, 3] uint8 RGB; the formulas are those of PIL's ImageEnhance."""
+    for name, amount in colors:
+        if name == "brightness":
+            image = _blend(image, 0.0, amount)
+        elif name == "contrast":
+            image = _blend(image, float(np.rint(_gray(image).mean())), amount)
+        elif name == "saturation":
+            gray = cv2.cvtColor(_gray(image), cv2.COLOR_GRAY2RGB)
+            image = cv2.addWeighted(np.ascontiguousarray(image), amount, gray, 1 - amount, 0)
+        else:
+            image = _turn_hue(image, amount)
+    return image
+
+
+def _gray(image: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+
+
+def _blend(image: np.ndarray, level: float, amount: float) -> np.ndarray:
+    """image * amount + level * (1 - amount), clipped, by a table of the 256 values."""
+    values = np.clip(np.arange(256) * amount + level * (1 - amount), 0, 255).astype(np.uint8)
+    return cv2.LUT(np.ascontiguousarray(image), values)
+
+
+def _turn_hue(image: np.ndarray, amount: float) -> np.ndarray:
+    hsv = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2HSV_FULL)
+    hsv[..., 0] = hsv[..., 0] + np.uint8(int(amount) % 256)  # wraps at 256, one full turn
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
+
+
+_TRAIN_SLOTS = {
+    "ResizeStepScaling": ("scaling", ResizeStepScaling),
+    "RandomPaddingCrop": ("crop", RandomPaddingCrop),
+    "RandomHorizontalFlip": ("flip", RandomHorizontalFlip),
+    "RandomDistort": ("distort", RandomDistort),
+    "Normalize": ("normalize", Normalize),
+}
+_VAL_SLOTS = {"Normalize": ("normalize", Normalize)}
+
+
+def build_transform(transforms: Sequence[Mapping], mode: str) -> Union[TrainTransform, ValTransform]:
+    """Build from PaddleSeg's list of {type, options...}.
+
+    Training knows ResizeStepScaling, RandomPaddingCrop, RandomHorizontalFlip, RandomDistort and Normalize; validation
+    only Normalize, because evaluation scales by its protocol.
+
+    Raises:
+        UserError: for an unknown type (naming the nearest), an unknown option, or a crop that is not (w, h).
+    """
+    slots = _TRAIN_SLOTS if mode == "train" else _VAL_SLOTS
+    chosen: Dict[str, object] = {}
+    for spec in transforms:
+        options = dict(spec)
+        kind = options.pop("type", None)
+        if kind not in slots:
+            nearest = difflib.get_close_matches(str(kind), slots, n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            raise UserError(f"{mode} transform {kind!r} is not known{hint} Known: {', '.join(slots)}")
+        slot, step = slots[kind]
+        for option in options:
+            if option not in inspect.signature(step).parameters:
+                raise UserError(f"transform {kind} has no option {option!r}; it has: {', '.join(step._fields)}")
+        chosen[slot] = step(**{name: tuple(v) if isinstance(v, list) else v for name, v in options.items()})
+    crop = chosen.get("crop")
+    if crop and not (len(crop.crop_size) == 2 and all(isinstance(side, int) and side > 0 for side in crop.crop_size)):
+        raise UserError(f"RandomPaddingCrop: crop_size {crop.crop_size} is not two positive numbers (w, h)")
+    return TrainTransform(**chosen) if mode == "train" else ValTransform(**chosen)

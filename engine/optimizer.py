@@ -1,0 +1,85 @@
+"""The optimiser and its parameter groups."""
+
+import re
+from collections import defaultdict
+from typing import Dict, Iterable, List, Tuple
+
+from compat import UserError
+
+import paddle
+from paddle import nn
+
+from engine.recipe import OptimizerRecipe, ScheduleRecipe
+from scheduler import WarmupPoly
+
+KINDS = ("norm", "bias")
+OPTIMIZERS = ("Momentum", "sgd")  # PaddleSeg's `sgd` has a momentum too: both words mean the same
+
+
+def build_schedule(recipe: ScheduleRecipe, iters: int) -> WarmupPoly:
+    """The learning rate over a run of `iters` iterations."""
+    if recipe.type != "PolynomialDecay":
+        raise UserError(f"lr_scheduler.type: {recipe.type!r} is not known; use PolynomialDecay")
+    try:
+        return WarmupPoly(
+            recipe.learning_rate,
+            iters,
+            power=recipe.power,
+            end_lr=recipe.end_lr,
+            warmup_iters=recipe.warmup_iters,
+            warmup_start_lr=recipe.warmup_start_lr,
+            warmup=recipe.warmup,
+        )
+    except ValueError as error:
+        raise UserError(f"lr_scheduler.{error}") from error
+
+
+def build_optimizer(
+    recipe: OptimizerRecipe, schedule: WarmupPoly, layers: Iterable[nn.Layer]
+) -> paddle.optimizer.Momentum:
+    """Momentum SGD over the trainable parameters of `layers` (network and criterion), in groups.
+
+    Parameters that `recipe.frozen` finds get `stop_gradient = True`.
+
+    Raises:
+        UserError: for an unknown optimiser or kind, or a pattern that finds no parameter.
+    """
+    if recipe.type not in OPTIMIZERS:
+        raise UserError(f"optimizer.type: {recipe.type!r} is not known; use Momentum")
+    for kind in recipe.no_weight_decay:
+        if kind not in KINDS:
+            raise UserError(f"optimizer.no_weight_decay: {kind!r} is not one of {', '.join(KINDS)}")
+    kinds = {name: (kind, parameter) for layer in layers for name, kind, parameter in _kinds(layer)}
+    for pattern in (*recipe.lr_mult, *recipe.frozen):
+        if not any(re.search(pattern, name) for name in kinds):
+            raise UserError(f"optimizer: the pattern {pattern!r} finds no parameter, such as {next(iter(kinds))}")
+    groups: Dict[Tuple[float, float], List[paddle.Tensor]] = defaultdict(list)
+    for name, (kind, parameter) in kinds.items():
+        if any(re.search(pattern, name) for pattern in recipe.frozen):
+            parameter.stop_gradient = True
+        if parameter.stop_gradient:
+            continue
+        factor = next((float(f) for pattern, f in recipe.lr_mult.items() if re.search(pattern, name)), 1.0)
+        decay = 0.0 if kind in recipe.no_weight_decay else recipe.weight_decay
+        groups[factor, decay].append(parameter)
+    return paddle.optimizer.Momentum(
+        learning_rate=schedule,
+        momentum=recipe.momentum,
+        parameters=[
+            {"params": members, "learning_rate": factor, "weight_decay": decay}
+            for (factor, decay), members in groups.items()
+        ],
+    )
+
+
+def _kinds(layer: nn.Layer):
+    """(name, `norm` | `bias` | `weight`, parameter) of each parameter."""
+    norms = {
+        id(parameter)
+        for module in layer.sublayers(include_self=True)
+        if isinstance(module, nn.layer.norm._BatchNormBase)
+        for parameter in module.parameters(include_sublayers=False)
+    }
+    for name, parameter in layer.named_parameters():
+        kind = "norm" if id(parameter) in norms else "bias" if name.endswith("bias") else "weight"
+        yield name, kind, parameter

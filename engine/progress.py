@@ -1,0 +1,111 @@
+"""What a run tells while it goes: PaddleSeg's log line, a log file, VisualDL."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Dict, List
+
+from compat import logger
+
+import numpy as np
+import paddle
+
+from engine.evaluator import Scores
+from engine.recipe import Recipe
+
+
+class Progress:
+    """Collects losses and times between log lines. Losses stay on the device until a line is written.
+
+    Args:
+        save_dir: `train.log` and the VisualDL records go there; a resumed run appends to them.
+        recipe: of the run.
+        images: number of images of an epoch.
+        iteration: that the run starts at.
+        use_vdl: whether to write VisualDL records.
+    """
+
+    def __init__(self, save_dir: Path, recipe: Recipe, images: int, iteration: int, use_vdl: bool):
+        self.recipe = recipe
+        self.images = images
+        self.last_logged = iteration
+        self.losses: List[Dict[str, paddle.Tensor]] = []
+        self.writer = None
+        if use_vdl:
+            from visualdl import LogWriter
+
+            self.writer = LogWriter(str(save_dir / "vdl"))
+        self.file = logging.FileHandler(save_dir / "train.log", encoding="utf-8")
+        self.file.setFormatter(logger.handlers[0].formatter)
+        self.restart_clock()
+
+    def __enter__(self) -> "Progress":
+        logger.addHandler(self.file)
+        return self
+
+    def __exit__(self, *_) -> None:
+        logger.removeHandler(self.file)
+        self.file.close()
+        if self.writer:
+            self.writer.close()
+
+    def restart_clock(self) -> None:
+        """Forget the time that went since the last line, which was no training."""
+        self.started = self.batch_started = time.perf_counter()
+        self.reading = 0.0
+        self.timed_iterations = 0
+
+    def batch_read(self) -> None:
+        """To be called when a batch has arrived."""
+        self.reading += time.perf_counter() - self.batch_started
+
+    def iteration_done(self, iteration: int, losses: Dict[str, paddle.Tensor], rate: float) -> None:
+        """To be called after each update; writes a line every `log_iters` iterations and at the last."""
+        self.losses.append(losses)
+        self.timed_iterations += 1
+        if iteration % self.recipe.log_iters == 0 or iteration == self.recipe.iters:
+            self._log(iteration, rate)
+        self.batch_started = time.perf_counter()
+
+    def _log(self, iteration: int, rate: float) -> None:
+        means = {name: float(paddle.stack([losses[name] for losses in self.losses]).mean()) for name in self.losses[0]}
+        batch_cost = (time.perf_counter() - self.started) / self.timed_iterations
+        reader_cost = self.reading / self.timed_iterations
+        epoch = ((iteration - 1) * self.recipe.batch_size) // self.images + 1
+        logger.info(
+            "[TRAIN] epoch: %d, iter: %d/%d, %s, lr: %.6f, batch_cost: %.4f, reader_cost: %.5f, "
+            "ips: %.4f samples/sec | ETA %s",
+            epoch,
+            iteration,
+            self.recipe.iters,
+            ", ".join(f"{name}: {value:.4f}" for name, value in means.items()),
+            rate,
+            batch_cost,
+            reader_cost,
+            self.recipe.batch_size / batch_cost,
+            clock((self.recipe.iters - iteration) * batch_cost),
+        )
+        if self.writer:
+            scalars = {**means, "lr": rate, "batch_cost": batch_cost, "reader_cost": reader_cost}
+            for name, value in scalars.items():
+                self.writer.add_scalar(f"Train/{name}", value, iteration)
+        self.losses = []
+        self.restart_clock()
+
+    def scores(self, protocol: str, scores: Scores, iteration: int) -> None:
+        """Record an evaluation."""
+        if self.writer:
+            self.writer.add_scalar(f"Evaluate/{protocol}/mIoU", scores.miou, iteration)
+            self.writer.add_scalar(f"Evaluate/{protocol}/Acc", scores.accuracy, iteration)
+
+    def picture(self, picture: np.ndarray, iteration: int) -> None:
+        """Record a picture [H, W, 3] uint8 RGB."""
+        if self.writer:
+            self.writer.add_image("Evaluate/pictures", picture, iteration)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as hh:mm:ss."""
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{seconds:02d}"

@@ -1,0 +1,287 @@
+"""Recipes: YAML files in PaddleSeg's vocabulary, read once into frozen dataclasses."""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+from compat import UserError, logger
+
+import yaml
+
+BASE_KEY = "_base_"
+REPLACE_KEY = "_inherited_"  # PaddleSeg's word: `_inherited_: False` in a mapping drops what the base says there
+
+
+@dataclass(frozen=True)
+class BackboneRecipe:
+    """`pretrained` is a converted ImageNet weight file."""
+
+    pretrained: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """`type` is a name of models.list_models(); keys that are not listed here go to the network."""
+
+    type: str
+    pretrained: Optional[str] = None
+    backbone: BackboneRecipe = BackboneRecipe()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DatasetRecipe:
+    """See data.build_dataset; keys that are not listed here go to the dataset's type."""
+
+    type: str
+    dataset_root: str
+    mode: str
+    transforms: Sequence[Mapping[str, Any]] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OptimizerRecipe:
+    """Momentum SGD with parameter groups.
+
+    no_weight_decay: kinds of parameters without weight decay: `norm` (batch-norm weights and biases), `bias`.
+    lr_mult: {regular expression on parameter names: factor of the learning rate}; the first that is found counts.
+    frozen: regular expressions of parameters that are not trained.
+    """
+
+    type: str = "Momentum"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    no_weight_decay: Tuple[str, ...] = ()
+    lr_mult: Mapping[str, float] = field(default_factory=dict)
+    frozen: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScheduleRecipe:
+    """Warmup and polynomial decay, see scheduler.warmup_poly."""
+
+    learning_rate: float
+    type: str = "PolynomialDecay"
+    power: float = 0.9
+    end_lr: float = 0.0
+    warmup_iters: int = 0
+    warmup_start_lr: float = 0.0
+    warmup: str = "linear"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How an image is evaluated: the arguments of paddleseg.core.evaluate."""
+
+    aug_eval: bool = True
+    scales: Union[float, Tuple[float, ...]] = 1.0
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
+    is_slide: bool = False
+    crop_size: Optional[Tuple[int, int]] = None
+    stride: Optional[Tuple[int, int]] = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a run computes.
+
+    batch_size is that of one device; total_batch_size is the one that the learning rate is stated for, over all
+    devices. test_config holds named protocols; the first decides which model is the best.
+    """
+
+    batch_size: int
+    iters: int
+    model: ModelRecipe
+    train_dataset: DatasetRecipe
+    val_dataset: DatasetRecipe
+    optimizer: OptimizerRecipe
+    lr_scheduler: ScheduleRecipe
+    loss: Mapping[str, Mapping[str, Any]]
+    test_config: Mapping[str, Protocol]
+    total_batch_size: int
+    save_interval: int = 1000
+    log_iters: int = 10
+
+
+_NESTED = {
+    Recipe: {
+        "model": ModelRecipe,
+        "train_dataset": DatasetRecipe,
+        "val_dataset": DatasetRecipe,
+        "optimizer": OptimizerRecipe,
+        "lr_scheduler": ScheduleRecipe,
+    },
+    ModelRecipe: {"backbone": BackboneRecipe},
+}
+
+
+def load_recipe(path: Union[str, Path], overrides: Mapping[str, Any] = (), opts: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file.
+
+    Args:
+        path: YAML file; `_base_` names the file or files, relative to it, that it builds on, later ones over earlier.
+        overrides: {dotted key: value}, applied before `opts`.
+        opts: `dotted.key=value` texts, values in YAML. A list's item is addressed by its number, or by its `type`.
+
+    Raises:
+        UserError: naming file, key and the nearest known key.
+    """
+    raw = _read_with_base(Path(path), ())
+    if "batch_size" in raw:
+        raw.setdefault("total_batch_size", raw["batch_size"])
+    for key, value in dict(overrides).items():
+        _set(raw, key, value)
+    for opt in opts:
+        key, equals, text = opt.partition("=")
+        if not equals:
+            raise UserError(f"--opts {opt}: expected key=value, such as batch_size=8")
+        _set(raw, key, _parse_yaml(text, f"--opts {opt}"))
+    return _build(Recipe, raw, str(path))
+
+
+def scale_learning_rate(recipe: Recipe, devices: int) -> Recipe:
+    """The recipe with its rates scaled linearly from `total_batch_size` to the real total batch; the log says so."""
+    total = recipe.batch_size * devices
+    factor = total / recipe.total_batch_size
+    rates = recipe.lr_scheduler
+    scaled = dataclasses.replace(
+        rates,
+        learning_rate=rates.learning_rate * factor,
+        end_lr=rates.end_lr * factor,
+        warmup_start_lr=rates.warmup_start_lr * factor,
+    )
+    logger.info(
+        "--learning_rate auto: %g for a total batch of %d becomes %g for %d (batch %d on %d device(s))",
+        rates.learning_rate,
+        recipe.total_batch_size,
+        scaled.learning_rate,
+        total,
+        recipe.batch_size,
+        devices,
+    )
+    return dataclasses.replace(recipe, lr_scheduler=scaled)
+
+
+def _read_with_base(path: Path, seen: Tuple[Path, ...]) -> Dict:
+    if not path.is_file():
+        raise UserError(f"{path}: no such recipe; those that come with the project are in configs/")
+    if path.resolve() in seen:
+        raise UserError(f"{path}: builds on itself through {BASE_KEY}")
+    raw = _parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: a recipe is a mapping of keys, this holds {type(raw).__name__}")
+    bases = raw.pop(BASE_KEY, [])
+    merged: Dict = {}
+    for base in [bases] if isinstance(bases, str) else bases:
+        merged = _merge(merged, _read_with_base(path.parent / base, (*seen, path.resolve())))
+    return _merge(merged, raw)
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _merge(base: Mapping, own: Mapping) -> Dict:
+    """Mappings merge key by key, everything else replaces the base's."""
+    merged = dict(base) if own.get(REPLACE_KEY, True) else {}
+    for key, value in own.items():
+        if key == REPLACE_KEY:
+            continue
+        if isinstance(value, dict):
+            value = _merge(merged[key] if isinstance(merged.get(key), dict) else {}, value)
+        merged[key] = value
+    return merged
+
+
+def _set(raw: Dict, key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    at: Any = raw
+    for name in parents:
+        if isinstance(at, list):
+            at = at[_list_index(at, name, key)]
+        elif isinstance(at, dict):
+            at = at.setdefault(name, {})
+        else:
+            raise UserError(f"{key}: {name} is not inside a mapping")
+    if isinstance(at, list):
+        at[_list_index(at, last, key)] = value
+    elif isinstance(at, dict):
+        at[last] = value
+    else:
+        raise UserError(f"{key}: {parents[-1]} holds the value {at!r}, not a mapping")
+
+
+def _list_index(items: List, name: str, key: str) -> int:
+    types = [item.get("type") if isinstance(item, dict) else None for item in items]
+    if name in types:
+        return types.index(name)
+    if name.isdigit() and int(name) < len(items):
+        return int(name)
+    raise UserError(f"{key}: no item {name!r} in this list of {', '.join(map(str, types))}")
+
+
+def _build(kind: type, raw: Any, where: str) -> Any:
+    """Build the dataclass `kind` of a mapping whose keys and values were checked."""
+    if not isinstance(raw, Mapping):
+        raise UserError(f"{where}: expected a mapping of keys, got {raw!r}")
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    extra = {key: value for key, value in raw.items() if key not in fields or key == "options"}
+    if extra and "options" not in fields:
+        raise UserError(f"{where}: unknown key {next(iter(extra))!r}{_nearest(next(iter(extra)), fields)}")
+    values: Dict[str, Any] = {"options": extra} if "options" in fields else {}
+    for name, value in raw.items():
+        if name in extra:
+            continue
+        inner = _NESTED.get(kind, {}).get(name)
+        at = f"{where}: {name}" if ":" not in where else f"{where}.{name}"
+        if inner:
+            values[name] = _build(inner, {} if value is None else value, at)
+        elif name == "test_config":
+            values[name] = _protocols(value, at)
+        else:
+            values[name] = _checked(value, fields[name].type, at)
+    for name, spec in fields.items():
+        if name not in values and spec.default is spec.default_factory is dataclasses.MISSING:
+            raise UserError(f"{where}: the key {name!r} is missing")
+    return kind(**values)
+
+
+def _protocols(raw: Any, where: str) -> Dict[str, Protocol]:
+    """Named protocols, or PaddleSeg's flat form, which is one protocol named `val`."""
+    if not isinstance(raw, Mapping) or not raw:
+        raise UserError(f"{where}: expected a protocol such as {{aug_eval: True, scales: 0.5}}, got {raw!r}")
+    named = raw if all(isinstance(value, Mapping) for value in raw.values()) else {"val": raw}
+    return {name: _build(Protocol, protocol, f"{where}.{name}") for name, protocol in named.items()}
+
+
+_NUMBERS = {int: (int,), float: (int, float)}
+
+
+def _checked(value: Any, kind: Any, where: str) -> Any:
+    """The value as the type of its field; YAML reads 5e-4 as text, which is meant as a number."""
+    if kind in _NUMBERS:
+        try:
+            if isinstance(value, bool) or (kind is int and float(value) != int(float(value))):
+                raise ValueError
+            return kind(float(value))
+        except (TypeError, ValueError):
+            raise UserError(f"{where}: expected a number, got {value!r}") from None
+    if kind is bool and not isinstance(value, bool):
+        raise UserError(f"{where}: expected true or false, got {value!r}")
+    if kind is str and not isinstance(value, str):
+        raise UserError(f"{where}: expected text, got {value!r}")
+    if kind == Union[float, Tuple[float, ...]] and not isinstance(value, (list, tuple)):
+        return _checked(value, float, where)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _nearest(key: str, known: Sequence[str]) -> str:
+    nearest = difflib.get_close_matches(str(key), known, n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else f"; known: {', '.join(known)}"

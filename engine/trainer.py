@@ -1,0 +1,205 @@
+"""The training loop."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+from compat import UserError, logger
+
+import numpy as np
+import paddle
+
+from data import build_dataset, train_batches
+from engine.checkpoint import (
+    MODEL,
+    list_checkpoints,
+    load_checkpoint,
+    prepare_save_dir,
+    remove_old_checkpoints,
+    save_checkpoint,
+)
+from engine.evaluator import evaluate
+from engine.optimizer import build_optimizer, build_schedule
+from engine.pictures import view_sample, view_sheet, write_picture
+from engine.progress import Progress
+from engine.recipe import DatasetRecipe, Recipe
+from loss import build_criterion
+from models import build_model
+from models.weights import load_weights
+
+PICTURED_IMAGES = 3
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What decides how a recipe is run, and not what it computes (but for `seed`)."""
+
+    save_dir: str = "output"
+    num_workers: Optional[int] = None  # None: 0 on the CPU, up to 8 for a GPU
+    seed: int = 0
+    deterministic: bool = False
+    validate: bool = True
+    resume_model: Optional[str] = None
+    load_from: Optional[str] = None
+    keep_checkpoint_max: int = 5
+    use_vdl: bool = False
+
+
+class Trainer:
+    """Trains the network of a recipe.
+
+    Args:
+        recipe: what to compute.
+        options: how to run it.
+
+    Raises:
+        UserError: for data, weights or folders that do not fit; before anything is trained.
+    """
+
+    def __init__(self, recipe: Recipe, options: RunOptions):
+        self.recipe = recipe
+        self.options = options
+        self.num_workers = default_workers() if options.num_workers is None else options.num_workers
+        self.train_set = dataset_of(recipe.train_dataset)
+        self.val_set = dataset_of(recipe.val_dataset) if options.validate else None
+        if self.val_set is not None and self.val_set.num_classes != self.train_set.num_classes:
+            raise UserError(
+                f"train_dataset has {self.train_set.num_classes} classes, val_dataset {self.val_set.num_classes}"
+            )
+        self.save_dir = prepare_save_dir(options.save_dir)
+        seed_everything(options.seed, options.deterministic)
+        # The guard numbers parameters from 0, so that optimiser states fit however many networks were built before.
+        with paddle.utils.unique_name.guard():
+            self.model = network_of(recipe, self.train_set.num_classes)
+            self.criterion = build_criterion(recipe.loss, self.model.output_names)
+        self.schedule = build_schedule(recipe.lr_scheduler, recipe.iters)
+        self.optimizer = build_optimizer(recipe.optimizer, self.schedule, (self.model, self.criterion))
+        self.iteration = 0
+        self.best: Dict[str, Dict[str, float]] = {}
+        if options.load_from:
+            taken = load_weights(self.model, weight_file(options.load_from))
+            logger.info("took %d tensors from %s", taken, options.load_from)
+        if options.resume_model:
+            self._resume(options.resume_model)
+
+    def fit(self) -> Dict[str, Dict[str, float]]:
+        """Train to the recipe's last iteration.
+
+        Returns:
+            {protocol: {"miou": best mIoU, "iteration": where}}; empty without validation.
+        """
+        recipe = self.recipe
+        batches = train_batches(
+            self.train_set, recipe.batch_size, self.options.seed, self.iteration, recipe.iters, self.num_workers
+        )
+        with Progress(self.save_dir, recipe, len(self.train_set), self.iteration, self.options.use_vdl) as progress:
+            self.model.train()
+            for images, labels, _ in batches:
+                progress.batch_read()
+                rate = self.schedule.get_lr()
+                losses = self._step(images, labels)
+                self.iteration += 1
+                progress.iteration_done(self.iteration, losses, rate)
+                if self.iteration % recipe.save_interval == 0 or self.iteration == recipe.iters:
+                    self._save(progress)
+                    progress.restart_clock()
+        return self.best
+
+    def _step(self, images: paddle.Tensor, labels: paddle.Tensor) -> Dict[str, paddle.Tensor]:
+        """One update; images [N, 3, H, W] float32, labels [N, H, W] uint8. Returns the losses by name."""
+        total, parts = self.criterion(self.model(images), labels.astype("int64"))
+        total.backward()
+        self.optimizer.step()
+        self.optimizer.clear_grad()
+        self.schedule.step()
+        return {"loss": total.detach(), **{name: part.detach() for name, part in parts.items()}}
+
+    def _save(self, progress: "Progress") -> None:
+        """Evaluate, keep the best, write the checkpoint."""
+        if self.val_set is not None:
+            for rank, name in enumerate(self.recipe.test_config):
+                self._evaluate(name, self.save_dir / ("best_model" if rank == 0 else f"best_model_{name}"), progress)
+            self._draw(progress)
+        save_checkpoint(self.save_dir / f"iter_{self.iteration}", self.model, self.optimizer, self._state())
+        remove_old_checkpoints(self.save_dir, self.options.keep_checkpoint_max)
+
+    def _evaluate(self, protocol: str, best_folder: Path, progress: "Progress") -> None:
+        start = time.perf_counter()
+        scores = evaluate(self.model, self.val_set, self.recipe.test_config[protocol], self.num_workers)
+        logger.info(
+            "[EVAL] %s: #Images: %d mIoU: %.4f Acc: %.4f Kappa: %.4f (%.1f s)",
+            protocol,
+            len(self.val_set),
+            scores.miou,
+            scores.accuracy,
+            scores.kappa,
+            time.perf_counter() - start,
+        )
+        progress.scores(protocol, scores, self.iteration)
+        if scores.miou > self.best.get(protocol, {}).get("miou", -1.0):
+            self.best[protocol] = {"miou": scores.miou, "iteration": self.iteration}
+            save_checkpoint(best_folder, self.model)
+        best = self.best[protocol]
+        logger.info(
+            "[EVAL] The model with the best validation mIoU (%.4f, %s) was saved at iter %d.",
+            best["miou"],
+            protocol,
+            best["iteration"],
+        )
+
+    def _draw(self, progress: "Progress") -> None:
+        protocol = next(iter(self.recipe.test_config.values()))
+        indices = np.linspace(0, len(self.val_set) - 1, min(PICTURED_IMAGES, len(self.val_set))).astype(int)
+        views = [view_sample(self.model, self.val_set, int(index), protocol) for index in indices]
+        picture = view_sheet(views, self.val_set.classes.palette())
+        write_picture(self.save_dir / "pictures" / f"iter_{self.iteration}.png", picture)
+        progress.picture(picture, self.iteration)
+
+    def _state(self) -> Dict[str, Any]:
+        return {"iteration": self.iteration, "best": self.best, "seed": self.options.seed, "iters": self.recipe.iters}
+
+    def _resume(self, source: str) -> None:
+        folder = Path(source)
+        if source == "auto":
+            found: List[Path] = list_checkpoints(self.save_dir)
+            if not found:
+                logger.info("--resume_model auto: no checkpoint in %s yet, starting at iteration 0", self.save_dir)
+                return
+            folder = found[-1]
+        state = load_checkpoint(folder, self.model, self.optimizer)
+        if state["seed"] != self.options.seed:
+            raise UserError(f"{folder}: was trained with --seed {state['seed']}, not {self.options.seed}")
+        self.iteration, self.best = state["iteration"], state["best"]
+        self.schedule.step(self.iteration)
+        logger.info("resumed %s at iteration %d", folder, self.iteration)
+
+
+def dataset_of(recipe: DatasetRecipe):
+    """The dataset that a recipe describes."""
+    return build_dataset(recipe.type, recipe.dataset_root, recipe.mode, recipe.transforms, **recipe.options)
+
+
+def network_of(recipe: Recipe, num_classes: int, weights: bool = True) -> paddle.nn.Layer:
+    """The network that a recipe describes, with the pretrained weights it names unless `weights` is False."""
+    model = recipe.model
+    pretrained = {"pretrained": model.pretrained, "backbone_pretrained": model.backbone.pretrained} if weights else {}
+    return build_model(model.type, num_classes, **pretrained, **model.options)
+
+
+def default_workers() -> int:
+    """Loader processes: none on the CPU, whose cores train; up to 8 for a GPU."""
+    return 0 if paddle.get_device() == "cpu" else min(8, os.cpu_count() or 1)
+
+
+def weight_file(path: str) -> Path:
+    """A weight file, or the one in a checkpoint folder."""
+    return Path(path) / MODEL if Path(path).is_dir() else Path(path)
+
+
+def seed_everything(seed: int, deterministic: bool) -> None:
+    """Seed the initial weights; `deterministic` also forbids GPU kernels whose sums change their order."""
+    paddle.seed(seed)
+    if deterministic and paddle.is_compiled_with_cuda():
+        paddle.set_flags({"FLAGS_cudnn_deterministic": True})

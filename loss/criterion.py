@@ -1,0 +1,99 @@
+"""Which loss each output of a network answers to."""
+
+import difflib
+import inspect
+from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+
+from compat import UserError
+
+import paddle
+from paddle import nn
+
+from loss.detail import DetailAggregateLoss
+from loss.ohem import OhemCrossEntropyLoss
+
+
+def cross_entropy(ignore_index: int = 255, class_weights: Sequence[float] = None) -> nn.Layer:
+    """Plain cross-entropy of logits [N, K, H, W], averaged over the pixels that are not ignored."""
+    weight = None if class_weights is None else paddle.to_tensor(class_weights, dtype="float32")
+    return nn.CrossEntropyLoss(weight=weight, ignore_index=ignore_index, axis=1)
+
+
+LOSSES: Dict[str, Callable[..., nn.Layer]] = {
+    "CrossEntropyLoss": cross_entropy,
+    "DetailAggregateLoss": DetailAggregateLoss,
+    "OhemCrossEntropyLoss": OhemCrossEntropyLoss,
+}
+
+
+class Term(NamedTuple):
+    """One output's loss and its weight in the total."""
+
+    loss: nn.Layer
+    weight: float
+
+
+class Criterion(nn.Layer):
+    """The training objective: a weighted sum over a network's outputs.
+
+    Args:
+        output_names: the network's training outputs, in order.
+        terms: a term for each of them.
+    """
+
+    def __init__(self, output_names: Sequence[str], terms: Mapping[str, Term]):
+        super().__init__()
+        self.output_names = tuple(output_names)
+        self.weights = {name: terms[name].weight for name in self.output_names}
+        self.losses = nn.LayerDict({name: terms[name].loss for name in self.output_names})
+
+    def forward(
+        self, outputs: Sequence[paddle.Tensor], labels: paddle.Tensor
+    ) -> Tuple[paddle.Tensor, Dict[str, paddle.Tensor]]:
+        """(total, {output name: its loss before weighting}), all 0-d, for the network's training outputs."""
+        parts = {name: self.losses[name](logits, labels) for name, logits in zip(self.output_names, outputs)}
+        total = sum(self.weights[name] * part for name, part in parts.items())
+        return total, parts
+
+    def for_paddleseg(self) -> Dict[str, List]:
+        """The `losses` argument of `paddleseg.core.train`."""
+        return {
+            "types": [self.losses[name] for name in self.output_names],
+            "coef": [self.weights[name] for name in self.output_names],
+        }
+
+
+def build_criterion(specs: Mapping[str, Mapping], output_names: Sequence[str]) -> Criterion:
+    """Build the objective from a recipe's `loss`.
+
+    Args:
+        specs: for each output name a mapping of `type` (one of LOSSES), `weight` (1 by default) and the loss's options.
+        output_names: the network's training outputs.
+
+    Raises:
+        UserError: for an output without loss, a loss without output, or an unknown type or option.
+    """
+    missing = [name for name in output_names if name not in specs]
+    unused = [name for name in specs if name not in output_names]
+    if missing or unused:
+        odd = f"no loss for output {missing[0]!r}" if missing else f"no output {unused[0]!r}"
+        raise UserError(f"loss: {odd}; the network's outputs are {', '.join(output_names)}")
+    return Criterion(output_names, {name: _build_term(name, specs[name]) for name in output_names})
+
+
+def _build_term(name: str, spec: Mapping) -> Term:
+    options = dict(spec)
+    kind = options.pop("type", None)
+    weight = float(options.pop("weight", 1))
+    if kind not in LOSSES:
+        nearest = difflib.get_close_matches(str(kind), LOSSES, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        raise UserError(f"loss.{name}: unknown type {kind!r}{hint} Known: {', '.join(sorted(LOSSES))}")
+    known = inspect.signature(LOSSES[kind]).parameters
+    for option in options:
+        if option not in known:
+            raise UserError(f"loss.{name}: {kind} has no option {option!r}; it has: {', '.join(known)}")
+    try:
+        return Term(LOSSES[kind](**options), weight)
+    except ValueError as error:
+        raise UserError(f"loss.{name}: {error}") from error

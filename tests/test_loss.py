@@ -1,0 +1,209 @@
+"""Losses against formulas written in numpy and tables computed by hand."""
+
+import numpy as np
+import paddle
+import pytest
+from scipy.ndimage import correlate
+
+from compat import UserError
+from loss import DetailAggregateLoss, OhemCrossEntropyLoss, build_criterion, detail_target
+from loss.detail import dice_loss
+
+LAPLACIAN = np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]])
+
+
+def cross_entropies(logits, labels):
+    """Per-pixel cross-entropy of [N, K, H, W] and [N, H, W], 0 where ignored, by its definition."""
+    shifted = logits - logits.max(1, keepdims=True)
+    log_probability = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    picked = np.take_along_axis(log_probability, np.where(labels == 255, 0, labels)[:, None], 1)[:, 0]
+    return np.where(labels == 255, 0, -picked).ravel()
+
+
+def ohem_by_sorting(losses, thresh, n_min):
+    """The original's rule, in its own words: sort, look at the n_min-th, choose."""
+    losses = np.sort(losses)[::-1]
+    threshold = -np.log(thresh)
+    if n_min < len(losses) and losses[n_min] > threshold:
+        return losses[losses > threshold].mean()
+    return losses[:n_min].mean()
+
+
+def random_case(seed, shape=(2, 9, 11), classes=5, spread=2.0):
+    g = np.random.default_rng(seed)
+    labels = g.integers(0, classes, shape)
+    labels[g.random(shape) < 0.1] = 255
+    return (g.normal(0, spread, (shape[0], classes, *shape[1:]))).astype("float32"), labels
+
+
+@pytest.mark.parametrize("n_min", [1, 17, 100, 197, 198, 5000])
+@pytest.mark.parametrize("thresh", [0.3, 0.7, 0.99])
+def test_ohem_equals_sorting(n_min, thresh):
+    logits, labels = random_case(n_min)
+    expected = ohem_by_sorting(cross_entropies(logits, labels), thresh, n_min)
+    answer = OhemCrossEntropyLoss(thresh, n_min)(paddle.to_tensor(logits), paddle.to_tensor(labels))
+    assert answer.shape == [] and float(answer) == pytest.approx(expected, rel=2e-6)
+
+
+def test_ohem_fraction_counts_the_batchs_pixels():
+    logits, labels = random_case(3)
+    fraction = OhemCrossEntropyLoss(0.01, 0.25)(paddle.to_tensor(logits), paddle.to_tensor(labels))
+    number = OhemCrossEntropyLoss(0.01, labels.size // 4)(paddle.to_tensor(logits), paddle.to_tensor(labels))
+    assert float(fraction) == float(number) == pytest.approx(
+        ohem_by_sorting(cross_entropies(logits, labels), 0.01, labels.size // 4), rel=2e-6
+    )
+
+
+@pytest.mark.parametrize("n_min", [10, 150])
+def test_ohem_gradient_reaches_the_chosen_pixels_only(n_min):
+    logits, labels = random_case(5)
+    tensor = paddle.to_tensor(logits, stop_gradient=False)
+    OhemCrossEntropyLoss(0.7, n_min)(tensor, paddle.to_tensor(labels)).backward()
+    touched = np.abs(tensor.grad.numpy()).sum(1).ravel() > 0
+    losses = cross_entropies(logits, labels)
+    chosen = losses > -np.log(0.7)
+    if chosen.sum() <= n_min:
+        chosen = losses >= np.sort(losses)[::-1][n_min - 1]
+    assert (touched == (chosen & (labels.ravel() != 255))).all()
+
+
+def test_ohem_of_a_wholly_ignored_batch_is_zero_with_zero_gradient():
+    logits = paddle.randn([1, 4, 6, 6])
+    logits.stop_gradient = False
+    loss = OhemCrossEntropyLoss()(logits, paddle.full([1, 6, 6], 255, "int64"))
+    loss.backward()
+    assert float(loss) == 0 and float(logits.grad.abs().sum()) == 0
+
+
+def test_ohem_class_weights_weigh_the_mean_and_not_the_choice():
+    logits, labels = random_case(7)
+    weights = [0.5, 1.0, 2.0, 3.0, 4.0]
+    losses = cross_entropies(logits, labels)
+    factor = np.array(weights)[np.where(labels == 255, 0, labels)].ravel()
+    hard = losses > -np.log(0.7)
+    answer = OhemCrossEntropyLoss(0.7, 5, class_weights=weights)(paddle.to_tensor(logits), paddle.to_tensor(labels))
+    assert float(answer) == pytest.approx((losses * factor)[hard].mean(), rel=2e-6)
+
+
+@pytest.mark.parametrize("options", [{"thresh": 0}, {"thresh": 1.1}, {"n_min": 0}, {"n_min": 1.5}])
+def test_ohem_refuses_what_makes_no_sense(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        OhemCrossEntropyLoss(**options)
+
+
+def target_of(labels, **options):
+    return detail_target(paddle.to_tensor(np.asarray(labels)[None]), **options).numpy()[0, 0].astype(int).tolist()
+
+
+def test_detail_target_by_hand():
+    # One pixel of class 2 in class 0: its Laplacian is 16, the neighbours' -2. It lies on no even row, so the map of
+    # stride 2 is empty.
+    labels = np.zeros((5, 5), "int64")
+    labels[1, 3] = 2
+    expected = np.zeros((5, 5), int)
+    expected[1, 3] = 1
+    assert target_of(labels) == expected.tolist()
+    # On an even row and column, the stride-2 map holds it too, and nearest interpolation spreads it over 2 x 2.
+    labels = np.zeros((5, 5), "int64")
+    labels[2, 2] = 2
+    expected = np.zeros((5, 5), int)
+    expected[2:4, 2:4] = 1
+    assert target_of(labels) == expected.tolist()
+
+
+def test_detail_target_ignored_pixels_are_no_edges():
+    labels = np.full((8, 8), 255, "int64")
+    assert not np.any(target_of(labels))
+    labels = np.zeros((9, 9), "int64")
+    labels[3:6, 3:6] = 255
+    assert not np.any(target_of(labels))
+    assert np.any(target_of(labels, ignored_as_label=True))
+
+
+def test_detail_target_beside_ignored_pixels_is_that_of_the_classes_alone():
+    labels = np.zeros((7, 8), "int64")
+    labels[:, 4:] = 3
+    with_hole = labels.copy()
+    with_hole[2:5, 6:] = 255
+    whole, holed = np.array(target_of(labels)), np.array(target_of(with_hole))
+    assert (whole[:, :6] == holed[:, :6]).all() and whole[:, 4].all()
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 13), (33, 65), (1, 1), (2, 3)])
+@pytest.mark.parametrize("ignored_as_label", [False, True])
+def test_detail_target_equals_the_definition(size, ignored_as_label):
+    g = np.random.default_rng(sum(size))
+    labels = g.integers(0, 4, size)
+    labels[g.random(size) < 0.15] = 255
+    response = correlate(labels.astype(int), LAPLACIAN, mode="constant")
+    if not ignored_as_label:
+        response = np.zeros(size, int)
+        padded = np.pad(labels, 1)
+        for y, x in np.argwhere(labels != 255):
+            window = padded[y : y + 3, x : x + 3]
+            response[y, x] = sum(labels[y, x] - neighbour for neighbour in window[window != 255])
+    edges = response > 0
+    rows, columns = np.indices(size)
+    expected = edges | edges[rows // 2 * 2, columns // 2 * 2]
+    assert target_of(labels, ignored_as_label=ignored_as_label) == expected.astype(int).tolist()
+
+
+def test_stride_4_alone_never_counts_and_does_when_its_weight_grows():
+    labels = np.zeros((1, 16, 16), "int64")
+    labels[0, 8, 8] = 1
+    official = detail_target(paddle.to_tensor(labels), mix=paddle.to_tensor([0.6, 0.3, 0.1]))
+    assert (official.numpy() == detail_target(paddle.to_tensor(labels)).numpy()).all()
+    only_4 = detail_target(paddle.to_tensor(labels), mix=paddle.to_tensor([0.0, 0.0, 0.2]))
+    assert only_4.numpy()[0, 0, 8:12, 8:12].all() and only_4.numpy().sum() == 16
+
+
+def test_decaying_mix_shrinks_by_weight_decay_alone():
+    loss = DetailAggregateLoss(decaying_mix=True)
+    optimizer = paddle.optimizer.SGD(0.1, parameters=loss.parameters(), weight_decay=0.5)
+    labels = paddle.to_tensor(np.random.default_rng(0).integers(0, 3, (1, 16, 16)))
+    for _ in range(3):
+        loss(paddle.zeros([1, 1, 2, 2]), labels).backward()
+        optimizer.step()
+        optimizer.clear_grad()
+    expected = np.array([0.6, 0.3, 0.1]) * (1 - 0.1 * 0.5) ** 3
+    assert np.allclose(loss.mix.numpy(), expected, rtol=1e-6)
+    assert not DetailAggregateLoss().parameters()
+
+
+def test_dice_by_hand():
+    probability = paddle.to_tensor([[[[1.0, 0.0], [0.5, 0.5]]]])
+    target = paddle.to_tensor([[[[1.0, 0.0], [1.0, 0.0]]]])
+    # intersection 1.5, areas 2 and 2: 1 - (3 + 1) / (4 + 1)
+    assert float(dice_loss(probability, target)) == pytest.approx(0.2)
+
+
+def test_criterion_weighs_and_names():
+    specs = {
+        "main": {"type": "CrossEntropyLoss"},
+        "aux8": {"type": "OhemCrossEntropyLoss", "weight": 0.5, "n_min": 4},
+        "detail8": {"type": "DetailAggregateLoss", "weight": 2},
+    }
+    criterion = build_criterion(specs, ("main", "aux8", "detail8"))
+    logits, labels = random_case(1, classes=3)
+    outputs = [paddle.to_tensor(logits), paddle.to_tensor(logits), paddle.randn([2, 1, 2, 2])]
+    total, parts = criterion(outputs, paddle.to_tensor(labels))
+    assert list(parts) == ["main", "aux8", "detail8"]
+    expected = float(parts["main"]) + 0.5 * float(parts["aux8"]) + 2 * float(parts["detail8"])
+    assert float(total) == pytest.approx(expected, rel=1e-6)
+    counted = labels.ravel() != 255
+    assert float(parts["main"]) == pytest.approx(cross_entropies(logits, labels)[counted].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("specs", "message"),
+    [
+        ({}, "no loss for output 'main'"),
+        ({"main": {"type": "CrossEntropyLoss"}, "aux": {}}, "no output 'aux'"),
+        ({"main": {"type": "OhemCrossEntropy"}}, "did you mean OhemCrossEntropyLoss"),
+        ({"main": {"type": "OhemCrossEntropyLoss", "min_kept": 3}}, "no option 'min_kept'"),
+        ({"main": {"type": "OhemCrossEntropyLoss", "thresh": 3}}, "loss.main: thresh"),
+    ],
+)
+def test_criterion_refuses(specs, message):
+    with pytest.raises(UserError, match=message):
+        build_criterion(specs, ("main",))

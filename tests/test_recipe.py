@@ -1,0 +1,93 @@
+"""Reading recipes: bases, overrides, and every kind of mistake."""
+
+import pytest
+
+from compat import UserError
+from engine.recipe import Protocol, load_recipe, scale_learning_rate
+
+SAMPLE = "configs/stdc1_seg_sample.yml"
+
+
+def test_bases_merge_and_the_recipe_has_the_last_word():
+    recipe = load_recipe("configs/stdc2_seg50_cityscapes.yml")
+    assert (recipe.batch_size, recipe.total_batch_size, recipe.iters) == (36, 36, 80000)
+    assert recipe.model.type == "stdc2_seg" and recipe.model.options == {"detail_strides": [8]}
+    assert recipe.model.backbone.pretrained == "pretrained/stdc2_imagenet.pdparams"
+    assert recipe.lr_scheduler.learning_rate == 0.01 and recipe.lr_scheduler.end_lr == 1e-5
+    assert recipe.test_config == {"seg50": Protocol(scales=0.5), "seg75": Protocol(scales=0.75)}
+    assert list(recipe.loss) == ["main", "aux8", "aux16", "detail8"]
+
+
+def test_overrides_and_opts():
+    recipe = load_recipe(
+        SAMPLE,
+        {"iters": 7, "batch_size": 3},
+        [
+            "iters=9",
+            "optimizer.weight_decay=1e-4",
+            "train_dataset.transforms.RandomPaddingCrop.crop_size=[32, 16]",
+            "train_dataset.transforms.0.min_scale_factor=0.5",
+            "optimizer.lr_mult={heads: 10}",
+            "model.backbone.pretrained=null",
+        ],
+    )
+    assert (recipe.iters, recipe.batch_size, recipe.total_batch_size) == (9, 3, 4)
+    assert recipe.optimizer.weight_decay == 1e-4 and recipe.optimizer.lr_mult == {"heads": 10}
+    crop = next(item for item in recipe.train_dataset.transforms if item["type"] == "RandomPaddingCrop")
+    assert crop["crop_size"] == [32, 16] and recipe.train_dataset.transforms[0]["min_scale_factor"] == 0.5
+
+
+def test_flat_test_config_is_one_protocol(tmp_path):
+    path = tmp_path / "flat.yml"
+    path.write_text(f"_base_: {_absolute(SAMPLE)}\ntest_config: {{_inherited_: False, aug_eval: True, scales: [0.5, 1]}}")
+    assert load_recipe(path).test_config == {"val": Protocol(scales=(0.5, 1))}
+
+
+def _absolute(path):
+    from pathlib import Path
+
+    return Path(path).resolve()
+
+
+@pytest.mark.parametrize(
+    ("opt", "message"),
+    [
+        ("batchsize=4", "unknown key 'batchsize'; did you mean batch_size"),
+        ("optimizer.momentun=0.9", "optimizer: unknown key 'momentun'; did you mean momentum"),
+        ("lr_scheduler.warmup_iter=3", "lr_scheduler: unknown key 'warmup_iter'; did you mean warmup_iters"),
+        ("iters=many", "iters: expected a number, got 'many'"),
+        ("iters=1.5", "iters: expected a number, got 1.5"),
+        ("model.backbone.pretraned=x", "did you mean pretrained"),
+        ("test_config.full.scale=1", "did you mean scales"),
+        ("iters", "expected key=value"),
+        ("iters.deep=1", "holds the value"),
+        ("train_dataset.transforms.Crop.size=1", "no item 'Crop'"),
+        ("loss=[", "not valid YAML"),
+    ],
+)
+def test_mistakes_are_named(opt, message):
+    with pytest.raises(UserError, match=message.replace("[", r"\[")):
+        load_recipe(SAMPLE, {}, [opt])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("iters: 3", "the key 'batch_size' is missing"),
+        ("- 1", "a recipe is a mapping"),
+        ("_base_: self.yml", "builds on itself"),
+        ("_base_: other.yml", "other.yml: no such recipe"),
+        ("a: [", "not valid YAML"),
+    ],
+)
+def test_broken_files_are_named(tmp_path, text, message):
+    path = tmp_path / "self.yml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_recipe(path)
+
+
+def test_auto_learning_rate_is_linear_in_the_batch():
+    recipe = scale_learning_rate(load_recipe("configs/stdc2_seg50_cityscapes.yml", {"batch_size": 9}), devices=2)
+    assert recipe.lr_scheduler.learning_rate == pytest.approx(0.005)
+    assert recipe.lr_scheduler.end_lr == pytest.approx(5e-6)

@@ -1,0 +1,153 @@
+"""Prepare and check datasets.
+
+sample      render a small Cityscapes to try everything on
+cityscapes  write train.txt, val.txt and test.txt for Cityscapes in its official layout
+camvid      the same for CamVid (train/, trainannot/, val/, valannot/)
+check       read every file of a dataset, say what is wrong with it, and draw a sheet of its samples
+"""
+
+from pathlib import Path
+from typing import List, Optional, Sequence, Tuple
+
+from compat import UserError
+
+import paddle
+from tqdm import tqdm
+
+from data.check import Report, check_dataset
+from data.files import map_label, read_image, read_label
+from data.layouts import LAYOUTS, MODES, Sample
+from data.sample import render_sample
+from engine.checkpoint import prepare_save_dir
+from engine.command import dataset_overrides, parser, run
+from engine.pictures import colorize, heat, overlay, sheet, write_picture
+from engine.recipe import load_recipe
+from loss import detail_target
+
+LIST_SEPARATOR = ","  # the seed's
+SHEET_ROWS = 6
+
+
+def main(argv: Optional[Sequence[str]] = None) -> Optional[int]:
+    arguments = _parser().parse_args(argv)
+    return arguments.command(arguments)
+
+
+def sample(arguments) -> None:
+    """Render the sample."""
+    render_sample(arguments.save_dir, arguments.train, arguments.val, arguments.size, arguments.seed)
+    print(f"{arguments.train} training and {arguments.val} validation images in {arguments.save_dir}")
+
+
+def write_lists(arguments) -> None:
+    """Write the list files of a known layout; labels stay as they are, whichever ids they hold."""
+    root = Path(arguments.dataset_root)
+    save_dir = prepare_save_dir(arguments.save_dir or root)
+    if not root.is_dir():
+        raise UserError(f"{root}: no such dataset folder")
+    for mode in MODES:
+        samples, problems = LAYOUTS[arguments.layout].find(root, mode)
+        if problems:
+            raise UserError(problems[0])
+        if not samples:
+            if mode == "test":
+                continue
+            raise UserError(f"{root}: holds no image of the split {mode!r} in the layout of {arguments.layout}")
+        lines = [
+            LIST_SEPARATOR.join(path.relative_to(root).as_posix() for path in (s.image, s.label) if path)
+            for s in samples
+        ]
+        (save_dir / f"{mode}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        print(f"{save_dir / mode}.txt: {len(samples)} images")
+
+
+def check(arguments) -> int:
+    """Check a dataset; status 1 when something is wrong with it."""
+    kind, root, options = _dataset_of(arguments)
+    report = check_dataset(kind, root, arguments.splits, lambda items: tqdm(items, unit="image"), **options)
+    print(_summary(report))
+    if report.samples and arguments.sheet:
+        write_picture(arguments.sheet, draw_sheet(report))
+        print(f"sheet of samples: {arguments.sheet}")
+    print(f"{len(report.problems)} problem(s)" + "".join(f"\n  {problem}" for problem in report.problems))
+    return 1 if report.problems else 0
+
+
+def _dataset_of(arguments) -> Tuple[str, Path, dict]:
+    if arguments.config:
+        recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
+        options = {**recipe.train_dataset.options, **recipe.val_dataset.options}
+        return recipe.train_dataset.type, Path(recipe.train_dataset.dataset_root), options
+    if not arguments.dataset_root:
+        raise UserError("check: name a recipe with --config, or a folder with --dataset_root and --type")
+    return arguments.type, Path(arguments.dataset_root), {}
+
+
+def _summary(report: Report) -> str:
+    lines = [f"{mode}: {count} images" for mode, count in report.images.items()]
+    total = max(1, report.pixels.sum())
+    width = max(map(len, report.classes.names))
+    lines.append(f"{'class':<{width}}        pixels   share")
+    for name, count in zip((*report.classes.names, "(ignored)"), report.pixels):
+        lines.append(f"{name:<{width}}  {count:12d}  {100 * count / total:5.2f} %")
+    return "\n".join(lines)
+
+
+def draw_sheet(report: Report):
+    """Image, label over image, and detail target of some samples, [H, W, 3] uint8 RGB."""
+    labelled: List[Sample] = [s for s in report.samples if s.label is not None]
+    step = max(1, len(labelled) // SHEET_ROWS)
+    palette = report.classes.palette()
+    rows = []
+    for item in labelled[::step][:SHEET_ROWS]:
+        try:
+            label = map_label(read_label(item.label), item, len(report.classes.names))
+        except UserError:  # the report names it
+            continue
+        image = read_image(item.image)
+        if image.shape[:2] != label.shape:
+            continue
+        details = detail_target(paddle.to_tensor(label[None].astype("int64"))).numpy()[0, 0]
+        colors = colorize(label, palette)
+        rows.append((image, colors, overlay(image, colors), heat(details)))
+    if not rows:
+        raise UserError("no sample is whole enough to be drawn; mend the dataset first")
+    return sheet(rows, ("image", "label", "label over image", "detail target"))
+
+
+def _size(text: str) -> Tuple[int, int]:
+    width, _, height = text.partition("x")
+    return int(width), int(height)
+
+
+def _parser():
+    top = parser(__doc__, "python -m tool.prepare_data check --config configs/stdc1_seg_sample.yml")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    render = commands.add_parser("sample", help="render a small Cityscapes")
+    render.add_argument("--save_dir", default="data/sample")
+    render.add_argument("--train", type=int, default=60, help="training images")
+    render.add_argument("--val", type=int, default=20, help="validation images")
+    render.add_argument("--size", type=_size, default=(512, 256), metavar="WxH")
+    render.add_argument("--seed", type=int, default=0, help="the same seed renders the same bytes")
+    render.set_defaults(command=sample)
+
+    for name, layout in (("cityscapes", "Cityscapes"), ("camvid", "CamVid")):
+        lists = commands.add_parser(name, help=f"write the list files of {layout}")
+        lists.add_argument("--dataset_root", default=f"data/{name}")
+        lists.add_argument("--save_dir", help="where the lists go; by default beside the data")
+        lists.set_defaults(command=write_lists, layout=layout)
+
+    checking = commands.add_parser("check", help="read every file of a dataset")
+    checking.add_argument("--config", help="recipe whose dataset is read")
+    checking.add_argument("--opts", nargs="+", default=[], metavar="KEY=VALUE", help="override keys of the recipe")
+    checking.add_argument("--dataset_root", help="folder of the data, instead of the recipe's")
+    checking.add_argument("--type", default="Cityscapes", choices=("Cityscapes", "CamVid"), help="without --config")
+    checking.add_argument("--splits", nargs="+", default=["train", "val"], choices=MODES)
+    checking.add_argument("--sheet", default="output/dataset_check.png", help="PNG of samples; empty for none")
+    checking.set_defaults(command=check)
+    return top
+
+
+if __name__ == "__main__":
+    run(main)
