@@ -6,16 +6,15 @@ over the largest absolute reference value must be within the limit. See benchmar
 """
 
 import json
-import sys
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence
 
 from compat import UserError
 
 import paddle
 
-from benchmarks.compare_losses import LOSS_LIMIT, compare_losses
-from benchmarks.compare_network import NETWORK_LIMIT, compare_network
+from benchmarks.compare_losses import compare_losses
+from benchmarks.compare_network import compare_network
 from benchmarks.compare_training import compare_training
 from engine.command import parser, run
 
@@ -23,7 +22,7 @@ REFERENCES = Path(__file__).parents[1] / "tests" / "reference"
 
 
 class Row(NamedTuple):
-    """One compared value: `error` is relative, `limit` the largest that is allowed."""
+    """One compared value of a file: `error` is relative, `limit` the largest that is allowed."""
 
     file: str
     output: str
@@ -32,29 +31,80 @@ class Row(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        """Whether the error is a number within the limit."""
+        """Whether the error is within the limit."""
         return self.error <= self.limit
 
 
 def compare(path: Path) -> List[Row]:
-    """Compare one reference file of any kind.
+    """Compare one reference file, of a network, of losses or of a training run.
 
     Raises:
-        UserError: for a file that is none, or whose weights the converter refuses.
+        UserError: for a file that is none of these, or whose weights the converter refuses.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable reference file ({error})") from error
-    try:
         if isinstance(content, list):
-            results = compare_losses(content)
+            results = list(compare_losses(content))
         elif "rows" in content:
-            results = compare_training(content, path.parent)
+            results = list(compare_training(content, path.parent))
         else:
-            results = compare_network(content, path.with_suffix(".npz"))
-    except (KeyError, TypeError, OSError) as error:
-        raise UserError(f"{path}: not in the form that benchmarks/reference.py describes ({error!r})") from error
+            results = list(compare_network(content, path.with_suffix(".npz")))
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise UserError(f"{path}: no reference file as benchmarks/reference.py describes them ({error!r})") from error
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     return [Row(path.stem, *result) for result in results]
+
+
+def reference_files(paths: Sequence[Path]) -> List[Path]:
+    """The .json files of the given files and folders; raises UserError where there are none."""
+    files: List[Path] = []
+    for path in paths:
+        found = sorted(path.glob("*.json")) if path.is_dir() else [path.with_suffix(".json")]
+        if not found or not all(file.is_file() for file in found):
+            raise UserError(f"{path}: no reference file; without arguments those in tests/reference are compared")
+        files += found
+    return files
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as aligned text."""
+    cells = [("file", "output", "error", "limit", "")]
+    cells += [(r.file, r.output, f"{r.error:.1e}", f"{r.limit:.0e}", "" if r.passed else "OVER") for r in rows]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Compare, print the table, write the figures; 1 when an error is over its limit."""
+    arguments = parser(__doc__, "python -m benchmarks.fidelity tests/reference --json output/fidelity.json")
+    arguments.add_argument("paths", nargs="*", type=Path, default=[REFERENCES], help="reference files and folders")
+    arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to this file")
+    options = arguments.parse_args(argv)
+    rows = [row for path in reference_files(options.paths) for row in compare(path)]
+    print(table(rows))
+    worst, nearest = max(rows, key=lambda row: row.error), max(rows, key=lambda row: row.error / row.limit)
+    failed = sum(not row.passed for row in rows)
+    print(
+        f"Paddle {paddle.__version__}, {paddle.get_device()}, float32: {len(rows)} values, {failed} over their limit; "
+        f"largest error {worst.error:.1e}, nearest to its limit {nearest.error / nearest.limit:.2f} of it"
+    )
+    if options.json:
+        _write_json(options.json, rows, worst.error, nearest.error / nearest.limit)
+    return 1 if failed else 0
+
+
+def _write_json(path: Path, rows: Sequence[Row], worst: float, worst_of_limit: float) -> None:
+    """`worst` is the largest relative error, `worst_of_limit` the largest share of a limit."""
+    figures = {
+        "paddle": paddle.__version__,
+        "worst": worst,
+        "worst_of_limit": worst_of_limit,
+        "rows": [{**row._asdict(), "passed": row.passed} for row in rows],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -80,3 +80,23 @@ def loss_case(row: Mapping[str, Any]) -> LossCase:
     right = np.zeros_like(logits)
     np.put_along_axis(right, np.minimum(labels, CLASSES - 1)[:, None], 9, 1)
     return LossCase(labels, logits, logits * 0.1 + right, detail)
+
+
+class Result(NamedTuple):
+    """One comparison: its relative error and the largest that is allowed."""
+
+    output: str
+    error: float
+    limit: float
+
+
+def relative_error(ours: Any, theirs: Any) -> float:
+    """Largest absolute difference over the largest absolute reference value; infinite where shapes or numbers fail.
+
+    A reference of zeros alone counts as 1, so that the difference itself is the error.
+    """
+    ours, theirs = np.asarray(ours, "float64"), np.asarray(theirs, "float64")
+    if ours.shape != theirs.shape:
+        return float("inf")
+    error = float(np.abs(ours - theirs).max() / (np.abs(theirs).max() or 1))
+    return error if np.isfinite(error) else float("inf")

@@ -39,7 +39,8 @@ def build_optimizer(
 ) -> paddle.optimizer.Momentum:
     """Momentum SGD over the trainable parameters of `layers` (network and criterion), in groups.
 
-    Parameters that `recipe.frozen` finds get `stop_gradient = True`.
+    Parameters that `recipe.frozen` finds are not given to the optimiser. They keep their gradients, since Paddle gives
+    a batch norm's bias none when its weight wants none.
 
     Raises:
         UserError: for an unknown optimiser or kind, or a pattern that finds no parameter.
@@ -55,9 +56,7 @@ def build_optimizer(
             raise UserError(f"optimizer: the pattern {pattern!r} finds no parameter, such as {next(iter(kinds))}")
     groups: Dict[Tuple[float, float], List[paddle.Tensor]] = defaultdict(list)
     for name, (kind, parameter) in kinds.items():
-        if any(re.search(pattern, name) for pattern in recipe.frozen):
-            parameter.stop_gradient = True
-        if parameter.stop_gradient:
+        if parameter.stop_gradient or any(re.search(pattern, name) for pattern in recipe.frozen):
             continue
         factor = next((float(f) for pattern, f in recipe.lr_mult.items() if re.search(pattern, name)), 1.0)
         decay = 0.0 if kind in recipe.no_weight_decay else recipe.weight_decay

@@ -94,7 +94,8 @@ class Trainer:
         batches = train_batches(
             self.train_set, recipe.batch_size, self.options.seed, self.iteration, recipe.iters, self.num_workers
         )
-        with Progress(self.save_dir, recipe, len(self.train_set), self.iteration, self.options.use_vdl) as progress:
+        # The optimiser names its states at its first step: from 0 here too, see __init__.
+        with paddle.utils.unique_name.guard(), self._progress() as progress:
             self.model.train()
             for images, labels, _ in batches:
                 progress.batch_read()
@@ -107,12 +108,16 @@ class Trainer:
                     progress.restart_clock()
         return self.best
 
+    def _progress(self) -> Progress:
+        return Progress(self.save_dir, self.recipe, len(self.train_set), self.iteration, self.options.use_vdl)
+
     def _step(self, images: paddle.Tensor, labels: paddle.Tensor) -> Dict[str, paddle.Tensor]:
         """One update; images [N, 3, H, W] float32, labels [N, H, W] uint8. Returns the losses by name."""
         total, parts = self.criterion(self.model(images), labels.astype("int64"))
         total.backward()
         self.optimizer.step()
-        self.optimizer.clear_grad()
+        for layer in (self.model, self.criterion):
+            layer.clear_gradients()
         self.schedule.step()
         return {"loss": total.detach(), **{name: part.detach() for name, part in parts.items()}}
 

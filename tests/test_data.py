@@ -38,9 +38,7 @@ def listed_dataset(root, labels, separator=",", **options):
         write_png(root / f"{number}_label.png", label)
         lines.append(f"{number}.png{separator}{number}_label.png")
     (root / "list.txt").write_text("\n".join(lines) + "\n")
-    return build_dataset(
-        "Dataset", str(root), "val", val_path=str(root / "list.txt"), separator=separator, **options
-    )
+    return build_dataset("Dataset", str(root), "val", val_path=str(root / "list.txt"), separator=separator, **options)
 
 
 def test_label_id_table_equals_cityscapesscripts():

@@ -49,8 +49,10 @@ def test_ohem_fraction_counts_the_batchs_pixels():
     logits, labels = random_case(3)
     fraction = OhemCrossEntropyLoss(0.01, 0.25)(paddle.to_tensor(logits), paddle.to_tensor(labels))
     number = OhemCrossEntropyLoss(0.01, labels.size // 4)(paddle.to_tensor(logits), paddle.to_tensor(labels))
-    assert float(fraction) == float(number) == pytest.approx(
-        ohem_by_sorting(cross_entropies(logits, labels), 0.01, labels.size // 4), rel=2e-6
+    assert (
+        float(fraction)
+        == float(number)
+        == pytest.approx(ohem_by_sorting(cross_entropies(logits, labels), 0.01, labels.size // 4), rel=2e-6)
     )
 
 

@@ -39,7 +39,9 @@ def test_overrides_and_opts():
 
 def test_flat_test_config_is_one_protocol(tmp_path):
     path = tmp_path / "flat.yml"
-    path.write_text(f"_base_: {_absolute(SAMPLE)}\ntest_config: {{_inherited_: False, aug_eval: True, scales: [0.5, 1]}}")
+    path.write_text(
+        f"_base_: {_absolute(SAMPLE)}\ntest_config: {{_inherited_: False, aug_eval: True, scales: [0.5, 1]}}"
+    )
     assert load_recipe(path).test_config == {"val": Protocol(scales=(0.5, 1))}
 
 

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
+from compat import UserError
+
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -78,7 +80,8 @@ def inspect_model(name: str, num_classes: Optional[int] = None, sizes: Sequence[
     Raises:
         UserError: for an unknown name.
     """
-    num_classes = num_classes or default_classes(name)
+    if num_classes is None:
+        num_classes = default_classes(name)
     with _shapes_only():
         model = models.build_model(name, num_classes)
         counted = {f"{height}x{width}": _deployed(model, (height, width)) for height, width in sizes}
@@ -93,6 +96,16 @@ def inspect_model(name: str, num_classes: Optional[int] = None, sizes: Sequence[
         outputs=outputs,
         activation_bytes=activation_bytes(name, num_classes, CROP),
     )
+
+
+def deployed_cost(name: str, num_classes: int, size: Tuple[int, int]) -> Tuple[int, int]:
+    """Parameters and multiply-accumulates of what evaluation computes of model `name`, for an image of `size`.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    with _shapes_only():
+        return _deployed(models.build_model(name, num_classes), size)
 
 
 def activation_bytes(name: str, num_classes: int, crop: Tuple[int, int], reduction: int = 4) -> int:
@@ -253,9 +266,15 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     infos = [inspect_model(name, options.num_classes) for name in names]
     print(format_table(infos))
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        rows = [{**asdict(info), "training_bytes": info.training_bytes} for info in infos]
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+        _write(options.json, [{**asdict(info), "training_bytes": info.training_bytes} for info in infos])
+
+
+def _write(path: Path, rows: List[dict]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(rows, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 if __name__ == "__main__":

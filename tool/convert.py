@@ -1,0 +1,57 @@
+"""Convert weights that other projects published, without torch and without running anything that a file contains.
+
+The source is recognised by the names of its tensors: the official STDC (ImageNet and segmentation), BiSeSTDC and
+DDRNet, mmsegmentation's STDC and DDRNet, and PaddleSeg's STDCSeg. A tensor that nothing explains ends in an error.
+With --target official a `.pdparams` of this project becomes a `.safetensors` with the original project's names.
+"""
+
+from pathlib import Path
+from typing import Optional, Sequence
+
+from compat import UserError
+
+from engine.command import parser, run
+from models import list_models
+from tool.conversion import SOURCES, convert, to_official
+from tool.weight_files import PADDLE_SUFFIX, SAFE_SUFFIX, read_weight_file, write_weight_file
+
+EXAMPLE = "python -m tool.convert pretrained/STDCNet813M_73.91.tar pretrained/stdc1_imagenet.pdparams --model stdc1"
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Convert one file and print the report; raises UserError, with nothing written, where a tensor is unexplained."""
+    arguments = parser(__doc__, EXAMPLE)
+    add = arguments.add_argument
+    add("checkpoint", type=Path, metavar="CHECKPOINT", help="file to convert")
+    add("output", type=Path, metavar="OUTPUT", help=f"*{PADDLE_SUFFIX}, or *{SAFE_SUFFIX} with --target official")
+    add("--model", required=True, choices=list_models(), help="the network that the weights are for")
+    add("--source", default="auto", choices=["auto", *(source.name for source in SOURCES)], help="default: auto")
+    add("--num_classes", type=int, help="of the network; a classifier of another number is replaced by a fresh one")
+    add("--target", default="paddle", choices=["paddle", "official"], help="default: paddle")
+    options = arguments.parse_args(argv)
+    back = options.target == "official"
+    suffix = SAFE_SUFFIX if back else PADDLE_SUFFIX
+    if options.output.suffix != suffix:
+        arguments.error(f"OUTPUT must end in {suffix} with --target {options.target}")
+    if options.num_classes is not None and (back or options.num_classes < 1):
+        arguments.error("--num_classes takes a positive number, and is not for --target official")
+    if options.output.exists() and options.checkpoint.exists() and options.output.samefile(options.checkpoint):
+        raise UserError(f"{options.output}: would overwrite the checkpoint; choose another OUTPUT")
+    state, beside = read_weight_file(options.checkpoint)
+    try:
+        if back:
+            tensors, report = to_official(state, options.model), f"read        {len(state)} tensors"
+        else:
+            conversion = convert(state, options.model, options.num_classes, options.source)
+            tensors, report = conversion.tensors, conversion.report()
+    except UserError as error:
+        raise UserError(f"{options.checkpoint}: {error}") from error
+    write_weight_file(options.output, tensors)
+    print(report)
+    if beside:
+        print(f"ignored     beside the weights: {', '.join(beside)}")
+    print(f"wrote       {len(tensors)} tensors to {options.output}")
+
+
+if __name__ == "__main__":
+    run(main)
