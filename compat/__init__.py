@@ -1,8 +1,8 @@
 """The ground floor: what every other room relies on before it touches Paddle.
 
-Importing this package, before paddle, mends what can only be mended that early: the zlib that Paddle 2.6.2
-shadows, the number of CPU threads, and the kernels of MKL. `repair_paddleseg()` mends the calls of PaddleSeg 2.8 that crash on today's
-Paddle.
+Importing this package, before paddle, mends what can only be mended that early: the zlib that Paddle 2.6.2 shadows, the
+number of CPU threads, and the kernels of MKL. It also makes paddle's DataLoader hand errors on. `repair_paddleseg()`
+mends the calls of PaddleSeg 2.8 that crash on today's Paddle.
 """
 
 import zlib  # noqa: F401  Paddle 2.6.2 ships its own zlib; the system's must be loaded first or `import cv2` crashes
@@ -13,6 +13,10 @@ from compat.processor import use_processor_well
 
 use_processor_well()
 
-from compat.paddleseg_repairs import repair_paddleseg  # noqa: E402  it imports paddle, so threads come first
+# These import paddle, so they come after the environment is set.
+from compat.data_loader_repair import repair_data_loader
+from compat.paddleseg_repairs import repair_paddleseg
+
+repair_data_loader()
 
 __all__ = ["UserError", "logger", "repair_paddleseg", "use_processor_well"]

@@ -5,12 +5,11 @@ augmentation. So neither worker processes nor an interruption change what a run 
 another number.
 """
 
-from typing import Iterator, List, Tuple
+from typing import Iterator, Tuple
 
 from compat import UserError
 
 import numpy as np
-import paddle
 from paddle.io import DataLoader, Dataset
 
 from data.datasets import SegmentationDataset
@@ -68,7 +67,7 @@ def train_batches(
     num_workers: int = 0,
     rank: int = 0,
     ranks: int = 1,
-) -> Iterator[List[paddle.Tensor]]:
+) -> DataLoader:
     """Loader of the batches number `start` to `stop` (exclusive) of a run, for device `rank` of `ranks`.
 
     Yields:
@@ -82,18 +81,9 @@ def train_batches(
             f"a batch of {batch_size * ranks} is larger than the dataset of {len(dataset)} images; "
             f"ask for --batch_size {max(1, len(dataset) // ranks)} or less"
         )
-    loader = DataLoader(
+    return DataLoader(
         _Stream(dataset, seed),
         batch_sampler=_Batches(batch_size, start, stop, rank, ranks),
         num_workers=num_workers,
         return_list=True,
     )
-    return _with_short_errors(loader)
-
-
-def _with_short_errors(loader: DataLoader) -> Iterator[List[paddle.Tensor]]:
-    """The loader's batches; what a worker process raises arrives as its message alone, without the worker's traceback."""
-    try:
-        yield from loader
-    except UserError as error:
-        raise UserError(str(error).strip().rpartition("UserError: ")[2]) from None

@@ -1,6 +1,7 @@
 """Shared data. Importing compat first puts zlib, threads and MKL in place before any test imports paddle."""
 
 import compat  # noqa: F401
+
 import pytest
 
 from data.sample import render_sample

@@ -6,6 +6,10 @@ import os
 import subprocess
 import sys
 
+from compat import UserError, repair_paddleseg
+from compat.paddleseg_repairs import _fails, _probe_area, _probe_loss, _probe_losses
+from compat.processor import mkl_cpu_type, physical_cores
+
 import numpy as np
 import paddle
 import paddleseg.core
@@ -13,9 +17,6 @@ import pytest
 from paddleseg.models.losses import CrossEntropyLoss, OhemCrossEntropyLoss
 from paddleseg.utils import metrics
 
-from compat import repair_paddleseg
-from compat.paddleseg_repairs import _fails, _probe_area, _probe_loss, _probe_losses
-from compat.processor import mkl_cpu_type, physical_cores
 from loss import build_criterion
 from models import build_model
 
@@ -178,6 +179,24 @@ def test_paddleseg_predict(parts, tmp_path):
     name = os.path.basename(image)
     assert (tmp_path / "results" / "pseudo_color_prediction" / name).is_file()
     assert (tmp_path / "results" / "added_prediction" / name).is_file()
+
+
+class Broken(paddle.io.Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        if index == 2:
+            raise UserError("image 2: broken")
+        return np.zeros(1)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_loader_hands_the_datasets_error_on(num_workers):
+    read = []
+    with pytest.raises(UserError) as raised:
+        read.extend(paddle.io.DataLoader(Broken(), batch_size=1, num_workers=num_workers))
+    assert str(raised.value) == "image 2: broken"
 
 
 # --- the processor ----------------------------------------------------------------------------------------------------

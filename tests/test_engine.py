@@ -3,12 +3,13 @@
 import json
 import re
 
+from compat import UserError
+
 import numpy as np
 import paddle
 import pytest
 from paddle import nn
 
-from compat import UserError
 from data import train_batches
 from engine.checkpoint import list_checkpoints, remove_old_checkpoints, save_checkpoint
 from engine.evaluator import evaluate, score_table

@@ -1,11 +1,12 @@
 """Losses against formulas written in numpy and tables computed by hand."""
 
+from compat import UserError
+
 import numpy as np
 import paddle
 import pytest
 from scipy.ndimage import correlate
 
-from compat import UserError
 from loss import DetailAggregateLoss, OhemCrossEntropyLoss, build_criterion, detail_target
 from loss.detail import dice_loss
 

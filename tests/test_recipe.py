@@ -1,8 +1,9 @@
 """Reading recipes: bases, overrides, and every kind of mistake."""
 
+from compat import UserError
+
 import pytest
 
-from compat import UserError
 from engine.recipe import Protocol, load_recipe, scale_learning_rate
 
 SAMPLE = "configs/stdc1_seg_sample.yml"
