@@ -25,28 +25,26 @@ class ClassSet(NamedTuple):
 
 
 CITYSCAPES = ClassSet(
-    names=tuple(
-        [
-            "road",
-            "sidewalk",
-            "building",
-            "wall",
-            "fence",
-            "pole",
-            "traffic_light",
-            "traffic_sign",
-            "vegetation",
-            "terrain",
-            "sky",
-            "person",
-            "rider",
-            "car",
-            "truck",
-            "bus",
-            "train",
-            "motorcycle",
-            "bicycle",
-        ]
+    names=(
+        "road",
+        "sidewalk",
+        "building",
+        "wall",
+        "fence",
+        "pole",
+        "traffic_light",
+        "traffic_sign",
+        "vegetation",
+        "terrain",
+        "sky",
+        "person",
+        "rider",
+        "car",
+        "truck",
+        "bus",
+        "train",
+        "motorcycle",
+        "bicycle",
     ),
     colors=(
         (128, 64, 128),
@@ -72,20 +70,18 @@ CITYSCAPES = ClassSet(
 )
 
 CAMVID = ClassSet(
-    names=tuple(
-        [
-            "sky",
-            "building",
-            "pole",
-            "road",
-            "pavement",
-            "tree",
-            "sign_symbol",
-            "fence",
-            "car",
-            "pedestrian",
-            "bicyclist",
-        ]
+    names=(
+        "sky",
+        "building",
+        "pole",
+        "road",
+        "pavement",
+        "tree",
+        "sign_symbol",
+        "fence",
+        "car",
+        "pedestrian",
+        "bicyclist",
     ),
     colors=(
         (128, 128, 128),

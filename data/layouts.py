@@ -23,7 +23,7 @@ LABEL_KINDS = ("labelTrainIds", "labelIds")  # in the order in which they are pr
 
 
 class Sample(NamedTuple):
-    """Files of one image: its label (None in a test set), and the [256] table from the label's values to training ids."""
+    """Files of one image: its label (None in a test set), and the [256] table from label values to training ids."""
 
     image: Path
     label: Optional[Path]

@@ -13,7 +13,7 @@ from engine.recipe import Protocol
 
 
 class Scores(NamedTuple):
-    """Of one evaluation, each in [0, 1] (kappa in [-1, 1]). A class that is absent counts as IoU 0, as in PaddleSeg 2.8."""
+    """Of one evaluation, in [0, 1] (kappa in [-1, 1]). A class that is absent counts as IoU 0, as in PaddleSeg 2.8."""
 
     miou: float
     accuracy: float

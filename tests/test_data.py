@@ -61,7 +61,7 @@ def test_label_ids_and_train_ids_answer_the_same(sample_root, tmp_path):
         for source in (image, label.replace("labelTrainIds", "labelIds")):
             target = tmp_path / source[len(str(sample_root)) + 1 :]
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(open(source, "rb").read())
+            shutil.copy(source, target)
     with_label_ids = build_dataset("Cityscapes", str(tmp_path), "val")
     assert with_label_ids.file_list[0][1].endswith("labelIds.png")
     for index in range(len(with_train_ids)):

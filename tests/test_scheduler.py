@@ -1,4 +1,4 @@
-"""Learning rates against tables computed by hand (with a calculator: rate and formula are SPEC'd by the papers' code)."""
+"""Learning rates against tables computed by hand."""
 
 import pytest
 
