@@ -1,23 +1,39 @@
 """Train a network by a recipe: python train.py [--config configs/....yml] [--opts key=value ...]."""
 
+import argparse
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import Optional, Sequence, Tuple
 
-import compat  # noqa: F401  it must come before paddle
+from compat import UserError
 
 import paddle
 
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
-from engine.recipe import load_recipe, scale_learning_rate
+from engine.recipe import Recipe, load_recipe, scale_learning_rate
 from engine.trainer import RunOptions, Trainer
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "stdc2_seg50_cityscapes.yml"
-RECIPE_FLAGS = ("iters", "batch_size", "save_interval", "log_iters")
+RECIPE_FLAGS = ("iters", "batch_size", "accumulate", "save_interval", "log_iters")
+LAUNCHERS = ("none", "paddle")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    arguments = _parser().parse_args(argv)
+    arguments = flags().parse_args(argv)
     choose_device(arguments.device)
+    Trainer(*recipe_and_options(arguments)).fit()
+
+
+def recipe_and_options(arguments: argparse.Namespace) -> Tuple[Recipe, RunOptions]:
+    """What to compute and how to run it.
+
+    Raises:
+        UserError: for a launcher that Paddle does not have, or whatever is wrong in the recipe.
+    """
+    if arguments.launcher not in LAUNCHERS:
+        raise UserError(
+            f"--launcher {arguments.launcher}: Paddle has a launcher of its own; "
+            "run: python -m paddle.distributed.launch --gpus 0,1 train.py ..."
+        )
     overrides = dataset_overrides(arguments.dataset_root)
     overrides.update({name: getattr(arguments, name) for name in RECIPE_FLAGS if getattr(arguments, name) is not None})
     if arguments.learning_rate not in (None, "auto"):
@@ -25,10 +41,11 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     recipe = load_recipe(arguments.config, overrides, arguments.opts)
     if arguments.learning_rate == "auto":
         recipe = scale_learning_rate(recipe, paddle.distributed.get_world_size())
-    options = RunOptions(
+    return recipe, RunOptions(
         save_dir=arguments.save_dir,
         num_workers=arguments.num_workers,
         seed=arguments.seed,
+        diff_seed=arguments.diff_seed,
         deterministic=arguments.deterministic,
         validate=not arguments.no_validate,
         resume_model=arguments.resume_model,
@@ -36,30 +53,56 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         keep_checkpoint_max=arguments.keep_checkpoint_max,
         use_vdl=arguments.use_vdl,
     )
-    Trainer(recipe, options).fit()
 
 
-def _parser():
+def flags() -> argparse.ArgumentParser:
+    """The command line. Second spellings are mmsegmentation's."""
     arguments = parser(
         __doc__ + "\n\nWithout --config: STDC2-Seg50 on Cityscapes, for one 32 GB GPU (80k iterations, batch 36).",
         "python train.py --config configs/stdc1_seg_camvid.yml --dataset_root data/camvid --iters 600",
     )
     add_recipe_flags(arguments, default_config=str(DEFAULT_CONFIG))
     add = arguments.add_argument
-    add("--save_dir", default="output", help="folder for checkpoints, pictures and logs")
+    add("--save_dir", "--work-dir", default="output", help="folder for checkpoints, pictures and logs")
     add("--iters", type=int, help="number of iterations, instead of the recipe's")
     add("--batch_size", type=int, help="images per device, instead of the recipe's")
+    add("--accumulate", type=int, metavar="K", help="an iteration takes K batches, whose gradients are averaged")
     add("--learning_rate", help="a rate, or auto: the recipe's, scaled linearly from its batch to the real total batch")
     add("--save_interval", type=int, help="iterations from one evaluation and checkpoint to the next")
     add("--log_iters", type=int, help="iterations from one log line to the next")
     add("--num_workers", type=int, help="loader processes; by default 0 on the CPU and up to 8 for a GPU")
     add("--seed", type=int, default=0, help="of the initial weights and of every draw")
+    add(
+        "--diff_seed",
+        "--diff-seed",
+        action="store_true",
+        help="on several devices: each draws its own dropout; initial weights and the order of the data stay shared",
+    )
     add("--deterministic", action="store_true", help="GPU: only kernels whose results repeat, which are slower")
-    add("--no_validate", action="store_true", help="do not evaluate while training")
-    add("--resume_model", metavar="auto|FOLDER", help="go on from a checkpoint; auto: the newest in --save_dir, if any")
-    add("--load_from", metavar="FILE", help="start with these weights of the whole network")
+    add("--no_validate", "--no-validate", action="store_true", help="do not evaluate while training")
+    resume = arguments.add_mutually_exclusive_group().add_argument
+    resume(
+        "--resume_model",
+        "--resume-from",
+        metavar="auto|FOLDER",
+        help="go on from a checkpoint; auto: the newest in --save_dir, if any",
+    )
+    resume(
+        "--auto-resume",
+        "--auto_resume",
+        dest="resume_model",
+        action="store_const",
+        const="auto",
+        help="the same as --resume_model auto",
+    )
+    add("--load_from", "--load-from", metavar="FILE", help="start with these weights of the whole network")
     add("--keep_checkpoint_max", type=int, default=5, help="checkpoints to keep, 0 for all")
     add("--use_vdl", action="store_true", help="write VisualDL records to SAVE_DIR/vdl")
+    add(
+        "--launcher",
+        default="none",
+        help="none or paddle, which are the same: several devices are started by python -m paddle.distributed.launch",
+    )
     return arguments
 
 

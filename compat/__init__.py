@@ -7,7 +7,7 @@ mends the calls of PaddleSeg 2.8 that crash on today's Paddle.
 
 import zlib  # noqa: F401  Paddle 2.6.2 ships its own zlib; the system's must be loaded first or `import cv2` crashes
 
-from compat.errors import UserError
+from compat.errors import UserError, unknown_name
 from compat.log import logger
 from compat.processor import use_processor_well
 
@@ -19,4 +19,4 @@ from compat.paddleseg_repairs import repair_paddleseg
 
 repair_data_loader()
 
-__all__ = ["UserError", "logger", "repair_paddleseg", "use_processor_well"]
+__all__ = ["UserError", "logger", "repair_paddleseg", "unknown_name", "use_processor_well"]

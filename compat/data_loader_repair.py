@@ -32,6 +32,7 @@ def _repair(reader: type) -> None:
         except Exception:
             if self.reader_error is None:
                 raise
+            self._try_shutdown_all()  # worker processes outlive us otherwise
             raise self.reader_error from None
 
     reader.reader_error = None

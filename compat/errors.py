@@ -1,5 +1,8 @@
 """The one exception that means: the user can mend this."""
 
+import difflib
+from typing import Iterable
+
 
 class UserError(Exception):
     """Bad input. The message says in one or two lines what is wrong, where, and what to do.
@@ -11,3 +14,11 @@ class UserError(Exception):
         # A loader's worker process hands its exceptions over as text with a traceback, and Paddle makes a new exception
         # of that text: only our message in it is meant for the user.
         super().__init__(message.rpartition("UserError: ")[2].strip())
+
+
+def unknown_name(what: str, name: object, known: Iterable[str]) -> UserError:
+    """The error for a name that is none of `known`; it names the nearest of them and lists them all."""
+    known = [str(one) for one in known]
+    nearest = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"; did you mean {nearest[0]}?" if nearest else ";"
+    return UserError(f"{what} {name!r} is not known{hint} Known: {', '.join(known) or 'none'}")

@@ -4,18 +4,17 @@ An item is a dict: `img` [3, H, W] float32 normalised RGB, `label` uint8 of trai
 in validation, none in a test set), `trans_info` [].
 """
 
-import difflib
 from pathlib import Path
 from typing import Dict, Mapping, Sequence, Tuple, Union
 
-from compat import UserError
+from compat import UserError, unknown_name
 
 import numpy as np
 from paddle.io import Dataset
 
 from data.classes import IGNORED, ClassSet
 from data.files import map_label, read_image, read_label
-from data.layouts import LAYOUTS, MODES, Layout, Sample
+from data.layouts import LAYOUTS, MODES, Sample
 from data.transforms import TrainTransform, ValTransform, build_transform
 
 
@@ -108,21 +107,14 @@ def build_dataset(
 
 def dataset_classes(type: str, **options) -> ClassSet:
     """The classes of a dataset, known without its files; raises UserError for an unknown type or option."""
-    layout = _layout(type)
+    if type not in LAYOUTS:
+        raise unknown_name("dataset type", type, LAYOUTS)
+    layout = LAYOUTS[type]
     for option in options:
         if option not in layout.options:
-            known = ", ".join(layout.options) or "none"
-            raise UserError(f"dataset type {type} has no option {option!r}; it has: {known}")
+            raise unknown_name(f"dataset type {type}: option", option, layout.options)
     if "num_classes" in layout.options:
         num_classes = options.get("num_classes")
         if not isinstance(num_classes, int) or not 1 <= num_classes < 255:
             raise UserError(f"dataset type {type}: num_classes must be a number from 1 to 254, not {num_classes!r}")
     return layout.classes(**options)
-
-
-def _layout(type: str) -> Layout:
-    if type in LAYOUTS:
-        return LAYOUTS[type]
-    nearest = difflib.get_close_matches(str(type), LAYOUTS, n=1)
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
-    raise UserError(f"dataset type {type!r} is not known{hint} Known: {', '.join(LAYOUTS)}")

@@ -4,11 +4,10 @@ The augmentation of one sample is drawn first (`TrainTransform.draw`) and then a
 that the same draws can be looked at, repeated and compared.
 """
 
-import difflib
 import inspect
 from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from compat import UserError
+from compat import UserError, unknown_name
 
 import cv2
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from data.classes import IGNORED
 
 PADDING_VALUE = 127.5
+SMALL_IMAGES = ("pad", "scale_up")
 
 
 class ResizeStepScaling(NamedTuple):
@@ -35,9 +35,22 @@ class ResizeStepScaling(NamedTuple):
 
 
 class RandomPaddingCrop(NamedTuple):
-    """A window of crop_size (w, h); a smaller image is padded at the right and at the bottom."""
+    """A window of crop_size (w, h).
+
+    `small` says what becomes of an image that is smaller: `pad` at the right and at the bottom; or `scale_up`, which
+    is the original's (`transform.py:RandomCrop`), until it covers the window. There the image is resized a second
+    time, which blurs it; here once, from the file's size to the last.
+    """
 
     crop_size: Tuple[int, int] = (1024, 512)
+    small: str = "pad"
+
+    def grow(self, width: int, height: int) -> Tuple[int, int]:
+        """(w, h) of the image once a small one is scaled up, if it is to be; rounded as in the original."""
+        factor = max(self.crop_size[0] / width, self.crop_size[1] / height)
+        if self.small != "scale_up" or factor <= 1:
+            return width, height
+        return int(factor * width + 1), int(factor * height + 1)
 
 
 class RandomHorizontalFlip(NamedTuple):
@@ -47,7 +60,7 @@ class RandomHorizontalFlip(NamedTuple):
 
 
 class RandomDistort(NamedTuple):
-    """Colour changes, each with its probability, in random order.
+    """Colour changes, each with its probability, in random order or else in the order of the options.
 
     The factors of brightness, contrast and saturation are in 1 +- range; the hue is turned by +- hue_range of 256.
     """
@@ -60,10 +73,12 @@ class RandomDistort(NamedTuple):
     saturation_prob: float = 0.5
     hue_range: float = 18
     hue_prob: float = 0.5
+    random_order: bool = True
 
     def draw(self, rng: np.random.Generator) -> Tuple[Tuple[str, float], ...]:
         chosen = []
-        for name in rng.permutation(("brightness", "contrast", "saturation", "hue")):
+        names = ("brightness", "contrast", "saturation", "hue")
+        for name in rng.permutation(names) if self.random_order else names:
             span, prob = getattr(self, f"{name}_range"), getattr(self, f"{name}_prob")
             if rng.random() < prob:
                 chosen.append((str(name), float(rng.uniform(-span, span)) + (name != "hue")))
@@ -128,6 +143,7 @@ class TrainTransform:
         """Draw the augmentation of an image of `size` (h, w)."""
         factor = self.scaling.draw(rng) if self.scaling else 1.0
         height, width = (max(1, int(round(factor * side))) for side in size)
+        width, height = self.crop.grow(width, height) if self.crop else (width, height)
         crop_width, crop_height = self.crop.crop_size if self.crop else (width, height)
         top = int(rng.integers(max(height - crop_height, 0) + 1))
         left = int(rng.integers(max(width - crop_width, 0) + 1))
@@ -214,7 +230,8 @@ def build_transform(transforms: Sequence[Mapping], mode: str) -> Union[TrainTran
     only Normalize, because evaluation scales by its protocol.
 
     Raises:
-        UserError: for an unknown type (naming the nearest), an unknown option, or a crop that is not (w, h).
+        UserError: for an unknown type (naming the nearest), an unknown option, or a crop that is not (w, h) or
+            treats small images in an unknown way.
     """
     slots = _TRAIN_SLOTS if mode == "train" else _VAL_SLOTS
     chosen: Dict[str, object] = {}
@@ -222,15 +239,15 @@ def build_transform(transforms: Sequence[Mapping], mode: str) -> Union[TrainTran
         options = dict(spec)
         kind = options.pop("type", None)
         if kind not in slots:
-            nearest = difflib.get_close_matches(str(kind), slots, n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
-            raise UserError(f"{mode} transform {kind!r} is not known{hint} Known: {', '.join(slots)}")
+            raise unknown_name(f"{mode} transform", kind, slots)
         slot, step = slots[kind]
         for option in options:
             if option not in inspect.signature(step).parameters:
-                raise UserError(f"transform {kind} has no option {option!r}; it has: {', '.join(step._fields)}")
+                raise unknown_name(f"transform {kind}: option", option, step._fields)
         chosen[slot] = step(**{name: tuple(v) if isinstance(v, list) else v for name, v in options.items()})
     crop = chosen.get("crop")
     if crop and not (len(crop.crop_size) == 2 and all(isinstance(side, int) and side > 0 for side in crop.crop_size)):
         raise UserError(f"RandomPaddingCrop: crop_size {crop.crop_size} is not two positive numbers (w, h)")
+    if crop and crop.small not in SMALL_IMAGES:
+        raise UserError(f"RandomPaddingCrop: small: {crop.small!r} is not one of {', '.join(SMALL_IMAGES)}")
     return TrainTransform(**chosen) if mode == "train" else ValTransform(**chosen)

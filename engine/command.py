@@ -32,9 +32,17 @@ def parser(doc: str, example: str) -> argparse.ArgumentParser:
 
 
 def add_recipe_flags(arguments: argparse.ArgumentParser, default_config: Optional[str] = None) -> None:
-    """--config, --opts, --dataset_root, --device."""
+    """--config, --opts (mmsegmentation's --cfg-options), --dataset_root, --device."""
     arguments.add_argument("--config", default=default_config, required=default_config is None, help="recipe file")
-    arguments.add_argument("--opts", nargs="+", default=[], metavar="KEY=VALUE", help="override keys of the recipe")
+    arguments.add_argument(
+        "--opts",
+        "--cfg-options",
+        nargs="+",
+        default=[],
+        action="extend",
+        metavar="KEY=VALUE",
+        help="override keys of the recipe, as in optimizer.weight_decay=1e-4 or 'a.b=[(1,2),(3,4)]'",
+    )
     arguments.add_argument("--dataset_root", help="folder of the dataset, instead of the recipe's")
     arguments.add_argument("--device", help="cpu, gpu or gpu:N; by default the GPU where there is one")
 

@@ -11,6 +11,7 @@ import numpy as np
 import paddle
 
 from engine.evaluator import Scores
+from engine.parallel import Devices
 from engine.recipe import Recipe
 
 
@@ -21,17 +22,17 @@ class Progress:
         save_dir: `train.log` and the VisualDL records go there; a resumed run appends to them.
         recipe: of the run.
         images: number of images of an epoch.
-        iteration: that the run starts at.
+        devices: of the run; losses are the first one's, and only its process writes.
         use_vdl: whether to write VisualDL records.
     """
 
-    def __init__(self, save_dir: Path, recipe: Recipe, images: int, iteration: int, use_vdl: bool):
+    def __init__(self, save_dir: Path, recipe: Recipe, images: int, devices: Devices, use_vdl: bool):
         self.recipe = recipe
         self.images = images
-        self.last_logged = iteration
+        self.devices = devices
         self.losses: List[Dict[str, paddle.Tensor]] = []
         self.writer = None
-        if use_vdl:
+        if use_vdl and devices.rank == 0:
             from visualdl import LogWriter
 
             self.writer = LogWriter(str(save_dir / "vdl"))
@@ -59,9 +60,13 @@ class Progress:
         """To be called when a batch has arrived."""
         self.reading += time.perf_counter() - self.batch_started
 
-    def iteration_done(self, iteration: int, losses: Dict[str, paddle.Tensor], rate: float) -> None:
-        """To be called after each update; writes a line every `log_iters` iterations and at the last."""
+    def batch_done(self, losses: Dict[str, paddle.Tensor]) -> None:
+        """To be called after each batch, of which an iteration has `accumulate`."""
         self.losses.append(losses)
+        self.batch_started = time.perf_counter()
+
+    def iteration_done(self, iteration: int, rate: float) -> None:
+        """To be called after each update; writes a line every `log_iters` iterations and at the last."""
         self.timed_iterations += 1
         if iteration % self.recipe.log_iters == 0 or iteration == self.recipe.iters:
             self._log(iteration, rate)
@@ -71,7 +76,8 @@ class Progress:
         means = {name: float(paddle.stack([losses[name] for losses in self.losses]).mean()) for name in self.losses[0]}
         batch_cost = (time.perf_counter() - self.started) / self.timed_iterations
         reader_cost = self.reading / self.timed_iterations
-        epoch = ((iteration - 1) * self.recipe.batch_size) // self.images + 1
+        images = self.recipe.batch_size * self.recipe.accumulate * self.devices.count  # of an iteration
+        epoch = ((iteration - 1) * images) // self.images + 1
         logger.info(
             "[TRAIN] epoch: %d, iter: %d/%d, %s, lr: %.6f, batch_cost: %.4f, reader_cost: %.5f, "
             "ips: %.4f samples/sec | ETA %s",
@@ -82,7 +88,7 @@ class Progress:
             rate,
             batch_cost,
             reader_cost,
-            self.recipe.batch_size / batch_cost,
+            images / batch_cost,
             clock((self.recipe.iters - iteration) * batch_cost),
         )
         if self.writer:

@@ -1,12 +1,11 @@
 """Recipes: YAML files in PaddleSeg's vocabulary, read once into frozen dataclasses."""
 
 import dataclasses
-import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from compat import UserError, logger
+from compat import UserError, logger, unknown_name
 
 import yaml
 
@@ -89,8 +88,9 @@ class Protocol:
 class Recipe:
     """Everything that decides what a run computes.
 
-    batch_size is that of one device; total_batch_size is the one that the learning rate is stated for, over all
-    devices. test_config holds named protocols; the first decides which model is the best.
+    batch_size is that of one device; an iteration takes `accumulate` such batches and one step of the optimiser.
+    total_batch_size is the batch that the learning rate is stated for, over all devices and accumulated batches; by
+    default batch_size * accumulate. test_config holds named protocols; the first decides which model is the best.
     """
 
     batch_size: int
@@ -103,9 +103,12 @@ class Recipe:
     loss: Mapping[str, Mapping[str, Any]]
     test_config: Mapping[str, Protocol]
     total_batch_size: int
+    accumulate: int = 1
     save_interval: int = 1000
     log_iters: int = 10
 
+
+COUNTS = ("batch_size", "total_batch_size", "iters", "accumulate", "save_interval", "log_iters")
 
 _NESTED = {
     Recipe: {
@@ -125,27 +128,76 @@ def load_recipe(path: Union[str, Path], overrides: Mapping[str, Any] = (), opts:
     Args:
         path: YAML file; `_base_` names the file or files, relative to it, that it builds on, later ones over earlier.
         overrides: {dotted key: value}, applied before `opts`.
-        opts: `dotted.key=value` texts, values in YAML. A list's item is addressed by its number, or by its `type`.
+        opts: `dotted.key=value` texts, values as `parse_value` reads them. A list's item is addressed by its number,
+            or by its `type`.
 
     Raises:
         UserError: naming file, key and the nearest known key.
     """
     raw = _read_with_base(Path(path), ())
     if "batch_size" in raw:
-        raw.setdefault("total_batch_size", raw["batch_size"])
+        accumulate = raw.get("accumulate", 1)
+        raw.setdefault("total_batch_size", raw["batch_size"] * (accumulate if isinstance(accumulate, int) else 1))
     for key, value in dict(overrides).items():
         _set(raw, key, value)
     for opt in opts:
         key, equals, text = opt.partition("=")
         if not equals:
             raise UserError(f"--opts {opt}: expected key=value, such as batch_size=8")
-        _set(raw, key, _parse_yaml(text, f"--opts {opt}"))
-    return _build(Recipe, raw, str(path))
+        _set(raw, key, parse_value(text, f"--opts {opt}"))
+    recipe = _build(Recipe, raw, str(path))
+    for name in COUNTS:
+        if getattr(recipe, name) < 1:
+            raise UserError(f"{path}: {name}: {getattr(recipe, name)} is not a number of at least 1")
+    return recipe
+
+
+def parse_value(text: str, where: str) -> Any:
+    """The value of an override: YAML, and also what mmengine's --cfg-options writes.
+
+    That is `None`, `a,b` for a list, and tuples in parentheses, which become lists, as recipes know no tuples:
+    `[(1,2),(3,4)]` is `[[1, 2], [3, 4]]`. A text that begins with a parenthesis or holds a comma needs quotes.
+
+    Raises:
+        UserError: naming `where`, for what is no YAML.
+    """
+    if text.strip() == "None":
+        return None
+    brackets, commas = _brackets_of_tuples(text)
+    if commas and all(part.strip() for part in brackets.split(",")):
+        brackets = f"[{brackets}]"
+    return _parse_yaml(brackets, where)
+
+
+def _brackets_of_tuples(text: str) -> Tuple[str, int]:
+    """The text with square brackets for the parentheses of tuples, and its number of commas outside of any bracket.
+
+    A parenthesis opens a tuple where a value begins, and so not within `^(a|b)`; quoted text stays as it is.
+    """
+    result, opened, quote, commas, begins = "", [], "", 0, True
+    for char in text:
+        if quote:
+            quote = "" if char == quote else quote
+        elif begins and char in "\"'":
+            quote = char
+        elif char in "([{":
+            opened.append("tuple" if char == "(" and begins else char)
+            char = "[" if opened[-1] == "tuple" else char
+        elif char in ")]}" and opened:
+            char = "]" if opened.pop() == "tuple" else char
+        elif char == "," and not opened:
+            commas += 1
+        begins = not quote and (char in "[{,:" or (begins and char == " "))
+        result += char
+    return result, commas
 
 
 def scale_learning_rate(recipe: Recipe, devices: int) -> Recipe:
-    """The recipe with its rates scaled linearly from `total_batch_size` to the real total batch; the log says so."""
-    total = recipe.batch_size * devices
+    """The recipe with its rates scaled linearly from `total_batch_size` to the real total batch; the log says so.
+
+    The real one is batch_size * devices * accumulate.
+    """
+    total = recipe.batch_size * devices * recipe.accumulate
     factor = total / recipe.total_batch_size
     rates = recipe.lr_scheduler
     scaled = dataclasses.replace(
@@ -155,13 +207,14 @@ def scale_learning_rate(recipe: Recipe, devices: int) -> Recipe:
         warmup_start_lr=rates.warmup_start_lr * factor,
     )
     logger.info(
-        "--learning_rate auto: %g for a total batch of %d becomes %g for %d (batch %d on %d device(s))",
+        "--learning_rate auto: %g for a total batch of %d becomes %g for %d (batch %d on %d device(s), accumulated %d)",
         rates.learning_rate,
         recipe.total_batch_size,
         scaled.learning_rate,
         total,
         recipe.batch_size,
         devices,
+        recipe.accumulate,
     )
     return dataclasses.replace(recipe, lr_scheduler=scaled)
 
@@ -234,7 +287,7 @@ def _build(kind: type, raw: Any, where: str) -> Any:
     fields = {f.name: f for f in dataclasses.fields(kind)}
     extra = {key: value for key, value in raw.items() if key not in fields or key == "options"}
     if extra and "options" not in fields:
-        raise UserError(f"{where}: unknown key {next(iter(extra))!r}{_nearest(next(iter(extra)), fields)}")
+        raise unknown_name(f"{where}: the key", next(iter(extra)), fields)
     values: Dict[str, Any] = {"options": extra} if "options" in fields else {}
     for name, value in raw.items():
         if name in extra:
@@ -280,8 +333,3 @@ def _checked(value: Any, kind: Any, where: str) -> Any:
     if kind == Union[float, Tuple[float, ...]] and not isinstance(value, (list, tuple)):
         return _checked(value, float, where)
     return tuple(value) if isinstance(value, list) else value
-
-
-def _nearest(key: str, known: Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(str(key), known, n=1)
-    return f"; did you mean {nearest[0]}?" if nearest else f"; known: {', '.join(known)}"

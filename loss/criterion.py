@@ -1,10 +1,9 @@
 """Which loss each output of a network answers to."""
 
-import difflib
 import inspect
 from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
-from compat import UserError
+from compat import UserError, unknown_name
 
 import paddle
 from paddle import nn
@@ -86,13 +85,11 @@ def _build_term(name: str, spec: Mapping) -> Term:
     kind = options.pop("type", None)
     weight = float(options.pop("weight", 1))
     if kind not in LOSSES:
-        nearest = difflib.get_close_matches(str(kind), LOSSES, n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
-        raise UserError(f"loss.{name}: unknown type {kind!r}{hint} Known: {', '.join(sorted(LOSSES))}")
+        raise unknown_name(f"loss.{name}: type", kind, LOSSES)
     known = inspect.signature(LOSSES[kind]).parameters
     for option in options:
         if option not in known:
-            raise UserError(f"loss.{name}: {kind} has no option {option!r}; it has: {', '.join(known)}")
+            raise unknown_name(f"loss.{name}: option of {kind}", option, known)
     try:
         return Term(LOSSES[kind](**options), weight)
     except ValueError as error:

@@ -1,10 +1,9 @@
 """The names by which recipes and commands ask for a network."""
 
-import difflib
 import inspect
 from typing import Callable, Dict, List, Optional, Sequence
 
-from compat import UserError
+from compat import UserError, unknown_name
 
 from paddle import nn
 
@@ -75,19 +74,17 @@ def build_model(
             have, or weights that do not fit.
     """
     if name not in _BUILDERS:
-        nearest = difflib.get_close_matches(str(name), _BUILDERS, n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else "."
-        raise UserError(f"no model is called {name!r}{hint} Known: {', '.join(list_models())}")
+        raise unknown_name("model", name, list_models())
     if num_classes < 1:
         raise UserError(f"model {name}: num_classes is {num_classes}; it must be at least 1")
     builder = _BUILDERS[name]
     known = set(inspect.signature(builder).parameters) - {"num_classes"}
     for option in options:
         if option not in known:
-            raise UserError(f"model {name} has no option {option!r}; it has: {', '.join(sorted(known)) or 'none'}")
+            raise unknown_name(f"model {name}: option", option, sorted(known))
     try:
         model = builder(num_classes, **options)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f"model {name}: {error}") from error
     if backbone_pretrained:
         load_backbone(model.backbone, backbone_pretrained)

@@ -148,13 +148,13 @@ def test_wrong_arguments_have_status_2():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--opts", "batchsize=3"], "unknown key 'batchsize'; did you mean batch_size"),
+        (["--opts", "batchsize=3"], "the key 'batchsize' is not known; did you mean batch_size"),
         (["--batch_size", "7"], "a batch of 7 is larger than the dataset of 6 images"),
         (["--device", "gpu:64"], "--device gpu:64: no such GPU"),
         (["--device", "tpu"], "use cpu, gpu or gpu:N"),
         (["--config", "configs/none.yml"], "configs/none.yml: no such recipe"),
         (["--load_from", "none.pdparams"], "none.pdparams: no such weight file"),
-        (["--opts", "model.type=stdc3_seg"], "no model is called 'stdc3_seg'"),
+        (["--opts", "model.type=stdc3_seg"], "model 'stdc3_seg' is not known; did you mean stdc"),
         (["--opts", "model.detail_strides=[3]"], "detail_strides: 3"),
         (["--opts", "model.backbone.pretrained=none.pdparams"], "none.pdparams: no such weight file"),
         (["--opts", "val_dataset.type=CamVid"], "19 classes"),

@@ -203,6 +203,30 @@ def test_geometry_equals_paddlesegs(factor, flip, monkeypatch):
     assert np.abs(ours - theirs).max() * 127.5 <= 1.0
 
 
+def test_a_small_image_is_scaled_up_as_the_original_does_it():
+    # From the original's `transform.py:RandomCrop`: (w, h) of the scaled image and of the one it crops 1024x512 from.
+    crop = RandomPaddingCrop((1024, 512), small="scale_up")
+    for size, expected in {(256, 128): (1025, 513), (768, 384): (1025, 513), (1024, 512): (1024, 512)}.items():
+        assert crop.grow(*size) == expected
+    image, label = picture()
+    transform = TrainTransform(ResizeStepScaling(0.5, 0.5), RandomPaddingCrop((40, 30), small="scale_up"))
+    draws = transform.draw(label.shape, np.random.default_rng(0))
+    assert draws.size == (46, 31)  # 30x20, times 30/20, plus one
+    cropped, labels = transform.apply(image, label, draws)
+    resized = cv2.resize(image, draws.size)[draws.top : draws.top + 30, draws.left : draws.left + 40]
+    assert (cropped == Normalize()(resized)).all() and labels.shape == (30, 40) and (labels != 255).all()
+
+
+def test_colors_change_always_and_in_order_if_asked():
+    always = {f"{name}_prob": 1.0 for name in ("brightness", "contrast", "saturation")}
+    distort = RandomDistort(**always, hue_prob=0.0, random_order=False)
+    rng = np.random.default_rng(0)
+    draws = [distort.draw(rng) for _ in range(50)]
+    assert {tuple(name for name, _ in draw) for draw in draws} == {("brightness", "contrast", "saturation")}
+    factors = [amount for draw in draws for _, amount in draw]
+    assert 0.5 <= min(factors) < 0.55 and 1.45 < max(factors) <= 1.5
+
+
 def test_colors_equal_pils():
     from PIL import Image, ImageEnhance
 
@@ -256,8 +280,9 @@ def test_normalize_and_undo():
     [
         ([{"type": "RandomFlip"}], "'RandomFlip' is not known"),
         ([{"type": "Normalise"}], "did you mean Normalize"),
-        ([{"type": "Normalize", "average": 1}], "no option 'average'"),
+        ([{"type": "Normalize", "average": 1}], "option 'average' is not known"),
         ([{"type": "RandomPaddingCrop", "crop_size": [0, 3]}], "crop_size"),
+        ([{"type": "RandomPaddingCrop", "small": "grow"}], "small: 'grow' is not one of pad, scale_up"),
     ],
 )
 def test_transforms_refuse(transforms, message):

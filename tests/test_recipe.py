@@ -55,10 +55,11 @@ def _absolute(path):
 @pytest.mark.parametrize(
     ("opt", "message"),
     [
-        ("batchsize=4", "unknown key 'batchsize'; did you mean batch_size"),
-        ("optimizer.momentun=0.9", "optimizer: unknown key 'momentun'; did you mean momentum"),
-        ("lr_scheduler.warmup_iter=3", "lr_scheduler: unknown key 'warmup_iter'; did you mean warmup_iters"),
+        ("batchsize=4", "the key 'batchsize' is not known; did you mean batch_size"),
+        ("optimizer.momentun=0.9", "optimizer: the key 'momentun' is not known; did you mean momentum"),
+        ("lr_scheduler.warmup_iter=3", "lr_scheduler: the key 'warmup_iter' is not known; did you mean warmup_iters"),
         ("iters=many", "iters: expected a number, got 'many'"),
+        ("save_interval=0", "save_interval: 0 is not a number of at least 1"),
         ("iters=1.5", "iters: expected a number, got 1.5"),
         ("model.backbone.pretraned=x", "did you mean pretrained"),
         ("test_config.full.scale=1", "did you mean scales"),
