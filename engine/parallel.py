@@ -22,8 +22,7 @@ def join_devices() -> Devices:
     devices = Devices(paddle.distributed.get_rank(), paddle.distributed.get_world_size())
     if devices.count > 1:
         paddle.distributed.init_parallel_env()
-    if devices.rank > 0:
-        logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.ERROR if devices.rank > 0 else logging.INFO)
     return devices
 
 
