@@ -17,7 +17,8 @@ from data.files import read_image
 from data.transforms import build_transform
 from engine.checkpoint import prepare_save_dir
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
-from engine.pictures import colorize, overlay, predict_classes, sheet, write_picture
+from engine.inference import predict_classes
+from engine.pictures import colorize, overlay, sheet, write_picture
 from engine.recipe import load_recipe
 from engine.trainer import dataset_of, network_of, weight_file
 from models.weights import load_weights
