@@ -30,6 +30,14 @@ def read_label(path: Union[str, Path]) -> np.ndarray:
     return _palette_indices(path)
 
 
+def read_instance_ids(path: Union[str, Path]) -> np.ndarray:
+    """Read Cityscapes' instanceIds as [H, W] uint16; raises UserError for a file that is none."""
+    instances = _decode(path, cv2.IMREAD_UNCHANGED)
+    if instances.ndim != 2 or instances.dtype != np.uint16:
+        raise UserError(f"{path}: instance ids are one channel of 16 bits; write them with cityscapesscripts")
+    return instances
+
+
 def map_label(label: np.ndarray, sample: Sample, num_classes: int) -> np.ndarray:
     """The label's values as training ids; raises UserError for a value that its table calls invalid."""
     mapped = cv2.LUT(label, sample.table)

@@ -211,7 +211,10 @@ class _Labelled(Dataset):
 
 def _result(model, image, label, protocol: Protocol, index: int, dataset: SegmentationDataset) -> ImageResult:
     prediction = predict_classes(model, image, protocol)
-    confusion = metrics.confusion_matrix(label, prediction, dataset.num_classes, dataset.ignore_index)
+    try:
+        confusion = metrics.confusion_matrix(label, prediction, dataset.num_classes, dataset.ignore_index)
+    except UserError as error:
+        raise UserError(f"{dataset.samples[index].label}: {error}") from error
     return ImageResult(index, label, prediction, confusion)
 
 

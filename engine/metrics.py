@@ -39,24 +39,33 @@ def confusion_matrix(
         [K, K] int64.
 
     Raises:
-        UserError: for a label that is no class, and for sizes that differ.
+        UserError: for a label or a counted prediction that is no class, and for sizes that differ.
     """
     if label.shape != prediction.shape:
         raise UserError(f"the prediction's size is {_size(prediction)}, the label's {_size(label)}")
-    # Rows K and K + 1 of the table take the ignored pixels and those that must not be.
-    rows = np.full(256, num_classes + 1, np.uint8)
+    # Row K of the table takes labels that must not be, row K + 1 and beyond the ignored pixels.
+    invalid, ignored = num_classes, num_classes + 1
+    rows = np.full(256, invalid, np.uint8)
     rows[:num_classes] = np.arange(num_classes)
-    rows[ignore_index] = num_classes
+    rows[ignore_index] = ignored
+    if prediction.max(initial=0) >= num_classes:
+        _check_predictions(prediction[label != ignore_index], num_classes)
     # At most 256 * 254 cells: they fit into 16 bits, and a small type makes the fastest index.
     cells = cv2.LUT(label, rows).astype(np.uint16)
     cells *= num_classes
     cells += prediction.astype(np.uint16)
-    counts = np.bincount(cells.ravel(), minlength=(num_classes + 2) * num_classes)
-    counts = counts.reshape(-1, num_classes)
-    if counts[num_classes + 1 :].any():
-        value = next(int(value) for value in np.unique(label) if rows[value] == num_classes + 1)
+    counts = np.bincount(cells.ravel(), minlength=ignored * num_classes)[: ignored * num_classes]
+    counts = counts.reshape(ignored, num_classes).astype(np.int64)
+    if counts[invalid].any():
+        value = next(int(value) for value in np.unique(label) if rows[value] == invalid)
         raise UserError(f"the label value {value} is none of the {num_classes} classes nor ignored ({ignore_index})")
-    return counts[:num_classes].astype(np.int64)
+    return counts[:num_classes]
+
+
+def _check_predictions(prediction: np.ndarray, num_classes: int) -> None:
+    highest = int(prediction.max(initial=0))
+    if highest >= num_classes:
+        raise UserError(f"the network predicts class {highest}, the dataset has the classes 0 to {num_classes - 1}")
 
 
 def _size(pixels: np.ndarray) -> str:
@@ -100,6 +109,20 @@ def class_recall(areas: np.ndarray, absent: str = "zero") -> np.ndarray:
     return _ratio(intersect, labelled, areas, absent)
 
 
+def f_score(
+    predicted: np.ndarray,
+    predicted_right: np.ndarray,
+    labelled: np.ndarray,
+    labelled_found: np.ndarray,
+    absent: str = "zero",
+) -> np.ndarray:
+    """[...]: harmonic mean of predicted_right / predicted and labelled_found / labelled, counts [...] each."""
+    precision = predicted_right / np.maximum(predicted, 1)
+    recall = labelled_found / np.maximum(labelled, 1)
+    score = 2 * precision * recall / np.where(precision + recall > 0, precision + recall, 1.0)
+    return np.where(predicted + labelled > 0, score, _value_of_absent(absent))
+
+
 def accuracy(areas: np.ndarray) -> np.ndarray:
     """[...]: share of the counted pixels that are right; NaN where none is counted."""
     intersect, predicted, _ = _split(areas)
@@ -132,7 +155,11 @@ def _split(areas: np.ndarray):
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray, areas: np.ndarray, absent: str) -> np.ndarray:
     """The quotient; 0 where the denominator alone is 0, and what `absent` says where the class does not occur."""
+    ratio = numerator / np.maximum(denominator, 1)
+    return np.where(areas.any(axis=-2), ratio, _value_of_absent(absent))
+
+
+def _value_of_absent(absent: str) -> float:
     if absent not in ABSENT:
         raise unknown_name("rule for absent classes", absent, ABSENT)
-    ratio = numerator / np.maximum(denominator, 1)
-    return np.where(areas.any(axis=-2), ratio, ABSENT[absent])
+    return ABSENT[absent]
