@@ -5,6 +5,7 @@ augmentation. So neither worker processes nor an interruption change what a run 
 another number.
 """
 
+import signal
 from typing import Iterator, Tuple
 
 from compat import UserError
@@ -86,4 +87,11 @@ def train_batches(
         batch_sampler=_Batches(batch_size, start, stop, rank, ranks),
         num_workers=num_workers,
         return_list=True,
+        worker_init_fn=_leave_signals_to_the_trainer,
     )
+
+
+def _leave_signals_to_the_trainer(_worker: int) -> None:
+    """Ctrl-C reaches every process of the terminal: the workers go on serving until the trainer ends them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
