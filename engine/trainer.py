@@ -127,7 +127,8 @@ class Trainer:
         return Progress(self.save_dir, self.recipe, len(self.train_set), self.devices, self.options.use_vdl)
 
     def _step(self, images: paddle.Tensor, labels: paddle.Tensor, complete: bool = True) -> Dict[str, paddle.Tensor]:
-        """One of an iteration's batches, and the update if they are `complete`; see `add_gradients`."""
+        """One of an iteration's batches, uint8, and the update if they are `complete`; see `add_gradients`."""
+        images = self.train_set.transform.normalize.on_device(images)
         with contextlib.nullcontext() if complete else without_exchange(self.replica):
             losses = add_gradients(self.replica, self.criterion, images, labels, 1 / self.recipe.accumulate)
         if complete:
@@ -228,7 +229,8 @@ def add_gradients(
 
 def dataset_of(recipe: DatasetRecipe):
     """The dataset that a recipe describes."""
-    return build_dataset(recipe.type, recipe.dataset_root, recipe.mode, recipe.transforms, **recipe.options)
+    where = (recipe.type, recipe.dataset_root, recipe.mode)
+    return build_dataset(*where, recipe.transforms, recipe.cache, recipe.cache_dir, **recipe.options)
 
 
 def network_of(recipe: Recipe, num_classes: int, weights: bool = True) -> nn.Layer:
