@@ -15,7 +15,7 @@ from data.layouts import Sample
 
 def read_image(path: Union[str, Path]) -> np.ndarray:
     """Read an image as [H, W, 3] uint8 RGB; raises UserError for one that is missing or cannot be decoded whole."""
-    return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return _decode(path, cv2.IMREAD_COLOR_RGB)
 
 
 def read_label(path: Union[str, Path]) -> np.ndarray:

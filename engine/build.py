@@ -14,7 +14,8 @@ from models import build_model
 
 def dataset_of(recipe: DatasetRecipe):
     """The dataset that a recipe describes."""
-    return build_dataset(recipe.type, recipe.dataset_root, recipe.mode, recipe.transforms, **recipe.options)
+    where = (recipe.type, recipe.dataset_root, recipe.mode)
+    return build_dataset(*where, recipe.transforms, recipe.cache, recipe.cache_dir, **recipe.options)
 
 
 def network_of(recipe: Recipe, num_classes: int, weights: bool = True) -> nn.Layer:

@@ -38,6 +38,8 @@ class DatasetRecipe:
     dataset_root: str
     mode: str
     transforms: Sequence[Mapping[str, Any]] = ()
+    cache: str = "auto"
+    cache_dir: Optional[str] = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -146,7 +146,8 @@ class Trainer:
                 progress.restart_clock()
 
     def _step(self, images: paddle.Tensor, labels: paddle.Tensor, complete: bool = True) -> Dict[str, paddle.Tensor]:
-        """One of an iteration's batches, and the update if they are `complete`; see `add_gradients`."""
+        """One of an iteration's batches, uint8, and the update if they are `complete`; see `add_gradients`."""
+        images = self.train_set.transform.normalize.on_device(images)
         with contextlib.nullcontext() if complete else without_exchange(self.replica):
             losses = add_gradients(self.replica, self.criterion, images, labels, 1 / self.recipe.accumulate)
         if complete:
