@@ -18,10 +18,10 @@ import sys
 from pathlib import Path
 from typing import Dict, Optional
 
-from tests.tiny_training import life, tiny_recipe, train
-
 import numpy as np
 from visualdl import LogReader
+
+from tests.tiny_training import life, tiny_recipe, train
 
 SAVING = "save_checkpoint"
 

@@ -9,10 +9,10 @@ from typing import Callable, Iterator
 
 import compat  # noqa: F401  it must come before paddle
 
-import engine.trainer
 import pytest
 from paddle import nn
 
+import engine.trainer
 from engine.recipe import Recipe, load_recipe
 from engine.trainer import RunOptions, Trainer
 

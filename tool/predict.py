@@ -1,8 +1,10 @@
 """Segment images: colour maps, overlays and side-by-side pictures for a file, a folder or a list of images.
 
 Without --image_path the validation split of the recipe is predicted, and its labels stand in the pictures too.
+--cityscapes_submission writes the zip that the Cityscapes server takes instead, of the test split by default.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import List, NamedTuple, Optional, Sequence
 
@@ -13,7 +15,9 @@ import paddle
 from tqdm import tqdm
 
 from data import ValTransform, dataset_classes
+from data.classes import CITYSCAPES
 from data.files import read_image
+from data.submission import submission_names, write_submission
 from data.transforms import build_transform
 from engine.checkpoint import prepare_save_dir
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
@@ -39,19 +43,41 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     choose_device(arguments.device)
     recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
     classes = dataset_classes(recipe.val_dataset.type, **recipe.val_dataset.options)
-    tasks = find_images(arguments.image_path) if arguments.image_path else validation_images(recipe.val_dataset)
-    save_dir = prepare_save_dir(arguments.save_dir)
+    tasks = choose_tasks(arguments, recipe.val_dataset)
+    submission = arguments.cityscapes_submission
+    if submission and classes is not CITYSCAPES:
+        raise UserError(f"--cityscapes_submission: the recipe has {len(classes.names)} classes, not Cityscapes' 19")
+    save_dir = prepare_save_dir(Path(submission).parent if submission else arguments.save_dir)
+    names = submission_names([task.image for task in tasks]) if submission else {}
     model = network_of(recipe, len(classes.names), weights=False)
     load_weights(model, weight_file(arguments.model_path))
     model.eval()
     transform: ValTransform = build_transform(recipe.val_dataset.transforms, "val")
     protocol = next(iter(recipe.test_config.values()))
+
+    def predict(image: np.ndarray) -> np.ndarray:
+        return predict_classes(model, paddle.to_tensor(transform(image)[None]), protocol)
+
+    progress = tqdm(tasks, unit="image")
+    if submission:
+        write_submission(submission, ((names[task.image], predict(read_image(task.image))) for task in progress))
+        print(f"{len(tasks)} images in {submission}; before sending: python -m tool.prepare_data check-submission")
+        return
     palette = classes.palette()
-    for task in tqdm(tasks, unit="image"):
+    for task in progress:
         image = read_image(task.image)
-        prediction = predict_classes(model, paddle.to_tensor(transform(image)[None]), protocol)
-        write_results(save_dir, task, image, prediction, palette)
+        write_results(save_dir, task, image, predict(image), palette)
     print(f"{len(tasks)} images in {save_dir}/pseudo_color_prediction, added_prediction and side_by_side")
+
+
+def choose_tasks(arguments, dataset) -> List[Task]:
+    """The images of --image_path; otherwise those of the validation split, or for a submission of the test split."""
+    if arguments.image_path:
+        return find_images(arguments.image_path)
+    if arguments.cityscapes_submission:
+        test_set = dataset_of(dataclasses.replace(dataset, mode="test"))
+        return [Task(sample.image, sample.image.stem, None) for sample in test_set.samples]
+    return validation_images(dataset)
 
 
 def find_images(path: str) -> List[Task]:
@@ -111,6 +137,7 @@ def _parser():
     add("--model_path", required=True, help="weight file, or the folder of a checkpoint")
     add("--image_path", help="an image, a folder, or a .txt list; by default the recipe's validation split")
     add("--save_dir", default="output/predictions", help="where the pictures go")
+    add("--cityscapes_submission", metavar="ZIP", help="write labelIds for the Cityscapes server, and no pictures")
     return arguments
 
 

@@ -5,6 +5,7 @@ cityscapes  write train.txt, val.txt and test.txt for Cityscapes in its official
 camvid      the same for CamVid (train/, trainannot/, val/, valannot/)
 check       read every file of a dataset, say what is wrong with it, and draw a sheet of its samples
 cache       decode a dataset once, into files from which a crop reads only its own pixels
+check-submission  say why the Cityscapes server would refuse a zip of tool.predict --cityscapes_submission
 """
 
 from pathlib import Path
@@ -21,6 +22,7 @@ from data.datasets import build_dataset
 from data.files import map_label, read_image, read_label
 from data.layouts import LAYOUTS, MODES, Sample
 from data.sample import render_sample
+from data.submission import check_submission, split_sizes
 from engine.checkpoint import prepare_save_dir
 from engine.command import dataset_overrides, parser, run
 from engine.pictures import colorize, heat, overlay, sheet, write_picture
@@ -87,6 +89,14 @@ def cache(arguments) -> None:
             Cache(folder, root), dataset.samples, dataset.num_classes, progress=lambda items, n: tqdm(items, total=n)
         )
         print(f"{folder}: {mode}: {len(dataset)} images, {written} decoded, {len(dataset) - written} were up to date")
+
+
+def check_zip(arguments) -> int:
+    """Check a submission; status 1 when something is wrong with it."""
+    images = split_sizes(Path(arguments.dataset_root), arguments.split) if arguments.dataset_root else None
+    problems = check_submission(arguments.submission, images, lambda names: tqdm(names, unit="image"))
+    print(f"{arguments.submission}: {len(problems)} problem(s)" + "".join(f"\n  {problem}" for problem in problems))
+    return 1 if problems else 0
 
 
 def _dataset_of(arguments) -> Tuple[str, Path, dict]:
@@ -168,6 +178,12 @@ def _parser():
         command.add_argument("--dataset_root", help="folder of the data, instead of the recipe's")
         command.add_argument("--type", default="Cityscapes", choices=("Cityscapes", "CamVid"), help="without --config")
         command.add_argument("--splits", nargs="+", default=["train", "val"], choices=MODES)
+
+    submission = commands.add_parser("check-submission", help="check a zip for the Cityscapes server")
+    submission.add_argument("submission", metavar="ZIP")
+    submission.add_argument("--dataset_root", help="Cityscapes, to check against its images, not only the counts")
+    submission.add_argument("--split", default="test", choices=MODES, help="with --dataset_root")
+    submission.set_defaults(command=check_zip)
     return top
 
 
