@@ -8,8 +8,8 @@ import numpy as np
 import paddle
 from paddle import inference
 
-from engine.inference.description import Description
-from engine.inference.network import Network
+from engine.engines.description import Description
+from engine.engines.network import Network
 
 PADDLE_3 = int(paddle.__version__.split(".")[0]) >= 3
 

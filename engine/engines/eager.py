@@ -7,8 +7,8 @@ import paddle
 from paddle import nn
 
 from data.transforms import Normalize
-from engine.inference.description import Description
-from engine.inference.network import Network
+from engine.engines.description import Description
+from engine.engines.network import Network
 
 
 class EagerNetwork(Network):

@@ -8,7 +8,7 @@ from compat import UserError
 import numpy as np
 
 from data.transforms import Normalize
-from engine.inference.description import Description
+from engine.engines.description import Description
 
 
 class Network(ABC):

@@ -1,9 +1,9 @@
 """Networks as a deployed program sees them: uint8 RGB images in, class maps out, whatever engine computes them."""
 
-from engine.inference.description import DEPLOY_FILE, Description, read_description, write_description
-from engine.inference.eager import EagerNetwork
-from engine.inference.load import EXPORTED_ENGINES, PRECISIONS, load_network
-from engine.inference.network import Network
+from engine.engines.description import DEPLOY_FILE, Description, read_description, write_description
+from engine.engines.eager import EagerNetwork
+from engine.engines.load import EXPORTED_ENGINES, PRECISIONS, load_network
+from engine.engines.network import Network
 
 __all__ = [
     "DEPLOY_FILE",

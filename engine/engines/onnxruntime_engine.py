@@ -7,8 +7,8 @@ from compat import UserError
 import numpy as np
 import onnxruntime
 
-from engine.inference.description import Description
-from engine.inference.network import Network
+from engine.engines.description import Description
+from engine.engines.network import Network
 
 
 class EngineNetwork(Network):

@@ -7,8 +7,8 @@ from typing import Optional, Union
 from compat import UserError, unknown_name
 from compat.processor import physical_cores
 
-from engine.inference.description import Description, read_description
-from engine.inference.network import Network
+from engine.engines.description import Description, read_description
+from engine.engines.network import Network
 
 EXPORTED_ENGINES = ("paddle", "onnxruntime", "openvino")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -59,7 +59,7 @@ def load_network(
 def engine_class(engine: str) -> type:
     """The class of an engine; raises UserError when its package is not installed, saying how to install it."""
     try:
-        module = import_module(f"engine.inference.{engine}_engine")
+        module = import_module(f"engine.engines.{engine}_engine")
     except ImportError as error:
         raise UserError(f"engine {engine}: {error}; install the engines with: pip install -r {REQUIREMENTS}") from error
     return module.EngineNetwork

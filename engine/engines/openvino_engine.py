@@ -7,8 +7,8 @@ from compat import UserError
 import numpy as np
 import openvino
 
-from engine.inference.description import Description
-from engine.inference.network import Network
+from engine.engines.description import Description
+from engine.engines.network import Network
 
 # What the processor must be able to do for a precision, in OpenVINO's words.
 CAPABILITIES = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16", "int8": "INT8"}
