@@ -5,6 +5,7 @@
 
 PADDLE ?= 3.3.1
 PADDLESEG = 2.8.0
+PADDLE2ONNX = $(if $(filter 2.%,$(PADDLE)),1.3.1,2.1.0)
 DEVICE ?= cpu
 # The first Python that Paddle has wheels for.
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.10 python3.9; do \
@@ -35,8 +36,9 @@ $(VENV)/installed: requirements-common.txt $(REQUIREMENTS)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps paddleseg==$(PADDLESEG)
 	@touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+$(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt requirements-deploy.txt
+	sed 's/^paddle2onnx==.*/paddle2onnx==$(PADDLE2ONNX)/' requirements-deploy.txt > $(VENV)/requirements-deploy.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt -r $(VENV)/requirements-deploy.txt
 	@touch $@
 
 demo: install

@@ -1,0 +1,92 @@
+"""`deploy.yaml`: what an exported network expects and answers, and which files hold it.
+
+The section `Deploy` is PaddleSeg's; `Network` is what our engines need besides.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Mapping, Optional, Tuple
+
+from compat import UserError
+
+import yaml
+
+DEPLOY_FILE = "deploy.yaml"
+INPUTS = ("uint8_rgb", "uint8_bgr", "float32")
+OUTPUT_OPS = ("argmax", "none")
+
+
+@dataclass(frozen=True)
+class Description:
+    """Of an exported network.
+
+    num_classes: K.
+    input: `uint8_rgb` or `uint8_bgr`, an image [N, H, W, 3] as it is decoded, normalised in the graph; or `float32`, a
+        normalised RGB image [N, 3, H, W].
+    output_op: `argmax`, a class map [N, H, W] uint8; or `none`, logits [N, K, H, W] float32.
+    size: (h, w) that the graph is fixed to, or None for any.
+    batch: N that the graph is fixed to, or None for any.
+    mean, std: of (value / 255 - mean) / std, for each RGB channel.
+    files: {engine: {precision: file name beside deploy.yaml}}.
+    """
+
+    num_classes: int
+    input: str = "uint8_rgb"
+    output_op: str = "argmax"
+    size: Optional[Tuple[int, int]] = None
+    batch: Optional[int] = 1
+    mean: Tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: Tuple[float, float, float] = (0.5, 0.5, 0.5)
+    files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def input_shape(self) -> Tuple[int, int, int, int]:
+        """[N, 3, H, W] as in PaddleSeg's flag, with -1 for what is not fixed."""
+        height, width = self.size or (-1, -1)
+        return (self.batch or -1, 3, height, width)
+
+
+def write_description(folder: Path, description: Description) -> None:
+    """Write `deploy.yaml` into the folder; raises UserError where it cannot be written."""
+    paddle_file = description.files.get("paddle", {}).get("fp32")
+    normalize = {"type": "Normalize", "mean": list(description.mean), "std": list(description.std)}
+    deploy = {
+        "model": paddle_file,
+        "params": str(Path(paddle_file).with_suffix(".pdiparams")) if paddle_file else None,
+        # With uint8 input the normalisation is in the graph.
+        "transforms": [normalize] if description.input == "float32" else [],
+        "input_shape": list(description.input_shape),
+        "output_op": description.output_op,
+        "output_dtype": "uint8" if description.output_op == "argmax" else "float32",
+    }
+    network = {**dataclasses.asdict(description), "mean": list(description.mean), "std": list(description.std)}
+    network["size"] = list(description.size) if description.size else None
+    text = yaml.safe_dump({"Deploy": deploy, "Network": network}, sort_keys=False)
+    try:
+        (folder / DEPLOY_FILE).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{folder / DEPLOY_FILE}: cannot be written ({error.strerror or error})") from error
+
+
+def read_description(folder: Path) -> Description:
+    """Read the `deploy.yaml` of a folder.
+
+    Raises:
+        UserError: when there is none, or it is not one of tool.export.
+    """
+    file = folder / DEPLOY_FILE
+    remedy = "export the network with: python -m tool.export"
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; {remedy}")
+    try:
+        network = yaml.safe_load(file.read_text(encoding="utf-8"))["Network"]
+        sequences = {name: tuple(network[name]) for name in ("mean", "std")}
+        sequences["size"] = tuple(network["size"]) if network["size"] else None
+        description = Description(**{**network, **sequences})
+    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: lacks what an engine needs to know ({error}); {remedy}") from error
+    for name, known in (("input", INPUTS), ("output_op", OUTPUT_OPS)):
+        if getattr(description, name) not in known:
+            raise UserError(f"{file}: Network.{name}: {getattr(description, name)!r} is none of {', '.join(known)}")
+    return description

@@ -1,0 +1,44 @@
+"""OpenVINO on the CPU."""
+
+from pathlib import Path
+
+from compat import UserError
+
+import numpy as np
+import openvino
+
+from engine.engines.description import Description
+from engine.engines.network import Network
+
+# What the processor must be able to do for a precision, in OpenVINO's words.
+CAPABILITIES = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16", "int8": "INT8"}
+HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+
+
+class EngineNetwork(Network):
+    """An IR file, compiled for one image at a time on all given threads."""
+
+    def __init__(self, file: Path, precision: str, description: Description, threads: int):
+        super().__init__("openvino", precision, description)
+        core = openvino.Core()
+        able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if CAPABILITIES[precision] not in able:
+            raise UserError(
+                f"engine openvino: this processor does not compute in {precision}; it has {', '.join(able)}"
+            )
+        # Left alone, OpenVINO computes in bf16 where the processor can, whatever the file says. What an int8 network
+        # leaves in float is meant to be fast.
+        hint = HINTS.get(precision, "bf16" if "BF16" in able else "f32")
+        settings = {
+            "INFERENCE_PRECISION_HINT": hint,
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        try:
+            self.request = core.compile_model(core.read_model(file), "CPU", settings).create_infer_request()
+        except RuntimeError as error:
+            raise UserError(f"{file}: OpenVINO cannot load it ({str(error).splitlines()[0]})") from error
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        return self.request.infer([batch], share_inputs=True, share_outputs=True)[0]
