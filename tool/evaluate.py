@@ -1,4 +1,8 @@
-"""Evaluate a network on the validation split of a recipe: every protocol in one table, then the classes of each."""
+"""Evaluate a network on the validation split of a recipe: every protocol in one table, then the classes of each.
+
+--report writes it as a page to look at, with the worst and the best images. --compare evaluates two networks under the
+first protocol, and tests whether they differ.
+"""
 
 import dataclasses
 from pathlib import Path
@@ -8,6 +12,7 @@ from compat import UserError, unknown_name
 
 import paddle
 
+from engine.checkpoint import prepare_save_dir
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
 from engine.metrics import ABSENT
 from engine.protocols import STANDARD_PROTOCOLS, describe
@@ -15,33 +20,79 @@ from engine.recipe import Protocol, Recipe, load_recipe
 from engine.scorecard import ScoreOptions, score_protocols
 from engine.trainer import dataset_of, network_of, weight_file
 from models.weights import load_weights
+from tool.comparison import Evaluated, Subject, check_same_images, compare_networks, comparison_table, table_text
+from tool.report.build import build_report
+from tool.report.content import Table
+from tool.report.gathered import Gathered
+from tool.report.page import write_report
 from tool.score_table import as_csv, as_json, class_table, protocol_table
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments = _parser().parse_args(argv)
     choose_device(arguments.device)
-    recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
+    if arguments.report:
+        prepare_save_dir(arguments.report)
+    if arguments.compare:
+        configs = (arguments.config, arguments.compare_config or arguments.config)
+        subjects = [open_subject(arguments, path, config) for path, config in zip(arguments.compare, configs)]
+        check_same_images(*subjects)
+        networks = [evaluate_subject(arguments, subject) for subject in subjects]
+        tables = [print_comparison(*networks)]
+    else:
+        networks = [evaluate_subject(arguments, open_subject(arguments, arguments.model_path, arguments.config))]
+        print_scores(networks[0])
+        tables = []
+    first = networks[0]
+    _write(arguments.json, as_json(first.cards, first.subject.protocols, _about(networks, tables)))
+    _write(arguments.csv, as_csv(first.cards))
+    if arguments.report:
+        print(f"report: {write_report(arguments.report, build_report(networks, tables))}")
+
+
+def open_subject(arguments, path: str, config: str) -> Subject:
+    """The network of a recipe with the weights of `path`, its images, and how it is to be evaluated."""
+    recipe = load_recipe(config, dataset_overrides(arguments.dataset_root), arguments.opts)
     protocols = chosen_protocols(arguments, recipe)
+    if arguments.compare:
+        protocols = dict(list(protocols.items())[:1])
     dataset = dataset_of(recipe.val_dataset)
     model = network_of(recipe, dataset.num_classes, weights=False)
-    load_weights(model, weight_file(arguments.model_path))
+    load_weights(model, weight_file(path))
     if arguments.detail and not any(name.startswith("detail") for name in model.output_names):
         raise UserError(f"--detail: the network {recipe.model.type} has no detail head; leave the flag out")
-    cards = score_protocols(model, dataset, protocols, score_options(arguments, recipe), arguments.num_workers, True)
-    print(f"\n{arguments.model_path}: {len(dataset)} images of {recipe.val_dataset.dataset_root}\n")
-    print(protocol_table(cards, protocols))
-    for name, card in cards.items():
+    return Subject(path, config, recipe, dataset, model, protocols)
+
+
+def evaluate_subject(arguments, subject: Subject) -> Evaluated:
+    """Every score, and what a comparison or a report needs of each image."""
+    gathered = Gathered(subject.dataset, views=bool(arguments.report))
+    name = next(iter(subject.protocols))
+    cards = score_protocols(
+        subject.model,
+        subject.dataset,
+        subject.protocols,
+        score_options(arguments, subject.recipe),
+        arguments.num_workers,
+        progress=True,
+        on_image=(lambda results: gathered.add(results[name])) if arguments.report or arguments.compare else None,
+    )
+    return Evaluated(subject, cards, gathered)
+
+
+def print_scores(network: Evaluated) -> None:
+    """The table of the protocols, and the classes of each."""
+    protocols = network.subject.protocols
+    print(f"\n{network.describe()}\n\n{protocol_table(network.cards, protocols)}")
+    for name, card in network.cards.items():
         print(f"\n{name}: {describe(protocols[name])}\n{class_table(card)}")
-    about = {
-        "config": arguments.config,
-        "model_path": arguments.model_path,
-        "dataset_root": recipe.val_dataset.dataset_root,
-        "paddle": paddle.__version__,
-        "device": paddle.get_device(),
-    }
-    _write(arguments.json, as_json(cards, protocols, about))
-    _write(arguments.csv, as_csv(cards))
+
+
+def print_comparison(first: Evaluated, second: Evaluated) -> Table:
+    """The paired test as a table, which is returned for the report."""
+    table = comparison_table(compare_networks(first, second), first.card)
+    print(f"\nA: {first.describe()}\nB: {second.describe()}\n\n{table_text(table)}")
+    return table
 
 
 def chosen_protocols(arguments, recipe: Recipe) -> Dict[str, Protocol]:
@@ -93,6 +144,22 @@ def score_options(arguments, recipe: Recipe) -> ScoreOptions:
     )
 
 
+def _about(networks: Sequence[Evaluated], tables: Sequence[Table]) -> dict:
+    first = networks[0].subject
+    about = {
+        "config": first.config,
+        "model_path": first.path,
+        "dataset_root": first.recipe.val_dataset.dataset_root,
+        "paddle": paddle.__version__,
+        "device": paddle.get_device(),
+    }
+    if tables:
+        other = networks[1].subject
+        rows = [dict(zip(tables[0].header, row)) for row in tables[0].rows]
+        about["compared_with"] = {"config": other.config, "model_path": other.path, "rows": rows}
+    return about
+
+
 def _write(path: Optional[Path], text: str) -> None:
     if path is None:
         return
@@ -121,7 +188,11 @@ def _parser():
     )
     add_recipe_flags(arguments)
     add = arguments.add_argument
-    add("--model_path", required=True, help="weight file, or the folder of a checkpoint")
+    which = arguments.add_mutually_exclusive_group(required=True)
+    which.add_argument("--model_path", help="weight file, or the folder of a checkpoint")
+    which.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two of these: test whether they differ")
+    add("--compare_config", metavar="F", help="recipe of B, where it is another than A's")
+    add("--report", metavar="DIR", help="write DIR/report.html, a page with everything and the worst and best images")
     add(
         "--protocols",
         nargs="+",
