@@ -71,7 +71,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         large = rendered(Path(folder) / "large", SIZE)
         if options.dataset_root:
             checked = build_dataset(options.type, options.dataset_root, "val", [{"type": "Normalize"}])
-            del checked.samples[options.images :]
+            checked.samples = checked.samples[: options.images]
         else:
             checked = rendered(Path(folder) / "small", SMALL_SIZE)
         equal = compare_areas(options.model, checked)

@@ -158,9 +158,24 @@ def evaluate(
     Raises:
         UserError: for a protocol that is not whole, a dataset without labels, and labels that are no class.
     """
-    scores = Scores.of_nothing(dataset.num_classes, absent, bootstrap)
-    for results in evaluate_images(model, dataset, {"": protocol}, num_workers, progress, indices):
-        scores = scores.with_image(results[""])
+    protocols = {"": protocol}
+    return evaluate_protocols(model, dataset, protocols, num_workers, progress, indices, absent, bootstrap)[""]
+
+
+def evaluate_protocols(
+    model: nn.Layer,
+    dataset: SegmentationDataset,
+    protocols: Mapping[str, Protocol],
+    num_workers: int = 0,
+    progress: bool = False,
+    indices: Optional[Sequence[int]] = None,
+    absent: str = "zero",
+    bootstrap: int = 0,
+) -> Dict[str, Scores]:
+    """The scores under several protocols from one pass over the images; see `evaluate`."""
+    scores = {name: Scores.of_nothing(dataset.num_classes, absent, bootstrap) for name in protocols}
+    for results in evaluate_images(model, dataset, protocols, num_workers, progress, indices):
+        scores = {name: scores[name].with_image(result) for name, result in results.items()}
     return scores
 
 
