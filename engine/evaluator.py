@@ -72,8 +72,12 @@ class Scores:
 
     def summed(self, all_sum: Callable[[np.ndarray], np.ndarray]) -> "Scores":
         """The scores over all processes; `all_sum` answers the sum over them of an int64 array, in its shape."""
-        images = int(all_sum(np.array([self.images], np.int64))[0])
-        return replace(self, confusion=all_sum(self.confusion), images=images, replicates=all_sum(self.replicates))
+        return replace(
+            self,
+            confusion=all_sum(self.confusion),
+            images=int(all_sum(np.array([self.images], np.int64))[0]),
+            replicates=all_sum(self.replicates) if self.replicates.size else self.replicates,
+        )
 
     @property
     def areas(self) -> np.ndarray:
