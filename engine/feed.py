@@ -1,7 +1,11 @@
 """The batches of a run, as the trainer takes them."""
 
+import contextlib
+import os
 from pathlib import Path
 from typing import Iterator, Tuple
+
+from compat import UserError
 
 import paddle
 
@@ -9,6 +13,10 @@ from data import SegmentationDataset, sample_numbers, train_batches
 from engine.bad_samples import BadSamples
 from engine.divergence import Batch
 from engine.parallel import Devices
+
+SHARED_MEMORY = Path("/dev/shm")
+BATCHES_OF_A_WORKER = 2  # that paddle has read in advance
+LOST_DEVICE = ("gloo", "connection closed by peer", "connection reset by peer", "nccl", "tcp")
 
 
 class Feed:
@@ -22,6 +30,9 @@ class Feed:
         devices: of the run; each has batches of its own.
         skip_bad_samples: so many images may be unreadable and replaced.
         save_dir: for the list of those.
+
+    Raises:
+        UserError: when loader processes would not find the shared memory that they need.
     """
 
     def __init__(
@@ -40,6 +51,9 @@ class Feed:
         self.num_workers = num_workers
         self.devices = devices
         self.bad_samples = BadSamples(dataset, seed, skip_bad_samples, save_dir)
+        if num_workers:
+            images, labels, _ = next(iter(self._loader(0, 1, num_workers=0)))
+            check_shared_memory((images.numpy().nbytes + labels.numpy().nbytes) * BATCHES_OF_A_WORKER * num_workers)
 
     def batches(self, start: int, stop: int) -> Iterator[Tuple[int, paddle.Tensor, paddle.Tensor]]:
         """(number, images [N, 3, H, W], labels [N, H, W]) of the batches `start` to `stop`, exclusive."""
@@ -58,3 +72,39 @@ class Feed:
         return train_batches(
             self.dataset, self.batch_size, self.seed, start, stop, num_workers, *self.devices, replace_bad=replace_bad
         )
+
+
+def check_shared_memory(needed: int, folder: Path = SHARED_MEMORY) -> None:
+    """Raises UserError when less than `needed` bytes are free where loader processes put their batches.
+
+    They would be killed by a bus error in the middle of the run otherwise.
+    """
+    if not folder.is_dir():  # not Linux
+        return
+    space = os.statvfs(folder)
+    free = space.f_bavail * space.f_frsize
+    if free < needed:
+        raise UserError(
+            f"{folder}: {free / 2**20:.1f} MB are free, and the loader processes need {needed / 2**20:.1f} MB; use "
+            "--num_workers 0, or give the container more (docker run --shm-size 8g)"
+        )
+
+
+@contextlib.contextmanager
+def lost_processes_named() -> Iterator[None]:
+    """Paddle's errors about a process that is gone, loader or other device, become one line for the user."""
+    try:
+        yield
+    except (SystemError, RuntimeError, OSError, ValueError) as error:
+        text = " ".join(str(error).split())
+        if "DataLoader" in text and ("exited" in text or "killed" in text):
+            raise UserError(
+                f"a loader process is gone ({text[-200:]}), often for lack of memory; go on from the last checkpoint "
+                "with --resume_model auto, and fewer --num_workers"
+            ) from error
+        if any(word in text.lower() for word in LOST_DEVICE):
+            raise UserError(
+                f"the process of another device is gone ({text[-200:]}); its log says why. Go on from the last "
+                "checkpoint with --resume_model auto"
+            ) from error
+        raise

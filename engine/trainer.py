@@ -21,7 +21,7 @@ from engine.checkpoint import (
 )
 from engine.divergence import LossGuard
 from engine.ema import WeightAverage
-from engine.feed import Feed
+from engine.feed import Feed, lost_processes_named
 from engine.interruption import Interrupted, Interruption
 from engine.optimizer import build_optimizer, build_schedule
 from engine.parallel import join_devices, share_buffers, synchronize_batch_norm, wait_for_all
@@ -140,7 +140,7 @@ class Trainer:
         guard = paddle.utils.unique_name.guard()
         first = self.devices.rank == 0
         records = Records(self.save_dir, self.options.use_vdl and first, self.resumed.get("records") if first else None)
-        with guard, records, Interruption(decides=first) as interruption:
+        with guard, records, lost_processes_named(), Interruption(decides=first) as interruption:
             progress = Progress(
                 self.recipe, len(self.train_set), self.devices, records, self.resumed.get("untold_losses", ())
             )
