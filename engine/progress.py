@@ -57,30 +57,36 @@ class Progress:
         self.reading += time.perf_counter() - self.batch_started
 
     def batch_done(self, losses: Dict[str, paddle.Tensor]) -> None:
-        """To be called after each batch, of which an iteration has `accumulate`."""
-        self.losses.append(losses)
+        """To be called after each batch, of which an iteration has `accumulate`; without losses, if it was left out."""
+        if losses:
+            self.losses.append(losses)
         self.batch_started = time.perf_counter()
 
     def iteration_done(self, iteration: int, rate: float) -> None:
         """To be called after each update; writes a line every `log_iters` iterations and at the last."""
         self.timed_iterations += 1
-        if iteration % self.recipe.log_iters == 0 or iteration == self.recipe.iters:
+        if self.line_is_due(iteration):
             self._log(iteration, rate)
         self.batch_started = time.perf_counter()
 
+    def line_is_due(self, iteration: int) -> bool:
+        """Whether `iteration_done` writes a line."""
+        return iteration % self.recipe.log_iters == 0 or iteration == self.recipe.iters
+
     def _log(self, iteration: int, rate: float) -> None:
-        means = {name: float(paddle.stack([losses[name] for losses in self.losses]).mean()) for name in self.losses[0]}
+        names = self.losses[0] if self.losses else ()
+        means = {name: float(paddle.stack([losses[name] for losses in self.losses]).mean()) for name in names}
         batch_cost = (time.perf_counter() - self.started) / self.timed_iterations
         reader_cost = self.reading / self.timed_iterations
         images = self.recipe.batch_size * self.recipe.accumulate * self.devices.count  # of an iteration
         epoch = ((iteration - 1) * images) // self.images + 1
         logger.info(
-            "[TRAIN] epoch: %d, iter: %d/%d, %s, lr: %.6f, batch_cost: %.4f, reader_cost: %.5f, "
+            "[TRAIN] epoch: %d, iter: %d/%d, %slr: %.6f, batch_cost: %.4f, reader_cost: %.5f, "
             "ips: %.4f samples/sec | ETA %s",
             epoch,
             iteration,
             self.recipe.iters,
-            ", ".join(f"{name}: {value:.4f}" for name, value in means.items()),
+            "".join(f"{name}: {value:.4f}, " for name, value in means.items()),
             rate,
             batch_cost,
             reader_cost,
