@@ -13,6 +13,8 @@ from engine.parallel import Devices
 from engine.recipe import Recipe
 from engine.records import Records
 
+STARVED = 1 / 3  # the share of the time that may go into waiting for images before the log says so
+
 
 class Progress:
     """Collects losses and times between log lines. Losses stay on the device until a line is written.
@@ -40,6 +42,7 @@ class Progress:
         self.losses: List[Dict[str, paddle.Tensor]] = [
             {name: paddle.to_tensor(loss, "float32") for name, loss in parts.items()} for parts in losses
         ]
+        self.reading_is_judged = self.starvation_told = False
         self.restart_clock()
 
     def untold(self) -> List[Dict[str, float]]:
@@ -93,11 +96,23 @@ class Progress:
             images / batch_cost,
             clock((self.recipe.iters - iteration) * batch_cost),
         )
+        self._warn_if_starved(reader_cost / batch_cost)
         scalars = {**means, "lr": rate, "batch_cost": batch_cost, "reader_cost": reader_cost}
         for name, value in scalars.items():
             self.records.scalar(f"Train/{name}", value, iteration)
         self.losses = []
         self.restart_clock()
+
+    def _warn_if_starved(self, share: float) -> None:
+        """Say once that images are waited for; not at the first line, when the readers had no time to get ahead."""
+        if self.reading_is_judged and share > STARVED and not self.starvation_told:
+            self.starvation_told = True
+            logger.warning(
+                "%.0f %% of the time goes into waiting for images. Decode the dataset once, with: python -m "
+                "tool.prepare_data cache; or read by more processes, with --num_workers",
+                100 * share,
+            )
+        self.reading_is_judged = True
 
     def scores(self, protocol: str, scores: Scores, iteration: int) -> None:
         """Record an evaluation."""
