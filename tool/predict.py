@@ -1,10 +1,13 @@
-"""Segment images: colour maps, overlays and side-by-side pictures for a file, a folder or a list of images.
+"""Segment images, videos or a camera: colour maps, overlays and side-by-side pictures.
 
-Without --image_path the validation split of the recipe is predicted, and its labels stand in the pictures too.
+Without --image_path or --camera the validation split of the recipe is predicted, and its labels stand in the pictures
+too. Reading, inference and writing overlap; the last line says how many frames a second that made, end to end.
 """
 
+import contextlib
+import itertools
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Sequence
+from typing import Callable, List, Optional, Sequence, Union
 
 from compat import UserError
 
@@ -12,104 +15,117 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
-from data import ValTransform, dataset_classes
-from data.files import read_image
+from data import dataset_classes
 from data.transforms import build_transform
 from engine.checkpoint import prepare_save_dir
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
-from engine.pictures import colorize, overlay, predict_classes, sheet, write_picture
-from engine.recipe import load_recipe
+from engine.pictures import predict_classes, write_picture
+from engine.recipe import Recipe, load_recipe
 from engine.trainer import dataset_of, network_of, weight_file
 from models.weights import load_weights
+from tool.prediction.pipeline import Timing, overlap
+from tool.prediction.results import KINDS, Painter, PictureWriter, Predicted, VideoFileWriter
+from tool.prediction.sources import Frame, Picture, find_sources, open_video, read_picture
 
-IMAGE_TYPES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-
-
-class Task(NamedTuple):
-    """An image to predict: its file, the name of its results (a path without suffix), its label or None."""
-
-    image: Path
-    name: str
-    label: Optional[np.ndarray]
+Classify = Callable[[np.ndarray], np.ndarray]
+"""[H, W, 3] uint8 RGB -> class map [H, W] uint8."""
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments = _parser().parse_args(argv)
+    if not 0 <= arguments.opacity <= 1:
+        raise UserError(f"--opacity {arguments.opacity}: give a number from 0 to 1")
     choose_device(arguments.device)
     recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
     classes = dataset_classes(recipe.val_dataset.type, **recipe.val_dataset.options)
-    tasks = find_images(arguments.image_path) if arguments.image_path else validation_images(recipe.val_dataset)
+    painter = Painter(classes, arguments.classes, arguments.opacity)
+    pictures, videos = _sources(arguments, recipe)
     save_dir = prepare_save_dir(arguments.save_dir)
-    model = network_of(recipe, len(classes.names), weights=False)
-    load_weights(model, weight_file(arguments.model_path))
-    model.eval()
-    transform: ValTransform = build_transform(recipe.val_dataset.transforms, "val")
-    protocol = next(iter(recipe.test_config.values()))
-    palette = classes.palette()
-    for task in tqdm(tasks, unit="image"):
-        image = read_image(task.image)
-        prediction = predict_classes(model, paddle.to_tensor(transform(image)[None]), protocol)
-        write_results(save_dir, task, image, prediction, palette)
-    print(f"{len(tasks)} images in {save_dir}/pseudo_color_prediction, added_prediction and side_by_side")
+    classify = eager_network(recipe, len(classes.names), arguments.model_path)
+    write_picture(save_dir / "legend.png", painter.legend())
+    if pictures:
+        timing = predict_pictures(pictures, classify, PictureWriter(save_dir, painter, arguments.results))
+        print(f"{len(pictures)} images in {save_dir}/{', '.join(arguments.results)}: {timing}")
+    for video in videos:
+        timing = predict_video(video, classify, save_dir, painter, arguments)
+        print(f"{video}: {timing}")
 
 
-def find_images(path: str) -> List[Task]:
-    """The images of a file, a folder (with its subfolders) or a text file with an image's path in each line.
-
-    Raises:
-        UserError: where there is no image.
-    """
-    source = Path(path)
-    if source.is_dir():
-        files = sorted(file for file in source.rglob("*") if file.suffix.lower() in IMAGE_TYPES)
-        tasks = [Task(file, str(file.relative_to(source).with_suffix("")), None) for file in files]
-    elif source.suffix.lower() == ".txt" and source.is_file():
-        lines = [line.strip() for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
-        # Lists lie beside their images; a path that exists as it stands counts as it stands.
-        files = [Path(line) if Path(line).is_file() else source.parent / line for line in lines]
-        tasks = [Task(file, f"{number:04d}_{file.stem}", None) for number, file in enumerate(files)]
-    else:
-        tasks = [Task(source, source.stem, None)]
-    absent = [task.image for task in tasks if not task.image.is_file()]
-    if absent:
-        raise UserError(f"{absent[0]}: no such image; --image_path takes an image, a folder or a .txt list")
-    if not tasks:
-        raise UserError(f"{source}: holds no image ({', '.join(IMAGE_TYPES)})")
-    return tasks
+def _sources(arguments, recipe: Recipe):
+    """(pictures, videos) that the flags name; a camera counts as a video."""
+    if arguments.camera is not None:
+        return [], [arguments.camera]
+    if arguments.image_path:
+        return find_sources(arguments.image_path)
+    return validation_pictures(recipe.val_dataset), []
 
 
-def validation_images(recipe) -> List[Task]:
+def validation_pictures(recipe) -> List[Picture]:
     """The images and labels of a dataset recipe."""
     dataset = dataset_of(recipe)
     return [
-        Task(sample.image, sample.image.stem, dataset.read_label(index)) for index, sample in enumerate(dataset.samples)
+        Picture(sample.image, sample.image.stem, dataset.read_label(index))
+        for index, sample in enumerate(dataset.samples)
     ]
 
 
-def write_results(save_dir: Path, task: Task, image: np.ndarray, prediction: np.ndarray, palette: np.ndarray) -> None:
-    """Write the pictures of one prediction, under PaddleSeg's folder names."""
-    colors = colorize(prediction, palette)
-    laid_over = overlay(image, colors)
-    file = f"{task.name}.png"
-    write_picture(save_dir / "pseudo_color_prediction" / file, colors)
-    write_picture(save_dir / "added_prediction" / file, laid_over)
-    columns = {"image": image, "prediction": colors, "overlay": laid_over}
-    if task.label is not None:
-        columns = {"image": image, "label": colorize(task.label, palette), "prediction": colors}
-    write_picture(save_dir / "side_by_side" / file, sheet([list(columns.values())], list(columns), cell_width=512))
+def eager_network(recipe: Recipe, num_classes: int, model_path: str) -> Classify:
+    """The network of a recipe, run by Paddle as the recipe's first protocol says."""
+    model = network_of(recipe, num_classes, weights=False)
+    load_weights(model, weight_file(model_path))
+    model.eval()
+    transform = build_transform(recipe.val_dataset.transforms, "val")
+    protocol = next(iter(recipe.test_config.values()))
+    return lambda image: predict_classes(model, paddle.to_tensor(transform(image)[None]), protocol)
+
+
+def predict_pictures(pictures: Sequence[Picture], classify: Classify, writer: PictureWriter) -> Timing:
+    """Predict images, several of which are read and written at a time."""
+    with tqdm(total=len(pictures), unit="image") as bar:
+        return overlap(pictures, read_picture, _inference(classify, bar), writer.write, threads=2)
+
+
+def predict_video(source: Union[Path, int], classify: Classify, save_dir: Path, painter: Painter, arguments) -> Timing:
+    """Predict a video file, or a camera by its number until ctrl-C; what is written by then is complete."""
+    with open_video(source) as video:
+        if arguments.frames:
+            writer = PictureWriter(save_dir, painter, arguments.results)
+        else:
+            writer = VideoFileWriter(save_dir, video, painter, arguments.results)
+        indices = range(arguments.max_frames) if arguments.max_frames else itertools.count()
+        total = min(filter(None, (arguments.max_frames, video.stated_frames)), default=None)
+        # A camera's driver keeps its newest frames; what is read ahead of the network grows old.
+        depth = 1 if video.is_camera else 4
+        with contextlib.closing(writer), tqdm(total=total, unit="frame") as bar:
+            return overlap(indices, video.read, _inference(classify, bar), writer.write, depth=depth)
+
+
+def _inference(classify: Classify, bar: tqdm) -> Callable[[Frame], Predicted]:
+    def infer(frame: Frame) -> Predicted:
+        predicted = Predicted(frame, classify(frame.image))
+        bar.update()
+        return predicted
+
+    return infer
 
 
 def _parser():
     arguments = parser(
         __doc__,
         "python -m tool.predict --config configs/stdc1_seg_sample.yml --model_path output/best_model "
-        "--image_path street.jpg --save_dir output/predictions",
+        "--image_path street.mp4 --save_dir output/predictions --classes road car person",
     )
     add_recipe_flags(arguments)
     add = arguments.add_argument
     add("--model_path", required=True, help="weight file, or the folder of a checkpoint")
-    add("--image_path", help="an image, a folder, or a .txt list; by default the recipe's validation split")
-    add("--save_dir", default="output/predictions", help="where the pictures go")
+    add("--image_path", help="image, video, folder of both, or .txt list; by default the recipe's validation split")
+    add("--camera", type=int, metavar="N", help="predict camera N until ctrl-C, or --max_frames")
+    add("--save_dir", default="output/predictions", help="where the results go")
+    add("--results", nargs="+", choices=KINDS, default=list(KINDS), help="what to write; by default all")
+    add("--classes", nargs="+", default=[], metavar="CLASS", help="names or numbers of the only classes to show")
+    add("--opacity", type=float, default=0.6, help="of the colours in overlays, 0 to 1")
+    add("--frames", action="store_true", help="write a video's frames as images, class maps with exact ids")
+    add("--max_frames", type=int, metavar="N", help="stop a video or camera after N frames")
     return arguments
 
 
