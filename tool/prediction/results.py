@@ -100,10 +100,11 @@ class PictureWriter:
 
 
 class VideoFileWriter:
-    """Writes the predictions of a video as videos: save_dir/KIND/NAME.mp4 (MPEG-4, without sound; an odd last row or column is left out).
+    """Writes the predictions of a video as videos: save_dir/KIND/NAME.mp4 (MPEG-4, without sound).
 
-    A camera gives fewer frames than its rate where the network is slower; each is repeated until the file has caught
-    up with the clock, so that the file plays as fast as what was seen.
+    The format knows even sizes only: an odd last row or column is left out. A camera gives fewer frames than its rate
+    where the network is slower; each is repeated until the file has caught up with the clock, so that it plays as fast
+    as what was seen.
     """
 
     def __init__(self, save_dir: Path, video: Video, painter: Painter, kinds: Sequence[str] = KINDS):
