@@ -4,9 +4,11 @@
 every installed engine that they hold files for can run. A single recipe counts for all models.
 """
 
+import logging
 import socket
+from functools import partial
 from pathlib import Path
-from typing import Iterator, List, Optional, Sequence
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from compat import UserError, logger
 
@@ -20,8 +22,9 @@ from engine.recipe import Protocol, Recipe, load_recipe
 from engine.trainer import weight_file
 from tool.demonstration.app import create_app, is_loopback
 from tool.demonstration.networks import Choice, Networks
-from tool.prediction.classify import network_classifier, recipe_classifier
+from tool.prediction.classify import Classify, network_classifier, recipe_classifier
 
+ENGINES = {"paddle": "Paddle Inference", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 CONFIG, MODEL = "configs/stdc1_seg_sample.yml", "output/demo/best_model"
 
 
@@ -29,6 +32,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments = _parser().parse_args(argv)
     choose_device(arguments.device)
     networks = Networks(find_choices(arguments))
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line for each file of the page says nothing
     app = create_app(networks, arguments.host, arguments.max_megabytes)
     try:
         listening = socket.create_server((arguments.host, arguments.port))
@@ -44,55 +48,55 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 
 def find_choices(arguments) -> List[Choice]:
-    """What the page offers.
+    """What the page offers; a model is called by its recipe, and by its path too where two would be called the same.
 
     Raises:
-        UserError: for a model that is not there, as many recipes as no other number, or an export without engine.
+        UserError: for a model that is not there or that no engine runs, or recipes that do not pair with models.
     """
     configs, paths = arguments.config, [Path(path) for path in arguments.model_path]
     if len(configs) not in (1, len(paths)):
         raise UserError(f"--config names {len(configs)} recipes for {len(paths)} models; give one, or one for each")
-    choices = []
+    choices: Dict[Tuple[str, str], Choice] = {}
     for config, path in zip(configs * len(paths) if len(configs) == 1 else configs, paths):
         recipe = load_recipe(config, dataset_overrides(arguments.dataset_root), arguments.opts)
-        exported = path if (path / DEPLOY_FILE).is_file() else path.parent
-        found = list(_exported(recipe, exported) if (exported / DEPLOY_FILE).is_file() else _weights(recipe, path))
-        if not found:
-            raise UserError(f"{path}: no installed engine runs it; pip install -r requirements-deploy.txt")
-        choices += found
-    return choices
+        found = list(_engines(Path(config).stem, recipe, path))
+        if any((choice.model, choice.engine) in choices for choice in found):
+            found = [choice._replace(model=f"{choice.model} · {path}") for choice in found]
+        choices.update({(choice.model, choice.engine): choice for choice in found})
+    return list(choices.values())
 
 
-def _weights(recipe: Recipe, path: Path) -> Iterator[Choice]:
-    if not weight_file(str(path)).is_file():
-        raise UserError(f"{path}: no such model; `make demo` trains {MODEL}, or name yours: --config C --model_path M")
+def _engines(name: str, recipe: Recipe, path: Path) -> Iterator[Choice]:
+    """A choice for each engine that runs the weights or the exported folder at `path`."""
     classes = dataset_classes(recipe.val_dataset.type, **recipe.val_dataset.options)
-    yield Choice(
-        f"{recipe.model.type} ({path})",
-        "Paddle eager",
-        classes,
-        lambda: recipe_classifier(recipe, len(classes.names), str(path), Protocol()),
-    )
+    folder = path if path.is_dir() else path.parent
+    if not (folder / DEPLOY_FILE).is_file():
+        if not weight_file(str(path)).is_file():
+            raise UserError(f"{path}: no such model; make demo trains {MODEL}, or name another with --model_path")
+        load = partial(recipe_classifier, recipe, len(classes.names), str(path), Protocol())
+        yield Choice(name, "Paddle eager", classes, load)
+        return
+    files = read_description(folder).files
+    installed = [engine for engine in files if _is_installed(engine)]
+    if not installed:
+        raise UserError(f"{path}: no installed engine runs it; pip install -r requirements-deploy.txt")
+    for engine in installed:
+        for precision in files[engine]:
+            load = partial(_load_exported, folder, engine, precision, len(classes.names))
+            yield Choice(name, f"{ENGINES[engine]} {precision}", classes, load)
 
 
-def _exported(recipe: Recipe, folder: Path) -> Iterator[Choice]:
-    """Every engine and precision that the folder holds a file for and that is installed here."""
-    classes = dataset_classes(recipe.val_dataset.type, **recipe.val_dataset.options)
-    for engine, files in read_description(folder).files.items():
-        try:
-            engine_class(engine)
-        except UserError as error:
-            logger.warning("%s", error)
-            continue
-        for precision in files:
-            yield Choice(
-                f"{recipe.model.type} ({folder})",
-                f"{engine} {precision}",
-                classes,
-                lambda engine=engine, precision=precision: network_classifier(
-                    load_network(folder, engine, precision), len(classes.names), folder
-                ),
-            )
+def _is_installed(engine: str) -> bool:
+    try:
+        engine_class(engine)
+    except UserError as error:
+        logger.warning("%s", error)
+        return False
+    return True
+
+
+def _load_exported(folder: Path, engine: str, precision: str, num_classes: int) -> Classify:
+    return network_classifier(load_network(folder, engine, precision), num_classes, folder)
 
 
 def _parser():

@@ -11,24 +11,19 @@ from typing import Callable, List, Optional, Sequence, Union
 
 from compat import UserError
 
-import numpy as np
-import paddle
 from tqdm import tqdm
 
 from data import dataset_classes
-from data.transforms import build_transform
 from engine.checkpoint import prepare_save_dir
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
-from engine.pictures import predict_classes, write_picture
+from engine.inference import EXPORTED_ENGINES, PRECISIONS, load_network
+from engine.pictures import write_picture
 from engine.recipe import Recipe, load_recipe
-from engine.trainer import dataset_of, network_of, weight_file
-from models.weights import load_weights
+from engine.trainer import dataset_of
+from tool.prediction.classify import Classify, network_classifier, recipe_classifier
 from tool.prediction.pipeline import Timing, overlap
 from tool.prediction.results import KINDS, Painter, PictureWriter, Predicted, VideoFileWriter
 from tool.prediction.sources import Frame, Picture, find_sources, open_video, read_picture
-
-Classify = Callable[[np.ndarray], np.ndarray]
-"""[H, W, 3] uint8 RGB -> class map [H, W] uint8."""
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -41,7 +36,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     painter = Painter(classes, arguments.classes, arguments.opacity)
     pictures, videos = _sources(arguments, recipe)
     save_dir = prepare_save_dir(arguments.save_dir)
-    classify = eager_network(recipe, len(classes.names), arguments.model_path)
+    classify = load_classifier(arguments, recipe, len(classes.names))
     write_picture(save_dir / "legend.png", painter.legend())
     if pictures:
         timing = predict_pictures(pictures, classify, PictureWriter(save_dir, painter, arguments.results))
@@ -69,14 +64,24 @@ def validation_pictures(recipe) -> List[Picture]:
     ]
 
 
-def eager_network(recipe: Recipe, num_classes: int, model_path: str) -> Classify:
-    """The network of a recipe, run by Paddle as the recipe's first protocol says."""
-    model = network_of(recipe, num_classes, weights=False)
-    load_weights(model, weight_file(model_path))
-    model.eval()
-    transform = build_transform(recipe.val_dataset.transforms, "val")
-    protocol = next(iter(recipe.test_config.values()))
-    return lambda image: predict_classes(model, paddle.to_tensor(transform(image)[None]), protocol)
+def load_classifier(arguments, recipe: Recipe, num_classes: int) -> Classify:
+    """The network that the flags name, run as the recipe's first protocol says.
+
+    Raises:
+        UserError: for an exported network and a protocol of several scales or flips, which take its logits.
+    """
+    name, protocol = next(iter(recipe.test_config.items()))
+    if arguments.engine == "eager":
+        return recipe_classifier(recipe, num_classes, arguments.model_path, protocol)
+    scale = protocol.scales if protocol.aug_eval else 1.0
+    if isinstance(scale, tuple) and len(scale) == 1:
+        scale = scale[0]
+    if isinstance(scale, tuple) or protocol.flip_horizontal or protocol.flip_vertical or protocol.is_slide:
+        raise UserError(
+            f"--engine {arguments.engine}: predicts at one scale, test_config.{name} asks for more; use --engine eager"
+        )
+    network = load_network(arguments.model_path, arguments.engine, arguments.precision)
+    return network_classifier(network, num_classes, arguments.model_path, scale)
 
 
 def predict_pictures(pictures: Sequence[Picture], classify: Classify, writer: PictureWriter) -> Timing:
@@ -117,7 +122,13 @@ def _parser():
     )
     add_recipe_flags(arguments)
     add = arguments.add_argument
-    add("--model_path", required=True, help="weight file, or the folder of a checkpoint")
+    add(
+        "--model_path",
+        required=True,
+        help="weights or the folder of a checkpoint; with --engine, what tool.export wrote",
+    )
+    add("--engine", choices=("eager", *EXPORTED_ENGINES), default="eager", help="what computes the network")
+    add("--precision", choices=PRECISIONS, help="of an exported network; by default that of the file")
     add("--image_path", help="image, video, folder of both, or .txt list; by default the recipe's validation split")
     add("--camera", type=int, metavar="N", help="predict camera N until ctrl-C, or --max_frames")
     add("--save_dir", default="output/predictions", help="where the results go")

@@ -41,7 +41,8 @@ def create_app(networks: Networks, host: str = "127.0.0.1", max_megabytes: int =
 
     @app.get("/")
     def page() -> str:
-        return render_template("page.html", sides=SIDES, formats=FORMATS, max_megabytes=max_megabytes)
+        limits = {"sides": SIDES, "formats": FORMATS, "max_megabytes": max_megabytes}
+        return render_template("page.html", local=is_loopback(host), **limits)
 
     @app.get("/networks")
     def choices() -> Response:
@@ -61,7 +62,9 @@ def create_app(networks: Networks, host: str = "127.0.0.1", max_megabytes: int =
             raise UserError(f"A longest side of {longest} pixels is not offered.")
         image = decode_upload(request.files["image"].stream, longest)
         answer = networks.predict(request.form.get("model", ""), request.form.get("engine", ""), image)
-        return jsonify({**describe(answer), "total_milliseconds": 1000 * (time.perf_counter() - start)})
+        described = describe(answer)
+        total = time.perf_counter() - start - answer.loading
+        return jsonify({**described, "total_milliseconds": 1000 * total})
 
     @app.errorhandler(UserError)
     def refused(error: UserError):
@@ -101,7 +104,7 @@ def describe(answer: Answer) -> Dict:
     return {
         "width": width,
         "height": height,
-        "milliseconds": answer.milliseconds,
+        "milliseconds": 1000 * answer.seconds,
         "class_map": base64.b64encode(_png(Image.fromarray(answer.class_map))).decode(),
         "classes": class_shares(answer.class_map, answer.classes),
     }

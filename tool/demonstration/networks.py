@@ -22,11 +22,12 @@ class Choice(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """`milliseconds` is the time inside the network alone, images in and class maps out."""
+    """`seconds` is the time inside the network alone, image in and class map out; `loading` what came before, once."""
 
     class_map: np.ndarray  # [H, W] uint8
     classes: ClassSet
-    milliseconds: float
+    seconds: float
+    loading: float
 
 
 class Networks:
@@ -52,10 +53,11 @@ class Networks:
         if key not in self.choices:
             raise unknown_name("The model and engine", " in ".join(key), (" in ".join(one) for one in self.choices))
         with self.lock:
+            asked = time.perf_counter()
             if key not in self.loaded:
                 self.loaded[key] = self.choices[key].load()
                 self.loaded[key](image)  # the first call of an engine prepares its memory
             start = time.perf_counter()
             class_map = self.loaded[key](image)
             seconds = time.perf_counter() - start
-        return Answer(class_map, self.choices[key].classes, 1000 * seconds)
+        return Answer(class_map, self.choices[key].classes, seconds, start - asked)

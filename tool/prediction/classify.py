@@ -1,7 +1,7 @@
 """From an image of any size to its class map, by a network of any engine."""
 
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Union
 
 from compat import UserError
 
@@ -29,7 +29,7 @@ def recipe_classifier(recipe: Recipe, num_classes: int, model_path: str, protoco
     return lambda image: predict_classes(model, paddle.to_tensor(transform(image)[None]), protocol)
 
 
-def network_classifier(network: Network, num_classes: int, path: Path, scale: float = 1.0) -> Classify:
+def network_classifier(network: Network, num_classes: int, path: Union[str, Path], scale: float = 1.0) -> Classify:
     """An exported network. Images are brought to the size it is fixed to, or else scaled; class maps are brought back.
 
     Raises:

@@ -11,6 +11,9 @@ const state = {
   request: 0, // number of the newest request; older answers are dropped
 };
 
+const canvas = at("overlay");
+const context = canvas.getContext("2d", { willReadFrequently: true });
+
 function show(id, visible) {
   at(id).hidden = !visible;
 }
@@ -48,7 +51,7 @@ async function choose(file) {
   complain("");
   URL.revokeObjectURL(at("photo").src);
   at("photo").src = URL.createObjectURL(file);
-  at("overlay").getContext("2d").clearRect(0, 0, at("overlay").width, at("overlay").height);
+  context.clearRect(0, 0, canvas.width, canvas.height);
   for (const id of ["view", "another", "again"]) show(id, true);
   show("drop", false);
   await segment();
@@ -91,10 +94,8 @@ async function accept(answer) {
   const image = new Image();
   image.src = `data:image/png;base64,${answer.class_map}`;
   await image.decode();
-  const canvas = at("overlay");
   canvas.width = answer.width;
   canvas.height = answer.height;
-  const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(image, 0, 0);
   state.ids = context.getImageData(0, 0, answer.width, answer.height).data;
   state.classes = new Map(answer.classes.map((one) => [one.id, one]));
@@ -109,8 +110,6 @@ async function accept(answer) {
 // --- picture
 
 function paint() {
-  const canvas = at("overlay");
-  const context = canvas.getContext("2d", { willReadFrequently: true });
   const picture = context.createImageData(canvas.width, canvas.height);
   // One 32-bit colour a class, in the bytes' order; 0 is transparent.
   const colors = new Uint32Array(256);
@@ -156,15 +155,14 @@ function toggle(event) {
 }
 
 // The image is fitted into its box: the part of the box that it covers, in the box's pixels.
-function fitted(box, canvas) {
+function fitted(box) {
   const scale = Math.min(box.width / canvas.width, box.height / canvas.height);
   const [width, height] = [canvas.width * scale, canvas.height * scale];
   return { left: box.left + (box.width - width) / 2, top: box.top + (box.height - height) / 2, scale };
 }
 
 function point(event) {
-  const canvas = at("overlay");
-  const { left, top, scale } = fitted(canvas.getBoundingClientRect(), canvas);
+  const { left, top, scale } = fitted(canvas.getBoundingClientRect());
   const x = Math.floor((event.clientX - left) / scale);
   const y = Math.floor((event.clientY - top) / scale);
   const inside = state.ids && x >= 0 && y >= 0 && x < canvas.width && y < canvas.height;
@@ -180,21 +178,20 @@ function point(event) {
 
 function setOpacity() {
   at("percent").textContent = `${at("opacity").value} %`;
-  at("overlay").style.opacity = at("opacity").value / 100;
+  canvas.style.opacity = at("opacity").value / 100;
 }
 
 function save() {
-  const overlay = at("overlay");
-  const canvas = document.createElement("canvas");
-  canvas.width = overlay.width;
-  canvas.height = overlay.height;
-  const context = canvas.getContext("2d");
-  context.drawImage(at("photo"), 0, 0, canvas.width, canvas.height);
-  context.globalAlpha = at("opacity").value / 100;
-  context.drawImage(overlay, 0, 0);
+  const picture = document.createElement("canvas");
+  picture.width = canvas.width;
+  picture.height = canvas.height;
+  const drawing = picture.getContext("2d");
+  drawing.drawImage(at("photo"), 0, 0, picture.width, picture.height);
+  drawing.globalAlpha = at("opacity").value / 100;
+  drawing.drawImage(canvas, 0, 0);
   const link = document.createElement("a");
   link.download = "segmentation.png";
-  link.href = canvas.toDataURL("image/png");
+  link.href = picture.toDataURL("image/png");
   link.click();
 }
 
@@ -222,8 +219,8 @@ at("all").addEventListener("click", () => {
   drawLegend();
   paint();
 });
-at("overlay").addEventListener("pointermove", point);
-at("overlay").addEventListener("pointerleave", () => show("pointed", false));
+canvas.addEventListener("pointermove", point);
+canvas.addEventListener("pointerleave", () => show("pointed", false));
 
 addEventListener("dragover", (event) => {
   event.preventDefault();
