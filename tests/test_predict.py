@@ -12,7 +12,7 @@ import pytest
 
 from data import CITYSCAPES
 from data.files import read_image, read_label
-from engine.inference import Description, Network
+from engine.engines import Description, Network
 from engine.pictures import write_picture
 from tool import predict
 from tool.prediction import results, sources

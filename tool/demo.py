@@ -16,8 +16,8 @@ from werkzeug.serving import make_server
 
 from data import dataset_classes
 from engine.command import add_override_flags, choose_device, dataset_overrides, parser, run
-from engine.inference import DEPLOY_FILE, load_network, read_description
-from engine.inference.load import engine_class
+from engine.engines import DEPLOY_FILE, load_network, read_description
+from engine.engines.load import engine_class
 from engine.recipe import Protocol, Recipe, load_recipe
 from engine.trainer import weight_file
 from tool.demonstration.app import create_app, is_loopback

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from data import dataset_classes
 from engine.checkpoint import prepare_save_dir
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
-from engine.inference import EXPORTED_ENGINES, PRECISIONS, load_network
+from engine.engines import EXPORTED_ENGINES, PRECISIONS, load_network
 from engine.pictures import write_picture
 from engine.recipe import Recipe, load_recipe
 from engine.trainer import dataset_of

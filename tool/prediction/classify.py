@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 
 from data.transforms import build_transform
-from engine.inference import Network
+from engine.engines import Network
 from engine.pictures import predict_classes
 from engine.recipe import Protocol, Recipe
 from engine.trainer import network_of, weight_file
