@@ -10,8 +10,10 @@ import zlib  # noqa: F401  Paddle 2.6.2 ships its own zlib; the system's must be
 from compat.errors import UserError, unknown_name
 from compat.log import logger
 from compat.processor import use_processor_well
+from compat.quiet_import import import_paddle_quietly
 
 use_processor_well()
+import_paddle_quietly()
 
 # These import paddle, so they come after the environment is set.
 from compat.data_loader_repair import repair_data_loader

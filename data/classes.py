@@ -102,6 +102,41 @@ CAMVID = ClassSet(
 CITYSCAPES_LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 CITYSCAPES_MAX_LABEL_ID = 33
 
+# Cityscapes' categories, as its scripts evaluate them.
+CITYSCAPES_CATEGORIES = {
+    "flat": ("road", "sidewalk"),
+    "construction": ("building", "wall", "fence"),
+    "object": ("pole", "traffic_light", "traffic_sign"),
+    "nature": ("vegetation", "terrain"),
+    "sky": ("sky",),
+    "human": ("person", "rider"),
+    "vehicle": ("car", "truck", "bus", "train", "motorcycle", "bicycle"),
+}
+# Mean size in pixels of an object of each class that has instances, from cityscapesscripts.
+CITYSCAPES_INSTANCE_SIZES = {
+    "person": 3462.4756337644,
+    "rider": 3930.4788056518,
+    "car": 12794.0202738185,
+    "truck": 27855.1264367816,
+    "bus": 35732.1511111111,
+    "train": 67583.7075812274,
+    "motorcycle": 6298.7200839748,
+    "bicycle": 4672.3249222261,
+}
+# The small or thin objects of BiSeSTDC (pole, light, sign, person, rider, bicycle), under the names of Cityscapes and
+# of CamVid.
+SMALL_OBJECTS = (
+    "pole",
+    "traffic_light",
+    "traffic_sign",
+    "sign_symbol",
+    "person",
+    "pedestrian",
+    "rider",
+    "bicycle",
+    "bicyclist",
+)
+
 
 def generic_classes(num_classes: int) -> ClassSet:
     """Numbered names and well-separated colours for a dataset of `num_classes` classes."""

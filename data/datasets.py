@@ -5,17 +5,20 @@ in validation, none in a test set), `trans_info` [].
 """
 
 from pathlib import Path
-from typing import Dict, Mapping, Sequence, Tuple, Union
+from typing import Dict, Mapping, Optional, Sequence, Tuple, Union
 
-from compat import UserError, unknown_name
+from compat import UserError, logger, unknown_name
 
 import numpy as np
 from paddle.io import Dataset
 
+from data.cache import FOLDER, Cache, Pair
 from data.classes import IGNORED, ClassSet
 from data.files import map_label, read_image, read_label
 from data.layouts import LAYOUTS, MODES, Sample
 from data.transforms import TrainTransform, ValTransform, build_transform
+
+CACHE_USES = ("auto", "always", "never")
 
 
 class SegmentationDataset(Dataset):
@@ -26,6 +29,7 @@ class SegmentationDataset(Dataset):
         classes: names and colours of the classes.
         transform: a TrainTransform in training, a ValTransform otherwise.
         mode: `train`, `val` or `test`.
+        cache: decoded samples; what it lacks or holds in an older state is decoded from its files.
     """
 
     ignore_index = IGNORED
@@ -36,6 +40,7 @@ class SegmentationDataset(Dataset):
         classes: ClassSet,
         transform: Union[TrainTransform, ValTransform],
         mode: str,
+        cache: Optional[Cache] = None,
     ):
         super().__init__()
         self.samples = list(samples)
@@ -43,6 +48,7 @@ class SegmentationDataset(Dataset):
         self.num_classes = len(classes.names)
         self.transform = transform
         self.mode = mode
+        self.cache = cache
         self.file_list = [[str(s.image), str(s.label) if s.label else None] for s in self.samples]
 
     def __len__(self) -> int:
@@ -52,27 +58,44 @@ class SegmentationDataset(Dataset):
         if self.mode == "train":
             # numpy's global state, which a client such as paddleseg seeds; our trainer passes a generator instead.
             image, label = self.train_item(index, np.random.default_rng(np.random.randint(2**31)))
-            return {"img": image, "label": label, "trans_info": []}
-        item = {"img": self.transform(self.read_image(index)), "trans_info": []}
-        if self.samples[index].label is not None:
-            item["label"] = self.read_label(index)[None]
+            return {"img": self.transform.normalize(image), "label": label, "trans_info": []}
+        image, label = self.read(index)
+        item = {"img": self.transform(image), "trans_info": []}
+        if label is not None:
+            item["label"] = np.array(label[None])
         return item
 
     def train_item(self, index: int, rng: np.random.Generator) -> Tuple[np.ndarray, np.ndarray]:
-        """(image [3, h, w] float32, label [h, w] uint8) of the crop size, augmented by the draws of `rng`."""
-        return self.transform(self.read_image(index), self.read_label(index), rng)
+        """(image [h, w, 3] uint8 RGB, label [h, w] uint8) of the crop size, augmented by the draws of `rng`.
+
+        The image is not yet normalised; `transform.normalize.on_device` does that to a batch.
+        """
+        return self.transform(*self.read(index), rng)
+
+    def read(self, index: int) -> Pair:
+        """Image and label of the files' size, from the cache if they are there; do not write to them."""
+        cached = self.cache.read(self.samples[index]) if self.cache else None
+        if cached:
+            return cached
+        return Pair(self.read_image(index), None if self.samples[index].label is None else self.read_label(index))
 
     def read_image(self, index: int) -> np.ndarray:
-        """[H, W, 3] uint8 RGB."""
+        """[H, W, 3] uint8 RGB, decoded from its file."""
         return read_image(self.samples[index].image)
 
     def read_label(self, index: int) -> np.ndarray:
-        """[H, W] uint8 training ids, 255 where ignored."""
+        """[H, W] uint8 training ids, 255 where ignored, decoded from its file."""
         return map_label(read_label(self.samples[index].label), self.samples[index], self.num_classes)
 
 
 def build_dataset(
-    type: str, dataset_root: str, mode: str, transforms: Sequence[Mapping] = (), **options
+    type: str,
+    dataset_root: str,
+    mode: str,
+    transforms: Sequence[Mapping] = (),
+    cache: str = "auto",
+    cache_dir: Optional[str] = None,
+    **options,
 ) -> SegmentationDataset:
     """Build a dataset from a recipe's `train_dataset` or `val_dataset`.
 
@@ -81,11 +104,13 @@ def build_dataset(
         dataset_root: folder of the data.
         mode: `train`, `val` or `test`.
         transforms: PaddleSeg's list of transforms, see `data.transforms`.
+        cache: `auto` takes decoded samples from the cache as far as they are there; `always` demands all; `never`.
+        cache_dir: folder of the cache, by default `dataset_root`/cache.
         **options: of the type Dataset: see `data.layouts.find_listed`.
 
     Raises:
         UserError: for a folder that is missing or holds no image of that split, an image without label, a label without
-            image, or an unknown type, mode or option.
+            image, an unknown type, mode or option, or a cache that is demanded and not whole.
     """
     classes = dataset_classes(type, **options)
     if mode not in MODES:
@@ -102,7 +127,23 @@ def build_dataset(
         raise UserError(problems[0] + more)
     if not samples:
         raise UserError(f"{root}: holds no image of the split {mode!r} in the layout of {type}; the README shows it")
-    return SegmentationDataset(samples, classes, build_transform(transforms, mode), mode)
+    decoded = _open_cache(cache, Path(cache_dir) if cache_dir else root / FOLDER, root, samples)
+    return SegmentationDataset(samples, classes, build_transform(transforms, mode), mode, decoded)
+
+
+def _open_cache(use: str, folder: Path, root: Path, samples: Sequence[Sample]) -> Optional[Cache]:
+    if use not in CACHE_USES:
+        raise UserError(f"dataset: cache: {use!r} is not one of {', '.join(CACHE_USES)}")
+    if use == "never" or (use == "auto" and not folder.is_dir()):
+        return None
+    cache = Cache(folder, root)
+    fresh = sum(cache.find(sample) is not None for sample in samples)
+    found = f"{folder}: {fresh} of {len(samples)} images are in the cache"
+    remedy = "the others are missing or have changed; bring it up to date with: python -m tool.prepare_data cache"
+    if use == "always" and fresh < len(samples):
+        raise UserError(f"{found}; {remedy}")
+    logger.info("%s%s", found, "" if fresh == len(samples) else f"; {remedy}")
+    return cache if fresh else None
 
 
 def dataset_classes(type: str, **options) -> ClassSet:

@@ -15,7 +15,7 @@ from data.layouts import Sample
 
 def read_image(path: Union[str, Path]) -> np.ndarray:
     """Read an image as [H, W, 3] uint8 RGB; raises UserError for one that is missing or cannot be decoded whole."""
-    return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return _decode(path, cv2.IMREAD_COLOR_RGB)
 
 
 def read_label(path: Union[str, Path]) -> np.ndarray:
@@ -28,6 +28,14 @@ def read_label(path: Union[str, Path]) -> np.ndarray:
     if label.ndim == 2 and label.dtype == np.uint8:
         return label
     return _palette_indices(path)
+
+
+def read_instance_ids(path: Union[str, Path]) -> np.ndarray:
+    """Read Cityscapes' instanceIds as [H, W] uint16; raises UserError for a file that is none."""
+    instances = _decode(path, cv2.IMREAD_UNCHANGED)
+    if instances.ndim != 2 or instances.dtype != np.uint16:
+        raise UserError(f"{path}: instance ids are one channel of 16 bits; write them with cityscapesscripts")
+    return instances
 
 
 def map_label(label: np.ndarray, sample: Sample, num_classes: int) -> np.ndarray:

@@ -5,14 +5,22 @@ augmentation. So neither worker processes nor an interruption change what a run 
 another number.
 """
 
-from typing import Iterator, Tuple
+import signal
+from contextlib import closing
+from itertools import islice
+from typing import Iterator, List, Optional, Tuple, Union
 
 from compat import UserError
 
+import cv2
 import numpy as np
+import paddle
 from paddle.io import DataLoader, Dataset
 
 from data.datasets import SegmentationDataset
+from data.prefetch import in_order, reader_threads
+
+BATCHES_AHEAD = 2
 
 
 def sample_of(number: int, length: int, seed: int) -> Tuple[int, int]:
@@ -58,6 +66,26 @@ class _Batches:
         return self.stop - self.start
 
 
+class _ThreadedBatches:
+    """What paddle's DataLoader answers, read by threads of this process."""
+
+    def __init__(self, stream: _Stream, batches: _Batches, threads: int):
+        self.stream = stream
+        self.batches = batches
+        self.threads = threads
+
+    def __iter__(self) -> Iterator[List[paddle.Tensor]]:
+        numbers = (number for batch in self.batches for number in batch)
+        ahead = BATCHES_AHEAD * self.batches.batch_size
+        with closing(in_order(self.stream.__getitem__, numbers, self.threads, ahead)) as samples:
+            for batch in self.batches:
+                parts = zip(*islice(samples, len(batch)))
+                yield [paddle.to_tensor(np.stack(part)) for part in parts]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
 def train_batches(
     dataset: SegmentationDataset,
     batch_size: int,
@@ -67,11 +95,15 @@ def train_batches(
     num_workers: int = 0,
     rank: int = 0,
     ranks: int = 1,
-) -> DataLoader:
+    threads: Optional[int] = None,
+) -> Union[_ThreadedBatches, DataLoader]:
     """Loader of the batches number `start` to `stop` (exclusive) of a run, for device `rank` of `ranks`.
 
+    Args:
+        num_workers: paddle's worker processes; at 0, `threads` of this process (by default one a core) read ahead.
+
     Yields:
-        [images [N, 3, h, w] float32, labels [N, h, w] uint8, indices [N] int64], N being `batch_size`.
+        [images [N, h, w, 3] uint8, labels [N, h, w] uint8, indices [N] int64], N being `batch_size`.
 
     Raises:
         UserError: when a batch over all devices is larger than the dataset.
@@ -81,9 +113,20 @@ def train_batches(
             f"a batch of {batch_size * ranks} is larger than the dataset of {len(dataset)} images; "
             f"ask for --batch_size {max(1, len(dataset) // ranks)} or less"
         )
+    cv2.setNumThreads(1)  # the readers work side by side; threads within each would be in the way
+    stream, batches = _Stream(dataset, seed), _Batches(batch_size, start, stop, rank, ranks)
+    if num_workers == 0:
+        return _ThreadedBatches(stream, batches, threads or reader_threads())
     return DataLoader(
-        _Stream(dataset, seed),
-        batch_sampler=_Batches(batch_size, start, stop, rank, ranks),
+        stream,
+        batch_sampler=batches,
         num_workers=num_workers,
         return_list=True,
+        worker_init_fn=_leave_signals_to_the_trainer,
     )
+
+
+def _leave_signals_to_the_trainer(_worker: int) -> None:
+    """Ctrl-C reaches every process of the terminal: the workers go on serving until the trainer ends them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,7 +1,8 @@
 """From decoded files to network input. Images are RGB, HWC, uint8 until they are normalised to CHW float32.
 
-The augmentation of one sample is drawn first (`TrainTransform.draw`) and then applied (`TrainTransform.apply`), so
-that the same draws can be looked at, repeated and compared.
+The augmentation of one sample is drawn first (`TrainTransform.draw`) and then applied (`TrainTransform.apply`): only
+the pixels that reach the output are read, resized and coloured, and the same draws can be looked at, repeated and
+compared. Training images stay uint8 until they are where the network is (`Normalize.on_device`).
 """
 
 import inspect
@@ -11,10 +12,13 @@ from compat import UserError, unknown_name
 
 import cv2
 import numpy as np
+import paddle
 
 from data.classes import IGNORED
+from data.colors import distort_padded
+from data.resize import Window, nearest_window, resize_window
 
-PADDING_VALUE = 127.5
+PADDING_VALUE = 127  # PaddleSeg's 127.5, once it is uint8
 SMALL_IMAGES = ("pad", "scale_up")
 
 
@@ -97,6 +101,13 @@ class Normalize(NamedTuple):
         offset = np.asarray(self.mean, np.float32) / np.asarray(self.std, np.float32)
         return np.ascontiguousarray((image * scale - offset).transpose(2, 0, 1), dtype=np.float32)
 
+    def on_device(self, images: paddle.Tensor) -> paddle.Tensor:
+        """[N, H, W, 3] uint8 -> [N, 3, H, W] float32, computed on the device that holds them."""
+        scale = 1 / (255 * np.asarray(self.std, np.float32))
+        offset = np.asarray(self.mean, np.float32) / np.asarray(self.std, np.float32)
+        channels = images.transpose([0, 3, 1, 2]).astype("float32")
+        return channels * paddle.to_tensor(scale[:, None, None]) - paddle.to_tensor(offset[:, None, None])
+
     def undo(self, image: np.ndarray) -> np.ndarray:
         """[3, H, W] float32 -> [H, W, 3] uint8, for pictures."""
         restored = (image.transpose(1, 2, 0) * self.std + self.mean) * 255
@@ -114,10 +125,10 @@ class Draws(NamedTuple):
 
 
 class TrainTransform:
-    """Scale, crop, flip, distort, normalise, in this order whatever the recipe's.
+    """Scale, crop, flip, distort, in this order whatever the recipe's; `normalize` is left to the device.
 
-    `transform(image [H, W, 3] uint8 RGB, label [H, W] uint8, rng)` returns (image [3, h, w] float32, label [h, w]
-    uint8) of the crop size; padding is grey in the image and ignored in the label.
+    `transform(image [H, W, 3] uint8 RGB, label [H, W] uint8, rng)` returns (image [h, w, 3] uint8, label [h, w] uint8)
+    of the crop size; padding is grey in the image and ignored in the label.
     """
 
     def __init__(
@@ -153,23 +164,21 @@ class TrainTransform:
 
     def apply(self, image: np.ndarray, label: np.ndarray, draws: Draws):
         """Apply drawn values; see the class."""
-        width, height = self.crop.crop_size if self.crop else draws.size
-        if draws.size != (image.shape[1], image.shape[0]):
-            image = cv2.resize(image, draws.size, interpolation=cv2.INTER_LINEAR)
-            label = cv2.resize(label, draws.size, interpolation=cv2.INTER_NEAREST)
-        window = np.s_[draws.top : draws.top + height, draws.left : draws.left + width]
-        image, label = image[window], label[window]
+        crop_width, crop_height = self.crop.crop_size if self.crop else draws.size
+        width, height = min(crop_width, draws.size[0]), min(crop_height, draws.size[1])
+        window = Window(draws.size, draws.left, draws.top, width, height)
+        label = nearest_window(label, window, draws.flip)
+        image = resize_window(image, window)
         if draws.flip:
-            image, label = image[:, ::-1], label[:, ::-1]
-        bottom, right = height - label.shape[0], width - label.shape[1]
+            image = cv2.flip(image, 1)
+        padding = np.full((1, 1, 3), PADDING_VALUE, np.uint8)
+        bottom, right = crop_height - height, crop_width - width
+        image, padding = distort_padded(image, padding, crop_height * crop_width - height * width, draws.colors)
         if bottom or right:
-            image = cv2.copyMakeBorder(
-                np.ascontiguousarray(image), 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=(PADDING_VALUE,) * 3
-            )
-            label = cv2.copyMakeBorder(
-                np.ascontiguousarray(label), 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=IGNORED
-            )
-        return self.normalize(distort_colors(image, draws.colors)), np.ascontiguousarray(label)
+            color = tuple(map(int, padding.ravel()))
+            image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=color)
+            label = cv2.copyMakeBorder(label, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=IGNORED)
+        return np.ascontiguousarray(image), label
 
 
 class ValTransform:
@@ -180,37 +189,6 @@ class ValTransform:
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         return self.normalize(image)
-
-
-def distort_colors(image: np.ndarray, colors: Sequence[Tuple[str, float]]) -> np.ndarray:
-    """Apply (name, factor) pairs in order to [H, W, 3] uint8 RGB; the formulas are those of PIL's ImageEnhance."""
-    for name, amount in colors:
-        if name == "brightness":
-            image = _blend(image, 0.0, amount)
-        elif name == "contrast":
-            image = _blend(image, float(np.rint(_gray(image).mean())), amount)
-        elif name == "saturation":
-            gray = cv2.cvtColor(_gray(image), cv2.COLOR_GRAY2RGB)
-            image = cv2.addWeighted(np.ascontiguousarray(image), amount, gray, 1 - amount, 0)
-        else:
-            image = _turn_hue(image, amount)
-    return image
-
-
-def _gray(image: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
-
-
-def _blend(image: np.ndarray, level: float, amount: float) -> np.ndarray:
-    """image * amount + level * (1 - amount), clipped, by a table of the 256 values."""
-    values = np.clip(np.arange(256) * amount + level * (1 - amount), 0, 255).astype(np.uint8)
-    return cv2.LUT(np.ascontiguousarray(image), values)
-
-
-def _turn_hue(image: np.ndarray, amount: float) -> np.ndarray:
-    hsv = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2HSV_FULL)
-    hsv[..., 0] = hsv[..., 0] + np.uint8(int(amount) % 256)  # wraps at 256, one full turn
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
 
 
 _TRAIN_SLOTS = {

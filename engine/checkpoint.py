@@ -1,16 +1,18 @@
-"""Checkpoints: `iter_N/model.pdparams` and `model.pdopt` as PaddleSeg writes them, and `state.json`.
+"""Checkpoints: folders of `model.pdparams` and `model.pdopt` as PaddleSeg writes them, and what an exact resume needs.
 
-A checkpoint is a folder. It is written under a temporary name and renamed when it is complete, so that a folder of
-the right name is always whole.
+A checkpoint is written under a hidden name, flushed to the disk with its checksums, and renamed when it is complete.
+One of the same name is renamed too before it is deleted, so that at every moment an intact one is there:
+`finish_replacements` puts back what a killed run left half-way.
 """
 
+import hashlib
 import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Union
 
-from compat import UserError
+from compat import UserError, logger
 
 import paddle
 from paddle import nn
@@ -18,6 +20,8 @@ from paddle import nn
 from models.weights import load_weights
 
 MODEL, OPTIMIZER, STATE = "model.pdparams", "model.pdopt", "state.json"
+EXTRA = "training.pdstate"  # tensors beside the network's and the optimiser's
+CHECKSUMS = "SHA256SUMS"  # as sha256sum writes it: sha256sum --check SHA256SUMS
 
 
 def prepare_save_dir(save_dir: Union[str, Path]) -> Path:
@@ -40,52 +44,160 @@ def save_checkpoint(
     model: nn.Layer,
     optimizer: Optional[paddle.optimizer.Optimizer] = None,
     state: Optional[Mapping[str, Any]] = None,
+    extra: Optional[Mapping[str, Any]] = None,
 ) -> None:
     """Write a checkpoint folder in one step; an existing one of that name is replaced.
+
+    Args:
+        folder: to be written.
+        model: its weights become `model.pdparams`.
+        optimizer: its state becomes `model.pdopt`.
+        state: becomes `state.json`.
+        extra: nested mappings of tensors; become `training.pdstate`.
 
     Raises:
         UserError: when the disk takes no more; what was there before is kept.
     """
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = _hidden(folder, "tmp")
     try:
+        _delete(temporary)
         temporary.mkdir(parents=True)
         paddle.save(model.state_dict(), str(temporary / MODEL))
         if optimizer is not None:
             paddle.save(optimizer.state_dict(), str(temporary / OPTIMIZER))
+        if extra is not None:
+            paddle.save(dict(extra), str(temporary / EXTRA))
         if state is not None:
             (temporary / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
-        for file in temporary.iterdir():
-            with open(file, "rb") as written:
-                os.fsync(written.fileno())
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
+        sums = "".join(f"{_sha256(file)}  {file.name}\n" for file in sorted(temporary.iterdir()))
+        (temporary / CHECKSUMS).write_text(sums, encoding="utf-8")
+        for path in (*temporary.iterdir(), temporary):
+            flush_to_disk(path)
+        _put_in_place(temporary, folder)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise UserError(f"{folder}: the checkpoint cannot be written ({error.strerror or error})") from error
+        raise UserError(
+            f"{folder}: the checkpoint cannot be written ({error.strerror or error}); those before it are kept. "
+            "Make room, then go on with --resume_model auto"
+        ) from error
+
+
+def damage(folder: Path) -> Optional[str]:
+    """What is wrong with a checkpoint's files, or None if each is as it was written."""
+    try:
+        lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+        for line in lines:
+            checksum, _, name = line.partition("  ")
+            if _sha256(folder / name) != checksum:
+                return f"{name} is not as it was written"
+    except (OSError, UnicodeDecodeError) as error:
+        return f"{getattr(error, 'filename', None) or folder / CHECKSUMS} cannot be read"
+    return None if lines else f"{CHECKSUMS} is empty"
 
 
 def list_checkpoints(save_dir: Path) -> List[Path]:
     """The folders `iter_N`, oldest first."""
-    found = [path for path in save_dir.glob("iter_*") if path.name[5:].isdigit() and (path / MODEL).is_file()]
-    return sorted(found, key=lambda path: int(path.name[5:]))
+    found = [path for path in save_dir.glob("iter_*") if path.name[5:].isdigit() and path.is_dir()]
+    return sorted(found, key=checkpoint_iteration)
 
 
-def remove_old_checkpoints(save_dir: Path, keep: int) -> None:
-    """Keep the newest `keep` checkpoints; 0 keeps all."""
-    for folder in list_checkpoints(save_dir)[:-keep] if keep > 0 else ():
-        shutil.rmtree(folder)
+def checkpoint_iteration(folder: Path) -> int:
+    """N of a folder `iter_N`."""
+    return int(folder.name[5:])
+
+
+def newest_intact(save_dir: Path) -> Optional[Path]:
+    """The newest checkpoint that is whole, or None where there is none at all; the log names those that are not.
+
+    Raises:
+        UserError: when there are checkpoints, and all are damaged.
+    """
+    found = list_checkpoints(save_dir)
+    for folder in reversed(found):
+        problem = damage(folder)
+        if problem is None:
+            return folder
+        logger.warning("%s is damaged (%s): looking for the one before it", folder, problem)
+    if found:
+        raise UserError(
+            f"{save_dir}: all {len(found)} checkpoints are damaged; to start anew choose another --save_dir"
+        )
+    return None
+
+
+def remove_old_checkpoints(save_dir: Path, keep: int, newest: Optional[int] = None) -> None:
+    """Keep the newest `keep` checkpoints up to iteration `newest`, by default all; 0 keeps all."""
+    found = [path for path in list_checkpoints(save_dir) if newest is None or checkpoint_iteration(path) <= newest]
+    for folder in found[:-keep] if keep > 0 else ():
+        doomed = _hidden(folder, "tmp")  # so that a folder that is half deleted is no checkpoint
+        _delete(doomed)
+        os.replace(folder, doomed)
+        _delete(doomed)
+
+
+def finish_replacements(save_dir: Path) -> None:
+    """Clear away what a killed run left: put a checkpoint back whose successor was not in place yet."""
+    for replaced in save_dir.glob(".*.old"):
+        folder = save_dir / replaced.name[1 : -len(".old")]
+        if folder.exists():
+            _delete(replaced)
+        else:
+            os.replace(replaced, folder)
+    for temporary in save_dir.glob(".*.tmp"):
+        _delete(temporary)
 
 
 def load_checkpoint(folder: Path, model: nn.Layer, optimizer: paddle.optimizer.Optimizer) -> Dict[str, Any]:
-    """Load what `save_checkpoint` wrote and return its state.
+    """Load what `save_checkpoint` wrote and return its state; `extra` is found there under that name.
 
     Raises:
-        UserError: for a folder that lacks a file, or weights that do not fit.
+        UserError: for a folder that lacks a file or is damaged, or weights that do not fit.
     """
-    for name in (MODEL, OPTIMIZER, STATE):
+    for name in (MODEL, OPTIMIZER, EXTRA, STATE):
         if not (folder / name).is_file():
             raise UserError(f"{folder}: lacks {name}, so the run cannot be resumed; --load_from takes weights alone")
+    problem = damage(folder)
+    if problem:
+        raise UserError(f"{folder}: is damaged ({problem}); --resume_model auto takes the newest intact checkpoint")
     load_weights(model, folder / MODEL)
     optimizer.set_state_dict(paddle.load(str(folder / OPTIMIZER)))
-    return json.loads((folder / STATE).read_text(encoding="utf-8"))
+    state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    return {**state, "extra": paddle.load(str(folder / EXTRA))}
+
+
+def flush_to_disk(path: Path) -> None:
+    """Return when a file, or a folder's list of names, would survive a power cut."""
+    if path.is_dir() and os.name == "nt":  # Windows opens no folders
+        return
+    opened = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def _put_in_place(temporary: Path, folder: Path) -> None:
+    if folder.exists():
+        replaced = _hidden(folder, "old")
+        _delete(replaced)
+        os.replace(folder, replaced)
+    os.replace(temporary, folder)
+    flush_to_disk(folder.parent)
+    shutil.rmtree(_hidden(folder, "old"), ignore_errors=True)
+
+
+def _hidden(folder: Path, suffix: str) -> Path:
+    return folder.with_name(f".{folder.name}.{suffix}")
+
+
+def _delete(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

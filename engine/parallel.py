@@ -26,6 +26,12 @@ def join_devices() -> Devices:
     return devices
 
 
+def wait_for_all(devices: Devices) -> None:
+    """Return when every process has come here."""
+    if devices.count > 1:
+        paddle.distributed.barrier()
+
+
 def synchronize_batch_norm(model: nn.Layer, devices: Devices) -> nn.Layer:
     """The network with batch norm over all devices; on the CPU, where Paddle has no kernel for it, over each alone."""
     if devices.count > 1 and paddle.get_device() != "cpu":

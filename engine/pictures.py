@@ -10,11 +10,11 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
-from paddleseg.core import infer
 from PIL import Image
 
 from data import SegmentationDataset
 from data.classes import IGNORED
+from engine.inference import predict_classes
 from engine.recipe import Protocol
 from loss import detail_target
 
@@ -118,26 +118,6 @@ def write_picture(path: Union[str, Path], picture: np.ndarray) -> None:
         cv2.imencode(".png", bgr)[1].tofile(str(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-
-
-def predict_classes(model: nn.Layer, image: paddle.Tensor, protocol: Protocol) -> np.ndarray:
-    """Class map [H, W] uint8 of one normalised image [1, 3, H, W]; the network must be in evaluation mode."""
-    scales = [float(scale) for scale in np.atleast_1d(protocol.scales)]
-    window = {"is_slide": protocol.is_slide, "stride": protocol.stride, "crop_size": protocol.crop_size}
-    with paddle.no_grad():
-        if protocol.aug_eval:
-            prediction, _ = infer.aug_inference(
-                model,
-                image,
-                trans_info=[],
-                scales=scales,
-                flip_horizontal=protocol.flip_horizontal,
-                flip_vertical=protocol.flip_vertical,
-                **window,
-            )
-        else:
-            prediction, _ = infer.inference(model, image, trans_info=[], **window)
-    return prediction.numpy()[0, 0].astype(np.uint8)
 
 
 def view_sample(model: nn.Layer, dataset: SegmentationDataset, index: int, protocol: Protocol) -> Views:

@@ -1,9 +1,7 @@
-"""What a run tells while it goes: PaddleSeg's log line, a log file, VisualDL."""
+"""What a run tells while it goes: PaddleSeg's log line, and VisualDL's curves."""
 
-import logging
 import time
-from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Sequence
 
 from compat import logger
 
@@ -13,42 +11,40 @@ import paddle
 from engine.evaluator import Scores
 from engine.parallel import Devices
 from engine.recipe import Recipe
+from engine.records import Records
 
 
 class Progress:
     """Collects losses and times between log lines. Losses stay on the device until a line is written.
 
     Args:
-        save_dir: `train.log` and the VisualDL records go there; a resumed run appends to them.
         recipe: of the run.
         images: number of images of an epoch.
         devices: of the run; losses are the first one's, and only its process writes.
-        use_vdl: whether to write VisualDL records.
+        records: the files.
+        losses: those of a resumed run that were not in a log line yet, as `untold` gave them.
     """
 
-    def __init__(self, save_dir: Path, recipe: Recipe, images: int, devices: Devices, use_vdl: bool):
+    def __init__(
+        self,
+        recipe: Recipe,
+        images: int,
+        devices: Devices,
+        records: Records,
+        losses: Sequence[Dict[str, float]] = (),
+    ):
         self.recipe = recipe
         self.images = images
         self.devices = devices
-        self.losses: List[Dict[str, paddle.Tensor]] = []
-        self.writer = None
-        if use_vdl and devices.rank == 0:
-            from visualdl import LogWriter
-
-            self.writer = LogWriter(str(save_dir / "vdl"))
-        self.file = logging.FileHandler(save_dir / "train.log", encoding="utf-8")
-        self.file.setFormatter(logger.handlers[0].formatter)
+        self.records = records
+        self.losses: List[Dict[str, paddle.Tensor]] = [
+            {name: paddle.to_tensor(loss, "float32") for name, loss in parts.items()} for parts in losses
+        ]
         self.restart_clock()
 
-    def __enter__(self) -> "Progress":
-        logger.addHandler(self.file)
-        return self
-
-    def __exit__(self, *_) -> None:
-        logger.removeHandler(self.file)
-        self.file.close()
-        if self.writer:
-            self.writer.close()
+    def untold(self) -> List[Dict[str, float]]:
+        """The losses since the last log line."""
+        return [{name: float(loss) for name, loss in parts.items()} for parts in self.losses]
 
     def restart_clock(self) -> None:
         """Forget the time that went since the last line, which was no training."""
@@ -91,23 +87,20 @@ class Progress:
             images / batch_cost,
             clock((self.recipe.iters - iteration) * batch_cost),
         )
-        if self.writer:
-            scalars = {**means, "lr": rate, "batch_cost": batch_cost, "reader_cost": reader_cost}
-            for name, value in scalars.items():
-                self.writer.add_scalar(f"Train/{name}", value, iteration)
+        scalars = {**means, "lr": rate, "batch_cost": batch_cost, "reader_cost": reader_cost}
+        for name, value in scalars.items():
+            self.records.scalar(f"Train/{name}", value, iteration)
         self.losses = []
         self.restart_clock()
 
     def scores(self, protocol: str, scores: Scores, iteration: int) -> None:
         """Record an evaluation."""
-        if self.writer:
-            self.writer.add_scalar(f"Evaluate/{protocol}/mIoU", scores.miou, iteration)
-            self.writer.add_scalar(f"Evaluate/{protocol}/Acc", scores.accuracy, iteration)
+        self.records.scalar(f"Evaluate/{protocol}/mIoU", scores.miou, iteration)
+        self.records.scalar(f"Evaluate/{protocol}/Acc", scores.accuracy, iteration)
 
     def picture(self, picture: np.ndarray, iteration: int) -> None:
         """Record a picture [H, W, 3] uint8 RGB."""
-        if self.writer:
-            self.writer.add_image("Evaluate/pictures", picture, iteration)
+        self.records.picture("Evaluate/pictures", picture, iteration)
 
 
 def clock(seconds: float) -> str:

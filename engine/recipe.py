@@ -38,6 +38,8 @@ class DatasetRecipe:
     dataset_root: str
     mode: str
     transforms: Sequence[Mapping[str, Any]] = ()
+    cache: str = "auto"
+    cache_dir: Optional[str] = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -73,7 +75,10 @@ class ScheduleRecipe:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How an image is evaluated: the arguments of paddleseg.core.evaluate."""
+    """How an image is evaluated: the arguments of paddleseg.core.evaluate, and `align_corners`.
+
+    align_corners: how images and logits are resized; False as in PaddleSeg, True as in the original STDC-Seg.
+    """
 
     aug_eval: bool = True
     scales: Union[float, Tuple[float, ...]] = 1.0
@@ -82,6 +87,7 @@ class Protocol:
     is_slide: bool = False
     crop_size: Optional[Tuple[int, int]] = None
     stride: Optional[Tuple[int, int]] = None
+    align_corners: bool = False
 
 
 @dataclass(frozen=True)

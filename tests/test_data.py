@@ -1,27 +1,25 @@
 """Layouts, label values, augmentation and the stream of samples."""
 
-import random
 import shutil
 
 from compat import UserError
 
 import cv2
 import numpy as np
-import paddleseg.transforms as paddleseg_transforms
+import paddle
 import pytest
 
 from data import TrainTransform, build_dataset, generic_classes, sample_of, train_batches
 from data.classes import CITYSCAPES, INVALID, cityscapes_label_id_table
+from data.colors import distort_colors
 from data.files import read_image, read_label
 from data.transforms import (
-    Draws,
     Normalize,
     RandomDistort,
     RandomHorizontalFlip,
     RandomPaddingCrop,
     ResizeStepScaling,
     build_transform,
-    distort_colors,
 )
 
 
@@ -174,35 +172,6 @@ def picture(height=40, width=60, seed=0):
     return image, g.integers(0, 19, (height, width), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("factor", [0.5, 0.75, 1.0, 1.3])
-@pytest.mark.parametrize("flip", [False, True])
-def test_geometry_equals_paddlesegs(factor, flip, monkeypatch):
-    image, label = picture()
-    size = (round(60 * factor), round(40 * factor))
-    crop = (32, 44)  # (w, h): smaller than the image in one direction, larger in the other
-    data = {"img": image.astype("float32"), "label": label, "gt_fields": ["label"], "trans_info": []}
-    monkeypatch.setattr(random, "random", lambda: 0.0 if flip else 1.0)
-    offsets = []
-    monkeypatch.setattr(np.random, "randint", lambda low, high: offsets.append((high - 1) // 2) or offsets[-1])
-    for step in (
-        paddleseg_transforms.ResizeStepScaling(factor, factor),
-        paddleseg_transforms.RandomHorizontalFlip(),
-        paddleseg_transforms.RandomPaddingCrop(crop),
-        paddleseg_transforms.Normalize(),
-    ):
-        data = step(data)
-    top, left = offsets
-    # Ours crops before it flips: the same window, seen from the other side.
-    if flip:
-        left = max(size[0] - crop[0], 0) - left
-    draws = Draws(size, left, top, flip, ())
-    ours, our_label = TrainTransform(crop=RandomPaddingCrop(crop)).apply(image, label, draws)
-    theirs = data["img"].transpose(2, 0, 1)
-    assert ours.shape == theirs.shape and (our_label == data["label"]).all()
-    # They interpolate in float, we in uint8: half a grey level, and half more for the padding value 127.5.
-    assert np.abs(ours - theirs).max() * 127.5 <= 1.0
-
-
 def test_a_small_image_is_scaled_up_as_the_original_does_it():
     # From the original's `transform.py:RandomCrop`: (w, h) of the scaled image and of the one it crops 1024x512 from.
     crop = RandomPaddingCrop((1024, 512), small="scale_up")
@@ -214,7 +183,7 @@ def test_a_small_image_is_scaled_up_as_the_original_does_it():
     assert draws.size == (46, 31)  # 30x20, times 30/20, plus one
     cropped, labels = transform.apply(image, label, draws)
     resized = cv2.resize(image, draws.size)[draws.top : draws.top + 30, draws.left : draws.left + 40]
-    assert (cropped == Normalize()(resized)).all() and labels.shape == (30, 40) and (labels != 255).all()
+    assert np.abs(cropped.astype(int) - resized).max() <= 1 and labels.shape == (30, 40) and (labels != 255).all()
 
 
 def test_colors_change_always_and_in_order_if_asked():
@@ -225,20 +194,6 @@ def test_colors_change_always_and_in_order_if_asked():
     assert {tuple(name for name, _ in draw) for draw in draws} == {("brightness", "contrast", "saturation")}
     factors = [amount for draw in draws for _, amount in draw]
     assert 0.5 <= min(factors) < 0.55 and 1.45 < max(factors) <= 1.5
-
-
-def test_colors_equal_pils():
-    from PIL import Image, ImageEnhance
-
-    image, _ = picture()
-    for name, enhancer in (
-        ("brightness", ImageEnhance.Brightness),
-        ("contrast", ImageEnhance.Contrast),
-        ("saturation", ImageEnhance.Color),
-    ):
-        for factor in (0.5, 0.8, 1.5):
-            expected = np.asarray(enhancer(Image.fromarray(image)).enhance(factor)).astype(int)
-            assert np.abs(distort_colors(image, [(name, factor)]).astype(int) - expected).max() <= 1, (name, factor)
 
 
 def test_hue_turns_all_the_way_round():
@@ -272,6 +227,9 @@ def test_normalize_and_undo():
     image, _ = picture()
     normalize = Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     assert (normalize.undo(normalize(image)) == image).all()
+    on_device = normalize.on_device(paddle.to_tensor(np.stack([image, image[::-1]])))
+    assert on_device.dtype == paddle.float32
+    assert np.abs(on_device.numpy()[1] - normalize(image)[:, ::-1]).max() <= 1e-6
     assert normalize(image)[1, 3, 4] == pytest.approx((image[3, 4, 1] / 255 - 0.456) / 0.224, rel=1e-5)
 
 
@@ -317,7 +275,7 @@ def test_a_sample_depends_on_its_number_alone(small_recipe):
     assert equal(whole, batches_of(small_recipe, start=0, stop=4, num_workers=2))
     assert not equal(whole[:1], whole[1:2])
     images, labels, indices = whole[0]
-    assert images.shape == (2, 3, 64, 64) and images.dtype == np.float32
+    assert images.shape == (2, 64, 64, 3) and images.dtype == np.uint8
     assert labels.shape == (2, 64, 64) and labels.dtype == np.uint8 and indices.shape == (2,)
 
 

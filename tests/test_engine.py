@@ -12,10 +12,11 @@ from paddle import nn
 
 from data import train_batches
 from engine.checkpoint import list_checkpoints, remove_old_checkpoints, save_checkpoint
-from engine.evaluator import evaluate, score_table
+from engine.evaluator import evaluate
 from engine.optimizer import build_optimizer, build_schedule
 from engine.recipe import OptimizerRecipe, Protocol, ScheduleRecipe
 from engine.trainer import RunOptions, Trainer
+from tool.score_table import score_table
 
 
 class Toy(nn.Layer):

@@ -11,8 +11,9 @@ from paddle import nn
 
 import train
 from data import train_batches
+from engine.gradients import add_gradients
 from engine.recipe import load_recipe, parse_value, scale_learning_rate
-from engine.trainer import RunOptions, Trainer, add_gradients
+from engine.trainer import RunOptions, Trainer
 from loss import build_criterion
 
 SAMPLE = "configs/stdc1_seg_sample.yml"

@@ -6,10 +6,11 @@ from typing import Optional, Sequence
 import compat  # noqa: F401  it must come before paddle
 
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
-from engine.evaluator import evaluate, score_table
+from engine.evaluator import evaluate
 from engine.recipe import Protocol, load_recipe
 from engine.trainer import dataset_of, network_of, weight_file
 from models.weights import load_weights
+from tool.score_table import score_table
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:

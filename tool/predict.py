@@ -2,9 +2,11 @@
 
 Without --image_path or --camera the validation split of the recipe is predicted, and its labels stand in the pictures
 too. Reading, inference and writing overlap; the last line says how many frames a second that made, end to end.
+--cityscapes_submission writes the zip that the Cityscapes server takes instead, of the test split by default.
 """
 
 import contextlib
+import dataclasses
 import itertools
 from pathlib import Path
 from typing import Callable, List, Optional, Sequence, Union
@@ -13,7 +15,9 @@ from compat import UserError
 
 from tqdm import tqdm
 
-from data import dataset_classes
+from data import ClassSet, dataset_classes
+from data.classes import CITYSCAPES
+from data.submission import submission_names, write_submission
 from engine.checkpoint import prepare_save_dir
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
 from engine.engines import EXPORTED_ENGINES, PRECISIONS, load_network
@@ -35,6 +39,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     classes = dataset_classes(recipe.val_dataset.type, **recipe.val_dataset.options)
     painter = Painter(classes, arguments.classes, arguments.opacity)
     pictures, videos = _sources(arguments, recipe)
+    if arguments.cityscapes_submission:
+        predict_submission(arguments, recipe, classes, pictures)
+        return
     save_dir = prepare_save_dir(arguments.save_dir)
     classify = load_classifier(arguments, recipe, len(classes.names))
     write_picture(save_dir / "legend.png", painter.legend())
@@ -52,6 +59,9 @@ def _sources(arguments, recipe: Recipe):
         return [], [arguments.camera]
     if arguments.image_path:
         return find_sources(arguments.image_path)
+    if arguments.cityscapes_submission:
+        test_set = dataset_of(dataclasses.replace(recipe.val_dataset, mode="test"))
+        return [Picture(sample.image, sample.image.stem) for sample in test_set.samples], []
     return validation_pictures(recipe.val_dataset), []
 
 
@@ -82,6 +92,19 @@ def load_classifier(arguments, recipe: Recipe, num_classes: int) -> Classify:
         )
     network = load_network(arguments.model_path, arguments.engine, arguments.precision)
     return network_classifier(network, num_classes, arguments.model_path, scale)
+
+
+def predict_submission(arguments, recipe: Recipe, classes: ClassSet, pictures: Sequence[Picture]) -> None:
+    """Write the zip for the Cityscapes server; raises UserError for another dataset's classes."""
+    file = arguments.cityscapes_submission
+    if classes is not CITYSCAPES:
+        raise UserError(f"--cityscapes_submission: the recipe has {len(classes.names)} classes, not Cityscapes' 19")
+    prepare_save_dir(Path(file).parent)
+    names = submission_names([picture.file for picture in pictures])
+    classify = load_classifier(arguments, recipe, len(classes.names))
+    progress = tqdm(pictures, unit="image")
+    write_submission(file, ((names[one.file], classify(read_picture(one).image)) for one in progress))
+    print(f"{len(pictures)} images in {file}; before sending: python -m tool.prepare_data check-submission")
 
 
 def predict_pictures(pictures: Sequence[Picture], classify: Classify, writer: PictureWriter) -> Timing:
@@ -136,6 +159,7 @@ def _parser():
     add("--classes", nargs="+", default=[], metavar="CLASS", help="names or numbers of the only classes to show")
     add("--opacity", type=float, default=0.6, help="of the colours in overlays, 0 to 1")
     add("--frames", action="store_true", help="write a video's frames as images, class maps with exact ids")
+    add("--cityscapes_submission", metavar="ZIP", help="write labelIds for the Cityscapes server, and no pictures")
     add("--max_frames", type=int, metavar="N", help="stop a video or camera after N frames")
     return arguments
 

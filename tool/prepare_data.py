@@ -4,6 +4,8 @@ sample      render a small Cityscapes to try everything on
 cityscapes  write train.txt, val.txt and test.txt for Cityscapes in its official layout
 camvid      the same for CamVid (train/, trainannot/, val/, valannot/)
 check       read every file of a dataset, say what is wrong with it, and draw a sheet of its samples
+cache       decode a dataset once, into files from which a crop reads only its own pixels
+check-submission  say why the Cityscapes server would refuse a zip of tool.predict --cityscapes_submission
 """
 
 from pathlib import Path
@@ -14,10 +16,13 @@ from compat import UserError
 import paddle
 from tqdm import tqdm
 
+from data.cache import FOLDER, Cache, fill_cache
 from data.check import Report, check_dataset
+from data.datasets import build_dataset
 from data.files import map_label, read_image, read_label
 from data.layouts import LAYOUTS, MODES, Sample
 from data.sample import render_sample
+from data.submission import check_submission, split_sizes
 from engine.checkpoint import prepare_save_dir
 from engine.command import dataset_overrides, parser, run
 from engine.pictures import colorize, heat, overlay, sheet, write_picture
@@ -73,13 +78,34 @@ def check(arguments) -> int:
     return 1 if report.problems else 0
 
 
+def cache(arguments) -> None:
+    """Bring the cache of a dataset up to date."""
+    kind, root, options = _dataset_of(arguments)
+    recipe = load_recipe(arguments.config, opts=arguments.opts) if arguments.config else None
+    folder = Path(arguments.cache_dir or (recipe and recipe.train_dataset.cache_dir) or root / FOLDER)
+    for mode in arguments.splits:
+        dataset = build_dataset(kind, str(root), mode, cache="never", **options)
+        written = fill_cache(
+            Cache(folder, root), dataset.samples, dataset.num_classes, progress=lambda items, n: tqdm(items, total=n)
+        )
+        print(f"{folder}: {mode}: {len(dataset)} images, {written} decoded, {len(dataset) - written} were up to date")
+
+
+def check_zip(arguments) -> int:
+    """Check a submission; status 1 when something is wrong with it."""
+    images = split_sizes(Path(arguments.dataset_root), arguments.split) if arguments.dataset_root else None
+    problems = check_submission(arguments.submission, images, lambda names: tqdm(names, unit="image"))
+    print(f"{arguments.submission}: {len(problems)} problem(s)" + "".join(f"\n  {problem}" for problem in problems))
+    return 1 if problems else 0
+
+
 def _dataset_of(arguments) -> Tuple[str, Path, dict]:
     if arguments.config:
         recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
         options = {**recipe.train_dataset.options, **recipe.val_dataset.options}
         return recipe.train_dataset.type, Path(recipe.train_dataset.dataset_root), options
     if not arguments.dataset_root:
-        raise UserError("check: name a recipe with --config, or a folder with --dataset_root and --type")
+        raise UserError("name a recipe with --config, or a folder with --dataset_root and --type")
     return arguments.type, Path(arguments.dataset_root), {}
 
 
@@ -139,13 +165,25 @@ def _parser():
         lists.set_defaults(command=write_lists, layout=layout)
 
     checking = commands.add_parser("check", help="read every file of a dataset")
-    checking.add_argument("--config", help="recipe whose dataset is read")
-    checking.add_argument("--opts", nargs="+", default=[], metavar="KEY=VALUE", help="override keys of the recipe")
-    checking.add_argument("--dataset_root", help="folder of the data, instead of the recipe's")
-    checking.add_argument("--type", default="Cityscapes", choices=("Cityscapes", "CamVid"), help="without --config")
-    checking.add_argument("--splits", nargs="+", default=["train", "val"], choices=MODES)
     checking.add_argument("--sheet", default="output/dataset_check.png", help="PNG of samples; empty for none")
     checking.set_defaults(command=check)
+
+    caching = commands.add_parser("cache", help="decode a dataset once, for faster reading")
+    caching.add_argument("--cache_dir", help="where it goes; by default the folder cache in the dataset's")
+    caching.set_defaults(command=cache)
+
+    for command in (checking, caching):
+        command.add_argument("--config", help="recipe whose dataset it is")
+        command.add_argument("--opts", nargs="+", default=[], metavar="KEY=VALUE", help="override keys of the recipe")
+        command.add_argument("--dataset_root", help="folder of the data, instead of the recipe's")
+        command.add_argument("--type", default="Cityscapes", choices=("Cityscapes", "CamVid"), help="without --config")
+        command.add_argument("--splits", nargs="+", default=["train", "val"], choices=MODES)
+
+    submission = commands.add_parser("check-submission", help="check a zip for the Cityscapes server")
+    submission.add_argument("submission", metavar="ZIP")
+    submission.add_argument("--dataset_root", help="Cityscapes, to check against its images, not only the counts")
+    submission.add_argument("--split", default="test", choices=MODES, help="with --dataset_root")
+    submission.set_defaults(command=check_zip)
     return top
 
 

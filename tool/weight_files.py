@@ -4,12 +4,11 @@ import os
 import pickle
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, Union
+from typing import Any, Dict, Mapping, Union
 
 from compat import UserError
 
 import numpy as np
-import paddle
 import safetensors
 import safetensors.numpy
 
@@ -43,19 +42,17 @@ def read_weight_file(path: Union[str, Path]) -> TorchWeights:
 
 
 def write_weight_file(path: Union[str, Path], tensors: Mapping[str, np.ndarray]) -> None:
-    """Write {name: array} as `.pdparams` or `.safetensors`, as the suffix says, in one step.
+    """Write {name: array} in float32 as `.pdparams` or `.safetensors`, as the suffix says, in one step.
 
     Raises:
         UserError: where the file cannot be written; one that was there is kept.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    write: Callable[[Mapping[str, np.ndarray], str], Any] = paddle.save
-    if path.suffix == SAFE_SUFFIX:
-        write = safetensors.numpy.save_file
+    write = _write_safetensors if path.suffix == SAFE_SUFFIX else _write_pdparams
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(dict(tensors), str(temporary))
+        write(tensors, temporary)
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)
@@ -63,6 +60,28 @@ def write_weight_file(path: Union[str, Path], tensors: Mapping[str, np.ndarray])
         raise UserError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _write_safetensors(tensors: Mapping[str, np.ndarray], path: Path) -> None:
+    safetensors.numpy.save_file({name: _float32(array) for name, array in tensors.items()}, str(path))
+
+
+class _ArrayPickler(pickle.Pickler):
+    """Writes what paddle.load reads; unlike paddle.save it makes each array's copy only when its turn comes."""
+
+    fast = True  # no memo, which would keep every copy until the end
+
+    def reducer_override(self, value: Any) -> Any:
+        return _float32(value).__reduce__() if isinstance(value, np.ndarray) else NotImplemented
+
+
+def _write_pdparams(tensors: Mapping[str, np.ndarray], path: Path) -> None:
+    with open(path, "wb") as file:
+        _ArrayPickler(file, protocol=4).dump(dict(tensors))
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, dtype="float32")
 
 
 def _read_safetensors(path: Path) -> Dict[str, np.ndarray]:

@@ -90,8 +90,9 @@ def convert(
         source_name: name of a Source, or "auto" to recognise it from the tensors' names.
 
     Returns:
-        A Conversion whose tensors are float32 and fit the network that its model_name, num_classes and options build;
-        those of the backbone alone for a source that has no more.
+        A Conversion whose tensors fit the network that its model_name, num_classes and options build; those of the
+        backbone alone for a source that has no more. They are of the checkpoint's floating types, and mostly views of
+        its file: `write_weight_file` makes them float32 one by one, so that memory holds no second network.
 
     Raises:
         UserError: for an unknown source, or any tensor missing, unexpected or of another shape.
@@ -124,7 +125,7 @@ def convert(
         raise UserError(f"this checkpoint of {source.title} has tensors of impossible shapes ({error})") from error
     notes += _replace_classifiers(arrays, target, model_name, num_classes)
     _refuse(source, model_name, [], [], _misshapen(arrays, target))
-    tensors = {name: np.ascontiguousarray(arrays[name], dtype="float32") for name in target.shapes}
+    tensors = {name: arrays[name] for name in target.shapes}
     return Conversion(source, model_name, classes, len(state), tensors, dict(dropped), notes)
 
 

@@ -11,7 +11,7 @@ import paddle
 
 from data.transforms import build_transform
 from engine.engines import Network
-from engine.pictures import predict_classes
+from engine.inference import predict_classes
 from engine.recipe import Protocol, Recipe
 from engine.trainer import network_of, weight_file
 from models.weights import load_weights

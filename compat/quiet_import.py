@@ -1,0 +1,25 @@
+"""The first import of paddle, without the warnings that every command here would otherwise begin with."""
+
+import contextlib
+import io
+import sys
+import warnings
+
+# Paddle warns of any OMP_NUM_THREADS above 1; `use_processor_well` sets it to the cores that there are.
+THREADS_WARNING = "OMP_NUM_THREADS"
+HARMLESS = (
+    "No ccache found",  # no operator is compiled here
+    "When training, we now always track global mean and variance",
+)
+
+
+def import_paddle_quietly() -> None:
+    """Import paddle; whatever else it writes to standard error is still written."""
+    for message in HARMLESS:
+        warnings.filterwarnings("ignore", message=message)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            import paddle  # noqa: F401
+    finally:
+        sys.stderr.writelines(line for line in said.getvalue().splitlines(True) if THREADS_WARNING not in line)

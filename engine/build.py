@@ -1,0 +1,42 @@
+"""What a recipe and its options describe, built."""
+
+import os
+from pathlib import Path
+
+import paddle
+from paddle import nn
+
+from data import build_dataset
+from engine.checkpoint import MODEL
+from engine.recipe import DatasetRecipe, Recipe
+from models import build_model
+
+
+def dataset_of(recipe: DatasetRecipe):
+    """The dataset that a recipe describes."""
+    where = (recipe.type, recipe.dataset_root, recipe.mode)
+    return build_dataset(*where, recipe.transforms, recipe.cache, recipe.cache_dir, **recipe.options)
+
+
+def network_of(recipe: Recipe, num_classes: int, weights: bool = True) -> nn.Layer:
+    """The network that a recipe describes, with the pretrained weights it names unless `weights` is False."""
+    model = recipe.model
+    pretrained = {"pretrained": model.pretrained, "backbone_pretrained": model.backbone.pretrained} if weights else {}
+    return build_model(model.type, num_classes, **pretrained, **model.options)
+
+
+def default_workers() -> int:
+    """Loader processes: none on the CPU, whose cores train; up to 8 for a GPU."""
+    return 0 if paddle.get_device() == "cpu" else min(8, os.cpu_count() or 1)
+
+
+def weight_file(path: str) -> Path:
+    """A weight file, or the one in a checkpoint folder."""
+    return Path(path) / MODEL if Path(path).is_dir() else Path(path)
+
+
+def seed_everything(seed: int, deterministic: bool) -> None:
+    """Seed the initial weights; `deterministic` also forbids GPU kernels whose sums change their order."""
+    paddle.seed(seed)
+    if deterministic and paddle.is_compiled_with_cuda():
+        paddle.set_flags({"FLAGS_cudnn_deterministic": True})

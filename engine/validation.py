@@ -1,0 +1,91 @@
+"""Validation while training: scores by the recipe's protocols, the best weights, pictures."""
+
+import time
+from pathlib import Path
+from typing import Dict
+
+from compat import logger
+
+import numpy as np
+from paddle import nn
+
+from data import SegmentationDataset
+from engine.checkpoint import save_checkpoint
+from engine.evaluator import evaluate
+from engine.parallel import Devices
+from engine.pictures import view_sample, view_sheet, write_picture
+from engine.progress import Progress
+from engine.recipe import Protocol
+
+PICTURED_IMAGES = 3
+
+
+class Validation:
+    """Evaluates a network again and again, and keeps the best of each protocol.
+
+    Args:
+        dataset: to evaluate on.
+        protocols: by name; the first one's best is `best_model/`, a further one's `best_model_NAME/`.
+        save_dir: for these folders and the pictures.
+        devices: of the run; the first writes.
+        num_workers: loader processes.
+
+    Attributes:
+        best: {protocol: {"miou": best mIoU, "iteration": where}}.
+    """
+
+    def __init__(
+        self,
+        dataset: SegmentationDataset,
+        protocols: Dict[str, Protocol],
+        save_dir: Path,
+        devices: Devices,
+        num_workers: int,
+    ):
+        self.dataset = dataset
+        self.protocols = protocols
+        self.save_dir = save_dir
+        self.devices = devices
+        self.num_workers = num_workers
+        self.best: Dict[str, Dict[str, float]] = {}
+
+    def run(self, model: nn.Layer, iteration: int, progress: Progress) -> None:
+        """Evaluate by every protocol, keep the weights that are better than all before, draw some predictions."""
+        for rank, name in enumerate(self.protocols):
+            folder = self.save_dir / ("best_model" if rank == 0 else f"best_model_{name}")
+            self._evaluate(model, name, folder, iteration, progress)
+        if self.devices.rank == 0:
+            self._draw(model, iteration, progress)
+
+    def _evaluate(self, model: nn.Layer, protocol: str, folder: Path, iteration: int, progress: Progress) -> None:
+        start = time.perf_counter()
+        scores = evaluate(model, self.dataset, self.protocols[protocol], self.num_workers)
+        logger.info(
+            "[EVAL] %s: #Images: %d mIoU: %.4f Acc: %.4f Kappa: %.4f (%.1f s)",
+            protocol,
+            len(self.dataset),
+            scores.miou,
+            scores.accuracy,
+            scores.kappa,
+            time.perf_counter() - start,
+        )
+        progress.scores(protocol, scores, iteration)
+        if scores.miou > self.best.get(protocol, {}).get("miou", -1.0):
+            self.best[protocol] = {"miou": scores.miou, "iteration": iteration}
+            if self.devices.rank == 0:
+                save_checkpoint(folder, model)
+        best = self.best[protocol]
+        logger.info(
+            "[EVAL] The model with the best validation mIoU (%.4f, %s) was saved at iter %d.",
+            best["miou"],
+            protocol,
+            best["iteration"],
+        )
+
+    def _draw(self, model: nn.Layer, iteration: int, progress: Progress) -> None:
+        protocol = next(iter(self.protocols.values()))
+        indices = np.linspace(0, len(self.dataset) - 1, min(PICTURED_IMAGES, len(self.dataset))).astype(int)
+        views = [view_sample(model, self.dataset, int(index), protocol) for index in indices]
+        picture = view_sheet(views, self.dataset.classes.palette())
+        write_picture(self.save_dir / "pictures" / f"iter_{iteration}.png", picture)
+        progress.picture(picture, iteration)

@@ -1,0 +1,114 @@
+"""Our evaluator against paddleseg's: the same areas to the last pixel under every protocol."""
+
+from compat import UserError
+
+import numpy as np
+import paddle
+import paddleseg.core
+import pytest
+from paddle import nn
+
+from data import build_dataset
+from engine.evaluator import Scores, evaluate, evaluate_images
+from engine.recipe import Protocol
+
+PROTOCOLS = {
+    "plain": Protocol(aug_eval=False),
+    "full": Protocol(),
+    "half": Protocol(scales=0.5),
+    "odd scale": Protocol(scales=0.73),
+    "scales": Protocol(scales=(0.5, 0.75, 1.0, 1.25)),
+    "flips": Protocol(scales=(0.5, 1.0), flip_horizontal=True, flip_vertical=True),
+    "vertical flip": Protocol(flip_vertical=True),
+    "window": Protocol(is_slide=True, crop_size=(48, 40), stride=(32, 24)),
+    "plain window": Protocol(aug_eval=False, is_slide=True, crop_size=(48, 40), stride=(32, 24)),
+    "windows everywhere": Protocol(
+        scales=(0.5, 1.25), flip_horizontal=True, is_slide=True, crop_size=(96, 64), stride=(32, 64)
+    ),
+}
+
+
+class SmallNetwork(nn.Layer):
+    """Logits of one strided convolution, quantised so that equal logits are frequent."""
+
+    def __init__(self, num_classes: int, levels: int = 4):
+        super().__init__()
+        paddle.seed(7)
+        self.levels = levels
+        self.conv = nn.Conv2D(3, num_classes, 5, stride=2, padding=2)
+
+    def forward(self, image):
+        logits = paddle.round(self.conv(image) * self.levels) / self.levels
+        return [nn.functional.interpolate(logits, image.shape[2:], mode="nearest")]
+
+
+@pytest.fixture(scope="module")
+def val_set(sample_root):
+    return build_dataset("Cityscapes", str(sample_root), "val", [{"type": "Normalize"}])
+
+
+@pytest.fixture
+def their_areas(monkeypatch):
+    """A function that evaluates with paddleseg and answers its scores and the areas that they are computed of."""
+    from paddleseg.utils import metrics as theirs
+
+    import models  # noqa: F401  it repairs paddleseg
+
+    def areas_of(model, dataset, protocol):
+        kept = []
+        original = theirs.kappa
+        monkeypatch.setattr(theirs, "kappa", lambda *areas: kept.append(areas) or original(*areas))
+        scales = [float(s) for s in protocol.scales] if isinstance(protocol.scales, tuple) else protocol.scales
+        scores = paddleseg.core.evaluate(
+            model, dataset, aug_eval=protocol.aug_eval, scales=scales, flip_horizontal=protocol.flip_horizontal,
+            flip_vertical=protocol.flip_vertical, is_slide=protocol.is_slide, crop_size=protocol.crop_size,
+            stride=protocol.stride, print_detail=False,
+        )  # fmt: skip
+        monkeypatch.setattr(theirs, "kappa", original)
+        return scores, np.stack([area.numpy() for area in kept[0]])
+
+    return areas_of
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_areas_and_scores_are_paddlesegs(name, val_set, their_areas):
+    model = SmallNetwork(19)
+    scores = evaluate(model, val_set, PROTOCOLS[name])
+    theirs, areas = their_areas(model, val_set, PROTOCOLS[name])
+    assert (scores.areas == areas).all()
+    assert areas.sum() > 0 and scores.images == len(val_set)
+    assert (scores.miou, scores.accuracy, scores.kappa) == (theirs[0], theirs[1], theirs[4])
+    assert (scores.class_iou == theirs[2]).all() and (scores.class_precision == theirs[3]).all()
+
+
+def test_one_pass_over_protocols_and_parts_adds_up(val_set):
+    model = SmallNetwork(19)
+    model.train()
+    protocols = {name: PROTOCOLS[name] for name in ("full", "half")}
+    whole = {name: evaluate(model, val_set, protocol, bootstrap=20) for name, protocol in protocols.items()}
+    parts = {name: Scores.of_nothing(19, bootstrap=20) for name in protocols}
+    for part in ([2], [0, 1]):
+        for results in evaluate_images(model, val_set, protocols, indices=part):
+            assert not model.training
+            for name, result in results.items():
+                assert result.label.shape == result.prediction.shape == (64, 128)
+                parts[name] = parts[name] + Scores.of_nothing(19, bootstrap=20).with_image(result)
+    assert model.training
+    for name in protocols:
+        assert (whole[name].confusion == parts[name].confusion).all() and parts[name].images == 3
+        assert (whole[name].replicates == parts[name].replicates).all()
+    assert (whole["full"].confusion != whole["half"].confusion).any()
+    twice = whole["full"].summed(lambda array: array * 2)
+    assert twice.images == 6 and twice.miou == whole["full"].miou and twice.areas.sum() == 2 * whole["full"].areas.sum()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "message"),
+    [
+        (Protocol(is_slide=True), "is_slide needs crop_size"),
+        (Protocol(is_slide=True, crop_size=(8, 8), stride=(8, 9)), r"stride \(8, 9\) must be positive and at most"),
+    ],
+)
+def test_refused_protocols(protocol, message, val_set):
+    with pytest.raises(UserError, match=message):
+        evaluate(SmallNetwork(19), val_set, protocol)
