@@ -6,11 +6,11 @@ from typing import Callable, List, NamedTuple, Sequence, Tuple
 from compat import UserError
 
 import numpy as np
-from engine.export.export import export_network
 from paddle import nn
 
 from engine.engines import EXPORTED_ENGINES, Description, EagerNetwork, Network, load_network
 from engine.engines.load import engine_class
+from engine.export import export_network
 from models import build_model
 from tool.speed.tensorrt import TensorRTNetwork, check_tensorrt
 
