@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from data import SegmentationDataset
 from engine import metrics
-from engine.inference import predict_classes
+from engine.inference import predict_classes, predict_details
 from engine.recipe import Protocol
 
 
@@ -26,6 +26,7 @@ class ImageResult(NamedTuple):
     label: np.ndarray  # [H, W] uint8, 255 where ignored
     prediction: np.ndarray  # [H, W] uint8
     confusion: np.ndarray  # [K, K] int64, rows label, columns prediction
+    details: Optional[np.ndarray] = None  # [H, W] bool, what the detail head marks, where it was asked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,8 +171,11 @@ def evaluate_images(
     num_workers: int = 0,
     progress: bool = False,
     indices: Optional[Sequence[int]] = None,
+    details: bool = False,
 ) -> Iterator[Dict[str, ImageResult]]:
     """Yield {protocol: result} of one image after the other, each read once; see `evaluate`.
+
+    With `details` also what the network's detail head marks, see `inference.predict_details`.
 
     The network is in evaluation mode between the images, and in its former mode when the iterator is exhausted or
     closed.
@@ -187,9 +191,17 @@ def evaluate_images(
     was_training = model.training
     model.eval()
     try:
-        for index, (image, label) in zip(indices, tqdm(loader, "evaluating", disable=not progress, unit="image")):
+        for (image, label), index in zip(tqdm(loader, "evaluating", disable=not progress, unit="image"), indices):
             label = label.numpy()[0, 0]
-            yield {name: _result(model, image, label, protocol, index, dataset) for name, protocol in protocols.items()}
+            results = {
+                name: _result(model, image, label, protocol, index, dataset) for name, protocol in protocols.items()
+            }
+            if details:
+                results = {
+                    name: result._replace(details=predict_details(model, image, protocols[name]))
+                    for name, result in results.items()
+                }
+            yield results
     finally:
         model.train() if was_training else model.eval()
 

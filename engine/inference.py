@@ -1,6 +1,6 @@
 """What a network says of an image under a protocol, to the last bit as `paddleseg.core.infer` says it."""
 
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 import paddle
@@ -37,6 +37,38 @@ def predict_logits(model: nn.Layer, image: paddle.Tensor, protocol: Protocol) ->
             total = logits if total is None else total + logits
     count = len(scales) * len(mirrored)
     return total if count == 1 else total / count
+
+
+def predict_details(model: nn.Layer, image: paddle.Tensor, protocol: Protocol) -> Optional[np.ndarray]:
+    """[H, W] bool: where the finest detail head says more than 1/2 of an image [1, 3, H, W] at the protocol's scale.
+
+    None for a network without such a head, and for a protocol of several scales or windows, which it has no answer to.
+    """
+    scales = np.atleast_1d(protocol.scales).tolist() if protocol.aug_eval else [1.0]
+    if len(scales) > 1 or protocol.is_slide:
+        return None
+    size = image.shape[2:]
+    scaled = _resize(image, [int(side * scales[0] + 0.5) for side in size], protocol.align_corners)
+    logit = detail_logit(model, scaled, size)
+    return None if logit is None else (logit > 0).numpy()
+
+
+def detail_logit(model: nn.Layer, image: paddle.Tensor, size: Sequence[int]) -> Optional[paddle.Tensor]:
+    """Logit [H, W] of the finest detail head, brought to `size` (H, W) as the detail loss does.
+
+    None for a network without such a head. The network must be in evaluation mode; `image` is [1, 3, h, w], normalised.
+    """
+    heads = [number for number, name in enumerate(model.output_names) if name.startswith("detail")]
+    if not heads:
+        return None
+    # Only the outermost forward looks at this flag: batch norm stays in evaluation mode.
+    model.training = True
+    try:
+        with paddle.no_grad():
+            logit = model(image)[heads[0]]
+    finally:
+        model.training = False
+    return F.interpolate(logit, list(size), mode="bilinear", align_corners=True)[0, 0]
 
 
 def _flips(protocol: Protocol) -> List[List[int]]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from data import SegmentationDataset
 from data.classes import IGNORED
-from engine.inference import predict_classes
+from engine.inference import detail_logit, predict_classes
 from engine.recipe import Protocol
 from loss import detail_target
 
@@ -130,23 +130,10 @@ def view_sample(model: nn.Layer, dataset: SegmentationDataset, index: int, proto
     prediction = predict_classes(model, tensor, protocol)
     labels = paddle.to_tensor(label[None].astype("int64"))
     target = detail_target(labels, dataset.ignore_index).numpy()[0, 0]
-    details = _detail_probability(model, tensor)
+    logit = detail_logit(model, tensor, label.shape)
+    details = np.zeros(label.shape, np.float32) if logit is None else F.sigmoid(logit).numpy()
     model.train() if was_training else model.eval()
     return Views(image, label, prediction, target, details)
-
-
-def _detail_probability(model: nn.Layer, image: paddle.Tensor) -> np.ndarray:
-    """[H, W] probability of detail, of the finest detail head."""
-    details = [index for index, name in enumerate(model.output_names) if name.startswith("detail")]
-    if not details:
-        return np.zeros(image.shape[2:], np.float32)
-    # Only the outermost forward looks at this flag: batch norm stays in evaluation mode.
-    model.training = True
-    with paddle.no_grad():
-        logit = model(image)[details[0]]
-        logit = F.interpolate(logit, size=image.shape[2:], mode="bilinear", align_corners=True)
-    model.training = False
-    return F.sigmoid(logit).numpy()[0, 0]
 
 
 def view_sheet(views: Sequence[Views], palette: np.ndarray) -> np.ndarray:

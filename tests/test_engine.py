@@ -12,11 +12,9 @@ from paddle import nn
 
 from data import train_batches
 from engine.checkpoint import list_checkpoints, remove_old_checkpoints, save_checkpoint
-from engine.evaluator import evaluate
 from engine.optimizer import build_optimizer, build_schedule
-from engine.recipe import OptimizerRecipe, Protocol, ScheduleRecipe
+from engine.recipe import OptimizerRecipe, ScheduleRecipe
 from engine.trainer import RunOptions, Trainer
-from tool.score_table import score_table
 
 
 class Toy(nn.Layer):
@@ -152,22 +150,3 @@ def test_a_few_iterations_on_one_batch_lower_the_loss(small_recipe, tmp_path):
     images, labels, _ = next(iter(train_batches(trainer.train_set, recipe.batch_size, 0, 0, 1)))
     losses = [float(trainer._step(images, labels)["loss"]) for _ in range(8)]
     assert losses[-1] < 0.8 * losses[0]
-
-
-def test_evaluation_answers_what_paddleseg_answers(small_recipe, tmp_path):
-    import paddleseg.core
-
-    trainer = Trainer(small_recipe(), RunOptions(save_dir=str(tmp_path)))
-    trainer.model.train()
-    protocol = Protocol(scales=(0.5, 1.0), flip_horizontal=True)
-    scores = evaluate(trainer.model, trainer.val_set, protocol)
-    assert trainer.model.training
-    theirs = paddleseg.core.evaluate(
-        trainer.model, trainer.val_set, aug_eval=True, scales=[0.5, 1.0], flip_horizontal=True, print_detail=False
-    )
-    assert (scores.miou, scores.accuracy, scores.kappa) == (theirs[0], theirs[1], theirs[4])
-    assert (scores.class_iou == theirs[2]).all()
-    table = score_table(scores, trainer.val_set.classes.names)
-    assert "bicycle" in table and f"{100 * scores.miou:6.2f}" in table
-    with pytest.raises(UserError, match="is_slide needs crop_size"):
-        evaluate(trainer.model, trainer.val_set, Protocol(is_slide=True))

@@ -1,17 +1,23 @@
 """Our evaluator against paddleseg's: the same areas to the last pixel under every protocol."""
 
+import os
+from pathlib import Path
+
 from compat import UserError
 
 import numpy as np
 import paddle
 import paddleseg.core
 import pytest
-from paddle import nn
 
 from data import build_dataset
 from engine.evaluator import Scores, evaluate, evaluate_images
+from engine.inference import predict_logits
 from engine.recipe import Protocol
+from models import build_model
+from tests.small_network import SmallNetwork
 
+CAMVID = Path(os.environ.get("STDC_CAMVID", "../shared/camvid"))
 PROTOCOLS = {
     "plain": Protocol(aug_eval=False),
     "full": Protocol(),
@@ -28,20 +34,6 @@ PROTOCOLS = {
 }
 
 
-class SmallNetwork(nn.Layer):
-    """Logits of one strided convolution, quantised so that equal logits are frequent."""
-
-    def __init__(self, num_classes: int, levels: int = 4):
-        super().__init__()
-        paddle.seed(7)
-        self.levels = levels
-        self.conv = nn.Conv2D(3, num_classes, 5, stride=2, padding=2)
-
-    def forward(self, image):
-        logits = paddle.round(self.conv(image) * self.levels) / self.levels
-        return [nn.functional.interpolate(logits, image.shape[2:], mode="nearest")]
-
-
 @pytest.fixture(scope="module")
 def val_set(sample_root):
     return build_dataset("Cityscapes", str(sample_root), "val", [{"type": "Normalize"}])
@@ -51,8 +43,6 @@ def val_set(sample_root):
 def their_areas(monkeypatch):
     """A function that evaluates with paddleseg and answers its scores and the areas that they are computed of."""
     from paddleseg.utils import metrics as theirs
-
-    import models  # noqa: F401  it repairs paddleseg
 
     def areas_of(model, dataset, protocol):
         kept = []
@@ -79,6 +69,51 @@ def test_areas_and_scores_are_paddlesegs(name, val_set, their_areas):
     assert areas.sum() > 0 and scores.images == len(val_set)
     assert (scores.miou, scores.accuracy, scores.kappa) == (theirs[0], theirs[1], theirs[4])
     assert (scores.class_iou == theirs[2]).all() and (scores.class_precision == theirs[3]).all()
+
+
+def test_areas_of_a_real_network(val_set, their_areas):
+    paddle.seed(0)
+    model = build_model("stdc1_seg", 19)
+    protocol = Protocol(scales=0.5, flip_horizontal=True)
+    assert (evaluate(model, val_set, protocol).areas == their_areas(model, val_set, protocol)[1]).all()
+
+
+@pytest.mark.skipif(not CAMVID.is_dir(), reason=f"no CamVid in {CAMVID}; name its folder with STDC_CAMVID")
+def test_areas_on_real_frames(their_areas):
+    dataset = build_dataset("CamVid", str(CAMVID), "val", [{"type": "Normalize"}])
+    dataset.samples = dataset.samples[::60]
+    model = SmallNetwork(11)
+    for protocol in (
+        Protocol(scales=0.5),
+        Protocol(scales=(0.5, 1.25), flip_horizontal=True),
+        Protocol(is_slide=True, crop_size=(240, 180), stride=(160, 120)),
+    ):
+        areas = evaluate(model, dataset, protocol).areas
+        assert (areas == their_areas(model, dataset, protocol)[1]).all() and areas.sum() > 1e5
+
+
+def test_align_corners_resizes_as_the_original(val_set):
+    """Against bilinear interpolation whose first and last samples are the corners, written out in numpy."""
+    model = SmallNetwork(19)
+    image = val_set[0]["img"][None].astype("float64")
+
+    def resized(pixels, size):
+        for axis, length in zip((2, 3), size):
+            last = pixels.shape[axis] - 1
+            at = np.linspace(0, last, length)
+            low = np.minimum(at.astype(int), last - 1)
+            share = (at - low).reshape([-1 if a == axis else 1 for a in range(4)])
+            pixels = pixels.take(low, axis) * (1 - share) + pixels.take(low + 1, axis) * share
+        return pixels
+
+    # a network of one pointwise step, so that rounding stays small
+    model.forward = lambda x: [paddle.concat([x, x * x], axis=1)]
+    small = resized(image, (48, 96))
+    expected = resized(np.concatenate([small, small * small], axis=1), (64, 128))
+    tensor = paddle.to_tensor(image.astype("float32"))
+    answers = {corners: predict_logits(model, tensor, Protocol(scales=0.75, align_corners=corners)).numpy()
+               for corners in (True, False)}  # fmt: skip
+    assert np.abs(answers[True] - expected).max() < 1e-4 < 0.1 < np.abs(answers[False] - expected).max()
 
 
 def test_one_pass_over_protocols_and_parts_adds_up(val_set):

@@ -13,7 +13,7 @@ import pytest
 from data.classes import ClassSet
 from tool.report.content import (
     Figure,
-    ImageResult,
+    ImageView,
     Pictures,
     Report,
     SecondModel,
@@ -42,12 +42,14 @@ def example(images=4):
         model="first",
         figures=[Figure("mean IoU", "48.0 %", "zero")],
         classes=CLASSES,
+        class_iou=np.array([80 / 110, 0.5, NAN]),
+        columns=[("recall", np.array([0.8, 0.75, NAN]))],
         confusion=CONFUSION,
         tables=[
             Table("Protocols", ("protocol", "mIoU", "gain"), [("seg50", 0.5, Signed(0.01)), ("seg75", 0.75, Signed(0))])
         ],
         images=[
-            ImageResult(f"image_{number}", float(np.nanmean(iou)), np.array(iou), pictures() if number != 1 else None)
+            ImageView(f"image_{number}", float(np.nanmean(iou)), np.array(iou), pictures() if number != 1 else None)
             for number, iou in enumerate(IMAGE_IOU[:images])
         ],
         second=SecondModel("second", np.array([0.7, 0.6, NAN])),
@@ -81,8 +83,7 @@ def test_the_page_needs_nothing_else_and_escapes_what_it_is_given():
 
 def test_numbers_of_the_page():
     text = render(example())
-    # IoU of road: 80 / (90 + 100 - 80); of the light: 30 / (50 + 40 - 30); the third class does not occur.
-    assert 'width:72.73%"></i><b>72.73</b>' in text and 'width:50.00%"></i><b>50.00</b>' in text
+    assert '--length:0.7273"></i><b>72.73</b>' in text and '--length:0.5000"></i><b>50.00</b>' in text
     assert ">+2.73<" in text and ">-10.00<" in text and ">+1.00<" in text and ">0.00<" in text
     assert 'title="road as traffic light: 20 pixels (20.00 %)">20<' in text
     assert text.count('class="absent"') == 3 + 2  # the absent label's row, and two images without a class
@@ -206,6 +207,12 @@ def test_tables_sort_in_a_browser(page):
     assert classes() == ["traffic light", "road", "<b>&car"]
     name.click()
     assert classes() == ["<b>&car", "road", "traffic light"]
+
+
+def test_bars_are_as_long_as_their_scores(page):
+    bars = page.find_elements("css selector", ".classes .bar i")
+    lengths = [bar.rect["width"] for bar in bars][:4]  # of both networks: 72.7, 70, 50 and 60 %
+    assert np.divide(lengths, lengths[1]) == pytest.approx([0.7273 / 0.7, 1, 0.5 / 0.7, 0.6 / 0.7], abs=0.01)
 
 
 def test_the_page_fits_a_phone_and_both_schemes(page):

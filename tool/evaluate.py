@@ -1,68 +1,217 @@
-"""Evaluate a network on the validation split of a recipe, as paddleseg.core.evaluate does."""
+"""Evaluate a network on the validation split of a recipe: every protocol in one table, then the classes of each.
+
+--report writes it as a page to look at, with the worst and the best images. --compare evaluates two networks under the
+first protocol, and tests whether they differ.
+"""
 
 import dataclasses
-from typing import Optional, Sequence
+from pathlib import Path
+from typing import Dict, Optional, Sequence
 
-import compat  # noqa: F401  it must come before paddle
+from compat import UserError, unknown_name
 
+import paddle
+
+from engine.checkpoint import prepare_save_dir
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
-from engine.evaluator import evaluate
-from engine.recipe import Protocol, load_recipe
+from engine.metrics import ABSENT
+from engine.protocols import STANDARD_PROTOCOLS, describe
+from engine.recipe import Protocol, Recipe, load_recipe
+from engine.scorecard import ScoreOptions, score_protocols
 from engine.trainer import dataset_of, network_of, weight_file
 from models.weights import load_weights
-from tool.score_table import score_table
+from tool.comparison import Evaluated, Subject, check_same_images, compare_networks, comparison_table, table_text
+from tool.report.build import build_report
+from tool.report.content import Table
+from tool.report.gathered import Gathered
+from tool.report.page import write_report
+from tool.score_table import as_csv, as_json, class_table, protocol_table
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments = _parser().parse_args(argv)
     choose_device(arguments.device)
-    recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
+    if arguments.report:
+        prepare_save_dir(arguments.report)
+    if arguments.compare:
+        configs = (arguments.config, arguments.compare_config or arguments.config)
+        subjects = [open_subject(arguments, path, config) for path, config in zip(arguments.compare, configs)]
+        check_same_images(*subjects)
+        networks = [evaluate_subject(arguments, subject) for subject in subjects]
+        tables = [print_comparison(*networks)]
+    else:
+        networks = [evaluate_subject(arguments, open_subject(arguments, arguments.model_path, arguments.config))]
+        print_scores(networks[0])
+        tables = []
+    first = networks[0]
+    _write(arguments.json, as_json(first.cards, first.subject.protocols, _about(networks, tables)))
+    _write(arguments.csv, as_csv(first.cards))
+    if arguments.report:
+        print(f"report: {write_report(arguments.report, build_report(networks, tables))}")
+
+
+def open_subject(arguments, path: str, config: str) -> Subject:
+    """The network of a recipe with the weights of `path`, its images, and how it is to be evaluated."""
+    recipe = load_recipe(config, dataset_overrides(arguments.dataset_root), arguments.opts)
+    protocols = chosen_protocols(arguments, recipe)
+    if arguments.compare:
+        protocols = dict(list(protocols.items())[:1])
     dataset = dataset_of(recipe.val_dataset)
     model = network_of(recipe, dataset.num_classes, weights=False)
-    load_weights(model, weight_file(arguments.model_path))
-    model.eval()
-    protocols = {"command line": command_protocol(arguments)} if arguments.scales else recipe.test_config
-    for name, protocol in protocols.items():
-        scores = evaluate(model, dataset, protocol, arguments.num_workers, progress=True)
-        print(f"\n{name}: {len(dataset)} images of {recipe.val_dataset.dataset_root}, {_description(protocol)}")
-        print(score_table(scores, dataset.classes.names))
+    load_weights(model, weight_file(path))
+    if arguments.detail and not any(name.startswith("detail") for name in model.output_names):
+        raise UserError(f"--detail: the network {recipe.model.type} has no detail head; leave the flag out")
+    return Subject(path, config, recipe, dataset, model, protocols)
 
 
-def command_protocol(arguments) -> Protocol:
-    """The protocol that the command's flags describe."""
-    return Protocol(
-        aug_eval=True,
-        scales=tuple(arguments.scales),
-        flip_horizontal=arguments.flip_horizontal,
-        is_slide=arguments.is_slide,
-        crop_size=tuple(arguments.crop_size) if arguments.crop_size else None,
-        stride=tuple(arguments.stride) if arguments.stride else None,
+def evaluate_subject(arguments, subject: Subject) -> Evaluated:
+    """Every score, and what a comparison or a report needs of each image."""
+    gathered = Gathered(subject.dataset, views=bool(arguments.report))
+    name = next(iter(subject.protocols))
+    cards = score_protocols(
+        subject.model,
+        subject.dataset,
+        subject.protocols,
+        score_options(arguments, subject.recipe),
+        arguments.num_workers,
+        progress=True,
+        on_image=(lambda results: gathered.add(results[name])) if arguments.report or arguments.compare else None,
+    )
+    return Evaluated(subject, cards, gathered)
+
+
+def print_scores(network: Evaluated) -> None:
+    """The table of the protocols, and the classes of each."""
+    protocols = network.subject.protocols
+    print(f"\n{network.describe()}\n\n{protocol_table(network.cards, protocols)}")
+    for name, card in network.cards.items():
+        print(f"\n{name}: {describe(protocols[name])}\n{class_table(card)}")
+
+
+def print_comparison(first: Evaluated, second: Evaluated) -> Table:
+    """The paired test as a table, which is returned for the report."""
+    table = comparison_table(compare_networks(first, second), first.card)
+    print(f"\nA: {first.describe()}\nB: {second.describe()}\n\n{table_text(table)}")
+    return table
+
+
+def chosen_protocols(arguments, recipe: Recipe) -> Dict[str, Protocol]:
+    """The protocols that the command's flags ask for; by default the recipe's.
+
+    Raises:
+        UserError: for a name that neither the recipe nor the field's list has.
+    """
+    if arguments.scales:
+        protocols = {
+            "command line": Protocol(
+                scales=tuple(arguments.scales),
+                flip_horizontal=arguments.flip_horizontal,
+                flip_vertical=arguments.flip_vertical,
+                is_slide=arguments.is_slide,
+            )
+        }
+    elif arguments.protocols:
+        known = {**STANDARD_PROTOCOLS, **recipe.test_config}
+        names = list(STANDARD_PROTOCOLS) if arguments.protocols == ["all"] else arguments.protocols
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise unknown_name("--protocols", unknown[0], known)
+        protocols = {name: known[name] for name in names}
+    else:
+        protocols = dict(recipe.test_config)
+    for flag in ("crop_size", "stride"):
+        if getattr(arguments, flag):
+            protocols = {
+                name: dataclasses.replace(protocol, **{flag: tuple(getattr(arguments, flag))})
+                if protocol.is_slide
+                else protocol
+                for name, protocol in protocols.items()
+            }
+    if arguments.align_corners:
+        protocols = {name: dataclasses.replace(p, align_corners=True) for name, p in protocols.items()}
+    return protocols
+
+
+def score_options(arguments, recipe: Recipe) -> ScoreOptions:
+    """What the command's flags ask to be counted; the detail target is that of the recipe's loss."""
+    detail_losses = [options for name, options in recipe.loss.items() if name.startswith("detail")]
+    return ScoreOptions(
+        absent=arguments.absent,
+        bootstrap=arguments.bootstrap,
+        boundary_widths=tuple(arguments.boundary_widths),
+        details=arguments.detail,
+        ignored_as_label=any(options.get("ignored_as_label", False) for options in detail_losses),
     )
 
 
-def _description(protocol: Protocol) -> str:
-    defaults = Protocol()
-    changed = [
-        f"{field.name} {getattr(protocol, field.name)}"
-        for field in dataclasses.fields(protocol)
-        if field.name == "scales" or getattr(protocol, field.name) != getattr(defaults, field.name)
-    ]
-    return ", ".join(changed)
+def _about(networks: Sequence[Evaluated], tables: Sequence[Table]) -> dict:
+    first = networks[0].subject
+    about = {
+        "config": first.config,
+        "model_path": first.path,
+        "dataset_root": first.recipe.val_dataset.dataset_root,
+        "paddle": paddle.__version__,
+        "device": paddle.get_device(),
+    }
+    if tables:
+        other = networks[1].subject
+        rows = [dict(zip(tables[0].header, row)) for row in tables[0].rows]
+        about["compared_with"] = {"config": other.config, "model_path": other.path, "rows": rows}
+    return about
+
+
+def _write(path: Optional[Path], text: str) -> None:
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _count(lowest: int):
+    def parse(text: str) -> int:
+        number = int(text)
+        if number < lowest:
+            raise ValueError
+        return number
+
+    parse.__name__ = f"number of at least {lowest}"  # what argparse says of a wrong value
+    return parse
 
 
 def _parser():
     arguments = parser(
         __doc__,
-        "python -m tool.evaluate --config configs/stdc1_seg_sample.yml --model_path output/best_model --scales 0.5",
+        "python -m tool.evaluate --config configs/stdc1_seg_sample.yml --model_path output/best_model --protocols all",
     )
     add_recipe_flags(arguments)
     add = arguments.add_argument
-    add("--model_path", required=True, help="weight file, or the folder of a checkpoint")
-    add("--scales", nargs="+", type=float, help="scales to average over, instead of the recipe's protocols")
+    which = arguments.add_mutually_exclusive_group(required=True)
+    which.add_argument("--model_path", help="weight file, or the folder of a checkpoint")
+    which.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two of these: test whether they differ")
+    add("--compare_config", metavar="F", help="recipe of B, where it is another than A's")
+    add("--report", metavar="DIR", help="write DIR/report.html, a page with everything and the worst and best images")
+    add(
+        "--protocols",
+        nargs="+",
+        metavar="NAME",
+        help=f"instead of all of the recipe's: some of them or of {', '.join(STANDARD_PROTOCOLS)}; `all` for these",
+    )
+    add("--scales", nargs="+", type=float, help="scales to average over, instead of named protocols")
     add("--flip_horizontal", action="store_true", help="with --scales: average with the mirrored image")
+    add("--flip_vertical", action="store_true", help="with --scales: average with the image upside down")
     add("--is_slide", action="store_true", help="with --scales: sliding window")
-    add("--crop_size", nargs=2, type=int, metavar=("W", "H"), help="of the sliding window")
-    add("--stride", nargs=2, type=int, metavar=("W", "H"), help="of the sliding window")
+    add("--crop_size", nargs=2, type=_count(1), metavar=("W", "H"), help="of sliding windows")
+    add("--stride", nargs=2, type=_count(1), metavar=("W", "H"), help="of sliding windows")
+    add("--align_corners", action="store_true", help="resize images and logits as the original STDC-Seg does")
+    add("--absent", choices=tuple(ABSENT), default="zero", help="IoU of a class that does not occur; nan: no IoU")
+    add("--boundary_widths", nargs="+", type=_count(1), default=[], metavar="D", help="boundary scores, D pixels wide")
+    add("--detail", action="store_true", help="also score the detail head against its target")
+    add("--bootstrap", type=_count(0), default=1000, metavar="N", help="replicates for the interval of the mean IoU")
+    add("--json", type=Path, metavar="F", help="write all figures and the confusion matrices to F")
+    add("--csv", type=Path, metavar="F", help="write all figures to F, one a line")
     add("--num_workers", type=int, default=0, help="loader processes")
     return arguments
 

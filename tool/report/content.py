@@ -55,8 +55,8 @@ class Pictures(NamedTuple):
     errors: Picture
 
 
-class ImageResult(NamedTuple):
-    """Scores of one image: its mean IoU over the classes that it shows, and each class' IoU [K]."""
+class ImageView(NamedTuple):
+    """One image: its mean IoU over the classes of its label, each class' IoU [K], and pictures if it is shown."""
 
     name: str
     miou: float
@@ -80,6 +80,8 @@ class Report:
     model: the network's name, as the legend shows it.
     figures: the few numbers to see first.
     classes: names and colours of the K classes.
+    class_iou: [K], what the bars show.
+    columns: titles and values [K] of further scores of each class.
     confusion: [K, K] pixel counts, rows are labels, columns predictions.
     tables: further tables, such as one row for each protocol.
     images: of every image, with pictures for those worth looking at.
@@ -91,9 +93,11 @@ class Report:
     model: str
     figures: Sequence[Figure]
     classes: ClassSet
+    class_iou: np.ndarray
+    columns: Sequence[Tuple[str, np.ndarray]]
     confusion: np.ndarray
     tables: Sequence[Table]
-    images: Sequence[ImageResult]
+    images: Sequence[ImageView]
     second: Optional[SecondModel] = None
     note: str = ""
 

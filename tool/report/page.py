@@ -11,8 +11,7 @@ from compat import UserError
 
 import numpy as np
 
-from engine import metrics
-from tool.report.content import Cell, ImageResult, Report, Signed, Table
+from tool.report.content import Cell, ImageView, Report, Signed, Table
 
 FOLDER = Path(__file__).parent
 FILE_NAME = "report.html"
@@ -121,31 +120,26 @@ def _legend(report: Report) -> str:
 
 
 def _class_table(report: Report) -> str:
-    areas = metrics.areas(report.confusion)
-    iou, precision, recall, dice = (
-        score(areas, "nan")
-        for score in (metrics.class_iou, metrics.class_precision, metrics.class_recall, metrics.class_dice)
-    )
     share = report.confusion.sum(1) / max(1, report.confusion.sum())
-    columns = [list(map(float, column)) for column in (precision, recall, dice, share)]
-    header = ["class", "IoU", "precision", "recall", "Dice", "share of pixels"]
+    columns = [*report.columns, ("share of pixels", share)]
     if report.second is not None:
-        columns.insert(0, [Signed(difference) for difference in iou - report.second.class_iou])
-        header.insert(2, "difference")
+        difference = [Signed(value) for value in report.class_iou - report.second.class_iou]
+        columns.insert(0, ("difference", difference))
     rows = []
     for index, head in enumerate(_class_heads(report)):
-        bars = _bar("this", iou[index])
+        bars = _bar("this", report.class_iou[index])
         if report.second is not None:
             bars += _bar("second", report.second.class_iou[index])
-        cells = "".join(_cell(column[index]) for column in columns)
-        bar_cell = f'<td class="bars"{_sort_key(iou[index])}>{bars}</td>'
+        cells = "".join(_cell(values[index]) for _, values in columns)
+        bar_cell = f'<td class="bars"{_sort_key(report.class_iou[index])}>{bars}</td>'
         rows.append(f'<tr><th scope="row">{head}</th>{bar_cell}{cells}</tr>')
-    return f"<table class='sortable classes'>{_header(header)}<tbody>{''.join(rows)}</tbody></table>"
+    header = _header(["class", "IoU", *(_text(title) for title, _ in columns)])
+    return f"<table class='sortable classes'>{header}<tbody>{''.join(rows)}</tbody></table>"
 
 
 def _bar(kind: str, value: float) -> str:
-    width = 100 * value if np.isfinite(value) else 0
-    return f'<div class="bar {kind}"><i style="width:{width:.2f}%"></i><b>{_percent(value)}</b></div>'
+    length = value if np.isfinite(value) else 0
+    return f'<div class="bar {kind}"><i style="--length:{length:.4f}"></i><b>{_percent(value)}</b></div>'
 
 
 def _shares(confusion: np.ndarray) -> np.ndarray:
@@ -228,7 +222,7 @@ def _score_cell(value: float) -> str:
     return f'<td style="--strength:{lack:.0f}%" class="{"strong" if lack > 65 else ""}">{100 * value:.0f}</td>'
 
 
-def _card(number: int, image: ImageResult, report: Report) -> str:
+def _card(number: int, image: ImageView, report: Report) -> str:
     name = _text(image.name)
     views = "".join(
         f'<figure><img alt="{view} of {name}" width="{picture.width}" height="{picture.height}" decoding="async" '
@@ -241,7 +235,7 @@ def _card(number: int, image: ImageResult, report: Report) -> str:
     )
 
 
-def _scores_json(images: Sequence[ImageResult]) -> str:
+def _scores_json(images: Sequence[ImageView]) -> str:
     """[n][1 + K] IoUs, null where absent; `<` cannot end the script element that holds them."""
     rows = [
         [None if not np.isfinite(value) else round(float(value), 6) for value in (image.miou, *image.class_iou)]

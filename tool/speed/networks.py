@@ -11,9 +11,12 @@ from paddle import nn
 from engine.engines import EXPORTED_ENGINES, Description, EagerNetwork, Network, load_network
 from engine.engines.load import engine_class
 from engine.export import export_network
+from engine.export.quantize import quantize_exported
 from models import build_model
 from tool.speed.tensorrt import TensorRTNetwork, check_tensorrt
 
+INT8_ENGINES = ("openvino", "onnxruntime")
+CALIBRATION_BATCHES = 2
 ENGINES = ("eager", *EXPORTED_ENGINES, "tensorrt")
 GRAPHS = ("class_map", "logits", "stride_logits")
 """What is computed of uint8 images: class maps; logits at their size (no argmax); logits at the head's (nor resize)."""
@@ -64,6 +67,8 @@ def build_variants(name: str, num_classes: int, wanted: Wanted, folder: Path) ->
         exported = sorted({*engines, *(["paddle"] if with_tensorrt else [])})
         if exported:
             _export(model, description, folder / graph, exported, found)
+        if "int8" in wanted.precisions:
+            _quantize(folder / graph, [engine for engine in engines if engine in INT8_ENGINES], wanted, found)
         load_variants(folder / graph, engines, wanted, graph, found)
         if with_tensorrt:
             for precision in ("fp32", "fp16"):
@@ -108,6 +113,17 @@ def _export(model: nn.Layer, description: Description, folder: Path, engines: Se
         export_network(model, description, folder, engines)
     except UserError as error:
         _note(found, str(error))
+
+
+def _quantize(folder: Path, engines: Sequence[str], wanted: Wanted, found: Found) -> None:
+    """Add int8 networks, whose ranges come from noise: that decides what they answer, not how fast they are."""
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 256, (wanted.batch, *wanted.size, 3), dtype=np.uint8) for _ in range(CALIBRATION_BATCHES)]
+    for engine in engines:
+        try:
+            quantize_exported(folder, engine, noise, score=lambda network: 0.0, max_drop=0.0)
+        except UserError as error:
+            _note(found, f"{engine} int8: {error}")
 
 
 def _installed(engine: str, found: Found) -> bool:

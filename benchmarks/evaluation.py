@@ -1,0 +1,217 @@
+"""Our evaluator against paddleseg.core.evaluate (repaired): the same areas, and how long each takes.
+
+Timed on 1024x2048 images at scale 0.5, alternating, medians: the accumulation alone (from a prediction to the sums);
+the whole evaluation with a network that answers at once; the whole evaluation. Equality of the areas is checked there
+and under every standard protocol on small images. Without --dataset_root the images are rendered.
+"""
+
+import json
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from unittest import mock
+
+import compat
+from compat.processor import physical_cores
+
+import numpy as np
+import paddle
+import paddleseg.core
+from paddle import nn
+from paddleseg.utils import metrics as paddleseg_metrics
+
+from data import SegmentationDataset, build_dataset
+from data.sample import render_sample
+from engine import metrics
+from engine.command import parser, run
+from engine.evaluator import ImageResult, Scores, evaluate
+from engine.protocols import STANDARD_PROTOCOLS
+from engine.recipe import Protocol
+from models import build_model
+
+SIZE, SMALL_SIZE = (2048, 1024), (256, 128)
+IMAGES = 2
+BOOTSTRAP = 1000
+HALF = Protocol(scales=0.5)
+# The standard protocols, with a window that fits the small images.
+PROTOCOLS = {
+    **STANDARD_PROTOCOLS,
+    "sliding_window": Protocol(is_slide=True, crop_size=(128, 96), stride=(96, 64)),
+    "both flips": Protocol(scales=(0.5, 1.0), flip_horizontal=True, flip_vertical=True),
+}
+
+
+class Answered(nn.Layer):
+    """In place of a network: the same random logits for every image."""
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        paddle.seed(0)
+        self.logits = paddle.randn([1, num_classes, SIZE[1] // 2, SIZE[0] // 2])
+
+    def forward(self, image):
+        return [self.logits]
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Measure, print, write; 1 when areas differ."""
+    arguments = parser(__doc__, "python -m benchmarks.evaluation --json output/evaluation.json")
+    arguments.add_argument("--model", default="stdc2_seg", help="name of the network")
+    arguments.add_argument("--dataset_root", help="check the areas on this dataset's validation split instead")
+    arguments.add_argument("--type", default="Cityscapes", help="with --dataset_root: Cityscapes or CamVid")
+    arguments.add_argument("--images", type=int, help="with --dataset_root: the first so many of its images")
+    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to F")
+    options = arguments.parse_args(argv)
+    compat.repair_paddleseg()
+    with tempfile.TemporaryDirectory() as folder:
+        large = rendered(Path(folder) / "large", SIZE)
+        if options.dataset_root:
+            checked = build_dataset(options.type, options.dataset_root, "val", [{"type": "Normalize"}])
+            del checked.samples[options.images :]
+        else:
+            checked = rendered(Path(folder) / "small", SMALL_SIZE)
+        equal = compare_areas(options.model, checked)
+        figures = measure(options.model, large, options.rounds)
+    figures["areas"] = equal
+    figures["areas_equal"] = all(equal.values()) and figures.pop("timed_areas_equal")
+    print(report(figures, len(checked)))
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    return 0 if figures["areas_equal"] else 1
+
+
+def rendered(root: Path, size) -> SegmentationDataset:
+    """A validation split of IMAGES street scenes."""
+    render_sample(str(root), train=1, val=IMAGES, size=size, seed=0)
+    return build_dataset("Cityscapes", str(root), "val", [{"type": "Normalize"}])
+
+
+def compare_areas(name: str, dataset: SegmentationDataset) -> Dict[str, bool]:
+    """{protocol: whether both evaluators count the same areas} for a network with random weights."""
+    paddle.seed(0)
+    model = build_model(name, dataset.num_classes)
+    return {
+        title: bool((evaluate(model, dataset, protocol).areas == paddleseg_areas(model, dataset, protocol)).all())
+        for title, protocol in PROTOCOLS.items()
+    }
+
+
+def paddleseg_areas(model: nn.Layer, dataset: SegmentationDataset, protocol: Protocol) -> np.ndarray:
+    """[3, K] int64: what paddleseg's scores are computed of."""
+    with mock.patch.object(paddleseg_metrics, "kappa", side_effect=paddleseg_metrics.kappa) as kappa:
+        paddleseg.core.evaluate(
+            model,
+            dataset,
+            aug_eval=protocol.aug_eval,
+            scales=[float(scale) for scale in np.atleast_1d(protocol.scales)],
+            flip_horizontal=protocol.flip_horizontal,
+            flip_vertical=protocol.flip_vertical,
+            is_slide=protocol.is_slide,
+            crop_size=protocol.crop_size,
+            stride=protocol.stride,
+            print_detail=False,
+        )
+    return np.stack([area.numpy() for area in kappa.call_args[0]])
+
+
+def measure(name: str, dataset: SegmentationDataset, rounds: int) -> Dict[str, Any]:
+    """Times in seconds an image, and ours over paddleseg's."""
+    paddle.seed(0)
+    network, answered = build_model(name, dataset.num_classes), Answered(dataset.num_classes)
+    pixels = np.random.default_rng(0).integers(0, dataset.num_classes, SIZE[::-1], dtype=np.int32)
+    prediction = paddle.to_tensor(pixels[None, None])
+    label = paddle.to_tensor(dataset[0]["label"][None])
+    ours_of, theirs_of = our_accumulation(dataset), paddleseg_accumulation(dataset)
+    times = {
+        "accumulation": alternate(lambda: ours_of(prediction, label), lambda: theirs_of(prediction, label), rounds),
+    }
+    for title, model in (("without_network", answered), ("end_to_end", network)):
+        times[title] = alternate(
+            lambda model=model: evaluate(model, dataset, HALF, bootstrap=BOOTSTRAP),
+            lambda model=model: paddleseg_areas(model, dataset, HALF),
+            rounds,
+            len(dataset),
+        )
+    return {
+        "processor": processor_name(),
+        "threads": physical_cores(),
+        "paddle": paddle.__version__,
+        "device": paddle.get_device(),
+        "model": name,
+        "rounds": rounds,
+        "seconds": times,
+        "timed_areas_equal": bool(
+            (evaluate(answered, dataset, HALF).areas == paddleseg_areas(answered, dataset, HALF)).all()
+        ),
+        **{f"ratio_{title}": pair["ours"] / pair["paddleseg"] for title, pair in times.items()},
+    }
+
+
+def our_accumulation(dataset: SegmentationDataset) -> Callable[[paddle.Tensor, paddle.Tensor], None]:
+    """Adds a prediction [1, 1, H, W] int32 and its label, with the bootstrap, as `evaluate` does."""
+    scores = Scores.of_nothing(dataset.num_classes, bootstrap=BOOTSTRAP)
+
+    def add(prediction: paddle.Tensor, label: paddle.Tensor) -> None:
+        nonlocal scores
+        classes, labels = prediction.numpy()[0, 0].astype(np.uint8), label.numpy()[0, 0]
+        confusion = metrics.confusion_matrix(labels, classes, dataset.num_classes)
+        scores = scores.with_image(ImageResult(scores.images, labels, classes, confusion))
+
+    return add
+
+
+def paddleseg_accumulation(dataset: SegmentationDataset) -> Callable[[paddle.Tensor, paddle.Tensor], None]:
+    """Adds a prediction [1, 1, H, W] int32 and its label, as `paddleseg.core.evaluate` does."""
+    sums: List[paddle.Tensor] = [paddle.zeros([1], "int64")] * 3
+
+    def add(prediction: paddle.Tensor, label: paddle.Tensor) -> None:
+        areas = paddleseg_metrics.calculate_area(prediction, label.astype("int64"), dataset.num_classes)
+        sums[:] = [total + area for total, area in zip(sums, areas)]
+
+    return add
+
+
+def alternate(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int, images: int = 1) -> Dict[str, float]:
+    """Median seconds an image of each, after one call of both to warm up."""
+    seconds: Mapping[str, List[float]] = {"ours": [], "paddleseg": []}
+    for number in range(rounds + 1):
+        for who, call in (("ours", ours), ("paddleseg", theirs)):
+            start = time.perf_counter()
+            call()
+            if number:
+                seconds[who].append((time.perf_counter() - start) / images)
+    return {who: statistics.median(values) for who, values in seconds.items()}
+
+
+def processor_name() -> str:
+    """As Linux knows it, else as Python does."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())
+
+
+def report(figures: Mapping[str, Any], images: int) -> str:
+    """The figures as text."""
+    lines = [
+        f"{figures['processor']}, {figures['threads']} threads, Paddle {figures['paddle']}, {figures['device']}",
+        f"{figures['model']}, float32, 1024x2048 at scale 0.5, medians of {figures['rounds']} rounds, ms an image",
+        "",
+        f"{'':<18}    ours  paddleseg  ratio",
+    ]
+    for title, pair in figures["seconds"].items():
+        ours, theirs = 1000 * pair["ours"], 1000 * pair["paddleseg"]
+        lines.append(f"{title.replace('_', ' '):<18}{ours:8.1f}  {theirs:9.1f}  {ours / theirs:5.2f}")
+    lines += ["", f"areas on {images} images:"]
+    lines += [f"  {name:<18}{'equal' if same else 'DIFFERENT'}" for name, same in figures["areas"].items()]
+    lines.append(f"all equal, the timed images included: {'yes' if figures['areas_equal'] else 'NO'}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,31 @@
+"""The field's evaluation protocols by name."""
+
+from engine.recipe import Protocol
+
+STANDARD_PROTOCOLS = {
+    "mIoU50": Protocol(scales=0.5),
+    "mIoU75": Protocol(scales=0.75),
+    "full": Protocol(),
+    # mmsegmentation's scales for test-time augmentation
+    "multi_scale_flip": Protocol(scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75), flip_horizontal=True),
+    "sliding_window": Protocol(is_slide=True, crop_size=(1024, 1024), stride=(768, 768)),
+}
+"""Scales are those of a 1024x2048 image of Cityscapes; mIoU50 and mIoU75 are the papers' names."""
+
+
+def describe(protocol: Protocol) -> str:
+    """A protocol in words, such as `scales 0.5 1, flip horizontal`."""
+    parts = []
+    if protocol.aug_eval:
+        scales = protocol.scales if isinstance(protocol.scales, tuple) else (protocol.scales,)
+        parts.append(f"scale{'s' * (len(scales) > 1)} {' '.join(f'{scale:g}' for scale in scales)}")
+        parts += [f"flip {kind}" for kind in ("horizontal", "vertical") if getattr(protocol, f"flip_{kind}")]
+    if protocol.is_slide:
+        parts.append(f"window {_size(protocol.crop_size)} every {_size(protocol.stride)}")
+    if protocol.align_corners:
+        parts.append("align_corners")
+    return ", ".join(parts) or "as it is"
+
+
+def _size(size) -> str:
+    return "x".join(map(str, size)) if size else "of no size"
