@@ -34,6 +34,11 @@ def parser(doc: str, example: str) -> argparse.ArgumentParser:
 def add_recipe_flags(arguments: argparse.ArgumentParser, default_config: Optional[str] = None) -> None:
     """--config, --opts (mmsegmentation's --cfg-options), --dataset_root, --device."""
     arguments.add_argument("--config", default=default_config, required=default_config is None, help="recipe file")
+    add_override_flags(arguments)
+
+
+def add_override_flags(arguments: argparse.ArgumentParser) -> None:
+    """What add_recipe_flags adds but --config, for a command that takes several recipes."""
     arguments.add_argument(
         "--opts",
         "--cfg-options",

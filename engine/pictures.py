@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
+from PIL import Image
 
 from data import SegmentationDataset
 from data.classes import IGNORED
@@ -78,6 +79,34 @@ def _fit(picture: np.ndarray, width: int) -> np.ndarray:
     height = max(1, round(picture.shape[0] * width / picture.shape[1]))
     shrinks = width < picture.shape[1]
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST)
+
+
+def legend(names: Sequence[str], colors: Sequence[Sequence[int]], rows: int = 10) -> np.ndarray:
+    """[H, W, 3] uint8 RGB: a box of each class's colour with its name, in columns of `rows`."""
+    row_height, column_width = 24, 44 + 10 * max(map(len, names))
+    columns = -(-len(names) // rows)
+    picture = np.full((row_height * min(rows, len(names)), column_width * columns, 3), 255, np.uint8)
+    for index, (name, color) in enumerate(zip(names, colors)):
+        x, y = column_width * (index // rows), row_height * (index % rows)
+        picture[y + 4 : y + 20, x + 6 : x + 30] = color
+        cv2.putText(picture, name, (x + 38, y + 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    return picture
+
+
+def write_class_map(path: Union[str, Path], class_map: np.ndarray, palette: np.ndarray) -> None:
+    """Write a class map [H, W] uint8 as a palette PNG, which holds the ids and shows the colours [256, 3] uint8.
+
+    Raises:
+        UserError: when that fails.
+    """
+    path = Path(path)
+    image = Image.fromarray(class_map, mode="P")
+    image.putpalette(palette.astype(np.uint8).tobytes())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path, format="PNG", compress_level=1)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def write_picture(path: Union[str, Path], picture: np.ndarray) -> None:

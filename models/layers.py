@@ -48,8 +48,11 @@ class ConvBNReLU(ConvBN):
 
 
 def resize(x: paddle.Tensor, size: Sequence[int], mode: str = "bilinear", align_corners: bool = False):
-    """Resize [N, C, H, W] to [N, C, *size]; the same tensor when it has that size already."""
-    if list(x.shape[2:]) == list(size):
+    """Resize [N, C, H, W] to [N, C, *size]; the same tensor when it has that size already.
+
+    In a graph for images of any size nothing is known of the sizes yet, so the resizing always stands there.
+    """
+    if paddle.in_dynamic_mode() and list(x.shape[2:]) == list(size):
         return x
     return F.interpolate(x, size=size, mode=mode, align_corners=align_corners)
 

@@ -1,143 +1,166 @@
-"""Segment images: colour maps, overlays and side-by-side pictures for a file, a folder or a list of images.
+"""Segment images, videos or a camera: colour maps, overlays and side-by-side pictures.
 
-Without --image_path the validation split of the recipe is predicted, and its labels stand in the pictures too.
+Without --image_path or --camera the validation split of the recipe is predicted, and its labels stand in the pictures
+too. Reading, inference and writing overlap; the last line says how many frames a second that made, end to end.
 --cityscapes_submission writes the zip that the Cityscapes server takes instead, of the test split by default.
 """
 
+import contextlib
 import dataclasses
+import itertools
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Sequence
+from typing import Callable, List, Optional, Sequence, Union
 
 from compat import UserError
 
-import numpy as np
-import paddle
 from tqdm import tqdm
 
-from data import ValTransform, dataset_classes
+from data import ClassSet, dataset_classes
 from data.classes import CITYSCAPES
-from data.files import read_image
 from data.submission import submission_names, write_submission
-from data.transforms import build_transform
+from engine.build import dataset_of
 from engine.checkpoint import prepare_save_dir
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
-from engine.inference import predict_classes
-from engine.pictures import colorize, overlay, sheet, write_picture
-from engine.recipe import load_recipe
-from engine.trainer import dataset_of, network_of, weight_file
-from models.weights import load_weights
-
-IMAGE_TYPES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-
-
-class Task(NamedTuple):
-    """An image to predict: its file, the name of its results (a path without suffix), its label or None."""
-
-    image: Path
-    name: str
-    label: Optional[np.ndarray]
+from engine.engines import EXPORTED_ENGINES, PRECISIONS, load_network
+from engine.pictures import write_picture
+from engine.recipe import Recipe, load_recipe
+from tool.prediction.classify import Classify, network_classifier, recipe_classifier
+from tool.prediction.pipeline import Timing, overlap
+from tool.prediction.results import KINDS, Painter, PictureWriter, Predicted, VideoFileWriter
+from tool.prediction.sources import Frame, Picture, find_sources, open_video, read_picture
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments = _parser().parse_args(argv)
+    if not 0 <= arguments.opacity <= 1:
+        raise UserError(f"--opacity {arguments.opacity}: give a number from 0 to 1")
     choose_device(arguments.device)
     recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
     classes = dataset_classes(recipe.val_dataset.type, **recipe.val_dataset.options)
-    tasks = choose_tasks(arguments, recipe.val_dataset)
-    submission = arguments.cityscapes_submission
-    if submission and classes is not CITYSCAPES:
-        raise UserError(f"--cityscapes_submission: the recipe has {len(classes.names)} classes, not Cityscapes' 19")
-    save_dir = prepare_save_dir(Path(submission).parent if submission else arguments.save_dir)
-    names = submission_names([task.image for task in tasks]) if submission else {}
-    model = network_of(recipe, len(classes.names), weights=False)
-    load_weights(model, weight_file(arguments.model_path))
-    model.eval()
-    transform: ValTransform = build_transform(recipe.val_dataset.transforms, "val")
-    protocol = next(iter(recipe.test_config.values()))
-
-    def predict(image: np.ndarray) -> np.ndarray:
-        return predict_classes(model, paddle.to_tensor(transform(image)[None]), protocol)
-
-    progress = tqdm(tasks, unit="image")
-    if submission:
-        write_submission(submission, ((names[task.image], predict(read_image(task.image))) for task in progress))
-        print(f"{len(tasks)} images in {submission}; before sending: python -m tool.prepare_data check-submission")
-        return
-    palette = classes.palette()
-    for task in progress:
-        image = read_image(task.image)
-        write_results(save_dir, task, image, predict(image), palette)
-    print(f"{len(tasks)} images in {save_dir}/pseudo_color_prediction, added_prediction and side_by_side")
-
-
-def choose_tasks(arguments, dataset) -> List[Task]:
-    """The images of --image_path; otherwise those of the validation split, or for a submission of the test split."""
-    if arguments.image_path:
-        return find_images(arguments.image_path)
+    painter = Painter(classes, arguments.classes, arguments.opacity)
+    pictures, videos = _sources(arguments, recipe)
     if arguments.cityscapes_submission:
-        test_set = dataset_of(dataclasses.replace(dataset, mode="test"))
-        return [Task(sample.image, sample.image.stem, None) for sample in test_set.samples]
-    return validation_images(dataset)
+        predict_submission(arguments, recipe, classes, pictures)
+        return
+    save_dir = prepare_save_dir(arguments.save_dir)
+    classify = load_classifier(arguments, recipe, len(classes.names))
+    write_picture(save_dir / "legend.png", painter.legend())
+    if pictures:
+        timing = predict_pictures(pictures, classify, PictureWriter(save_dir, painter, arguments.results))
+        print(f"{len(pictures)} images in {save_dir}/{', '.join(arguments.results)}: {timing}")
+    for video in videos:
+        timing = predict_video(video, classify, save_dir, painter, arguments)
+        print(f"{video}: {timing}")
 
 
-def find_images(path: str) -> List[Task]:
-    """The images of a file, a folder (with its subfolders) or a text file with an image's path in each line.
-
-    Raises:
-        UserError: where there is no image.
-    """
-    source = Path(path)
-    if source.is_dir():
-        files = sorted(file for file in source.rglob("*") if file.suffix.lower() in IMAGE_TYPES)
-        tasks = [Task(file, str(file.relative_to(source).with_suffix("")), None) for file in files]
-    elif source.suffix.lower() == ".txt" and source.is_file():
-        lines = [line.strip() for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
-        # Lists lie beside their images; a path that exists as it stands counts as it stands.
-        files = [Path(line) if Path(line).is_file() else source.parent / line for line in lines]
-        tasks = [Task(file, f"{number:04d}_{file.stem}", None) for number, file in enumerate(files)]
-    else:
-        tasks = [Task(source, source.stem, None)]
-    absent = [task.image for task in tasks if not task.image.is_file()]
-    if absent:
-        raise UserError(f"{absent[0]}: no such image; --image_path takes an image, a folder or a .txt list")
-    if not tasks:
-        raise UserError(f"{source}: holds no image ({', '.join(IMAGE_TYPES)})")
-    return tasks
+def _sources(arguments, recipe: Recipe):
+    """(pictures, videos) that the flags name; a camera counts as a video."""
+    if arguments.camera is not None:
+        return [], [arguments.camera]
+    if arguments.image_path:
+        return find_sources(arguments.image_path)
+    if arguments.cityscapes_submission:
+        test_set = dataset_of(dataclasses.replace(recipe.val_dataset, mode="test"))
+        return [Picture(sample.image, sample.image.stem) for sample in test_set.samples], []
+    return validation_pictures(recipe.val_dataset), []
 
 
-def validation_images(recipe) -> List[Task]:
+def validation_pictures(recipe) -> List[Picture]:
     """The images and labels of a dataset recipe."""
     dataset = dataset_of(recipe)
     return [
-        Task(sample.image, sample.image.stem, dataset.read_label(index)) for index, sample in enumerate(dataset.samples)
+        Picture(sample.image, sample.image.stem, dataset.read_label(index))
+        for index, sample in enumerate(dataset.samples)
     ]
 
 
-def write_results(save_dir: Path, task: Task, image: np.ndarray, prediction: np.ndarray, palette: np.ndarray) -> None:
-    """Write the pictures of one prediction, under PaddleSeg's folder names."""
-    colors = colorize(prediction, palette)
-    laid_over = overlay(image, colors)
-    file = f"{task.name}.png"
-    write_picture(save_dir / "pseudo_color_prediction" / file, colors)
-    write_picture(save_dir / "added_prediction" / file, laid_over)
-    columns = {"image": image, "prediction": colors, "overlay": laid_over}
-    if task.label is not None:
-        columns = {"image": image, "label": colorize(task.label, palette), "prediction": colors}
-    write_picture(save_dir / "side_by_side" / file, sheet([list(columns.values())], list(columns), cell_width=512))
+def load_classifier(arguments, recipe: Recipe, num_classes: int) -> Classify:
+    """The network that the flags name, run as the recipe's first protocol says.
+
+    Raises:
+        UserError: for an exported network and a protocol of several scales or flips, which take its logits.
+    """
+    name, protocol = next(iter(recipe.test_config.items()))
+    if arguments.engine == "eager":
+        return recipe_classifier(recipe, num_classes, arguments.model_path, protocol)
+    scale = protocol.scales if protocol.aug_eval else 1.0
+    if isinstance(scale, tuple) and len(scale) == 1:
+        scale = scale[0]
+    if isinstance(scale, tuple) or protocol.flip_horizontal or protocol.flip_vertical or protocol.is_slide:
+        raise UserError(
+            f"--engine {arguments.engine}: predicts at one scale, test_config.{name} asks for more; use --engine eager"
+        )
+    network = load_network(arguments.model_path, arguments.engine, arguments.precision)
+    return network_classifier(network, num_classes, arguments.model_path, scale)
+
+
+def predict_submission(arguments, recipe: Recipe, classes: ClassSet, pictures: Sequence[Picture]) -> None:
+    """Write the zip for the Cityscapes server; raises UserError for another dataset's classes."""
+    file = arguments.cityscapes_submission
+    if classes is not CITYSCAPES:
+        raise UserError(f"--cityscapes_submission: the recipe has {len(classes.names)} classes, not Cityscapes' 19")
+    prepare_save_dir(Path(file).parent)
+    names = submission_names([picture.file for picture in pictures])
+    classify = load_classifier(arguments, recipe, len(classes.names))
+    progress = tqdm(pictures, unit="image")
+    write_submission(file, ((names[one.file], classify(read_picture(one).image)) for one in progress))
+    print(f"{len(pictures)} images in {file}; before sending: python -m tool.prepare_data check-submission")
+
+
+def predict_pictures(pictures: Sequence[Picture], classify: Classify, writer: PictureWriter) -> Timing:
+    """Predict images, several of which are read and written at a time."""
+    with tqdm(total=len(pictures), unit="image") as bar:
+        return overlap(pictures, read_picture, _inference(classify, bar), writer.write, threads=2)
+
+
+def predict_video(source: Union[Path, int], classify: Classify, save_dir: Path, painter: Painter, arguments) -> Timing:
+    """Predict a video file, or a camera by its number until ctrl-C; what is written by then is complete."""
+    with open_video(source) as video:
+        if arguments.frames:
+            writer = PictureWriter(save_dir, painter, arguments.results)
+        else:
+            writer = VideoFileWriter(save_dir, video, painter, arguments.results)
+        indices = range(arguments.max_frames) if arguments.max_frames else itertools.count()
+        total = min(filter(None, (arguments.max_frames, video.stated_frames)), default=None)
+        # A camera's driver keeps its newest frames; what is read ahead of the network grows old.
+        depth = 1 if video.is_camera else 4
+        with contextlib.closing(writer), tqdm(total=total, unit="frame") as bar:
+            return overlap(indices, video.read, _inference(classify, bar), writer.write, depth=depth)
+
+
+def _inference(classify: Classify, bar: tqdm) -> Callable[[Frame], Predicted]:
+    def infer(frame: Frame) -> Predicted:
+        predicted = Predicted(frame, classify(frame.image))
+        bar.update()
+        return predicted
+
+    return infer
 
 
 def _parser():
     arguments = parser(
         __doc__,
         "python -m tool.predict --config configs/stdc1_seg_sample.yml --model_path output/best_model "
-        "--image_path street.jpg --save_dir output/predictions",
+        "--image_path street.mp4 --save_dir output/predictions --classes road car person",
     )
     add_recipe_flags(arguments)
     add = arguments.add_argument
-    add("--model_path", required=True, help="weight file, or the folder of a checkpoint")
-    add("--image_path", help="an image, a folder, or a .txt list; by default the recipe's validation split")
-    add("--save_dir", default="output/predictions", help="where the pictures go")
+    add(
+        "--model_path",
+        required=True,
+        help="weights or the folder of a checkpoint; with --engine, what tool.export wrote",
+    )
+    add("--engine", choices=("eager", *EXPORTED_ENGINES), default="eager", help="what computes the network")
+    add("--precision", choices=PRECISIONS, help="of an exported network; by default that of the file")
+    add("--image_path", help="image, video, folder of both, or .txt list; by default the recipe's validation split")
+    add("--camera", type=int, metavar="N", help="predict camera N until ctrl-C, or --max_frames")
+    add("--save_dir", default="output/predictions", help="where the results go")
+    add("--results", nargs="+", choices=KINDS, default=list(KINDS), help="what to write; by default all")
+    add("--classes", nargs="+", default=[], metavar="CLASS", help="names or numbers of the only classes to show")
+    add("--opacity", type=float, default=0.6, help="of the colours in overlays, 0 to 1")
+    add("--frames", action="store_true", help="write a video's frames as images, class maps with exact ids")
     add("--cityscapes_submission", metavar="ZIP", help="write labelIds for the Cityscapes server, and no pictures")
+    add("--max_frames", type=int, metavar="N", help="stop a video or camera after N frames")
     return arguments
 
 

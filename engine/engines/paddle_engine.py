@@ -11,6 +11,11 @@ from paddle import inference
 from engine.engines.description import Description
 from engine.engines.network import Network
 
+# What oneDNN is given on Paddle 2.6.
+ONEDNN_OPERATORS = {
+    *("bilinear_interp_v2", "concat", "conv2d", "depthwise_conv2d", "elementwise_add", "elementwise_mul"),
+    *("elementwise_sub", "fused_conv2d", "pool2d", "relu", "sigmoid", "transpose2"),
+}
 PADDLE_3 = int(paddle.__version__.split(".")[0]) >= 3
 
 
@@ -44,10 +49,15 @@ class EngineNetwork(Network):
 
 
 def _choose_onednn(config: inference.Config, precision: str) -> None:
-    """oneDNN on Paddle 2.6 alone: on 3.0 to 3.2 its bilinear interpolation answers wrong numbers, on 3.3 it fails."""
+    """oneDNN where it is right.
+
+    Its bilinear interpolation answers wrong numbers on Paddle 3.0 to 3.2 and fails on 3.3; its nearest interpolation
+    answers wrong numbers on 2.6 where the sizes are odd. Both lines use it by default.
+    """
     if PADDLE_3:
         config.disable_mkldnn()
         return
     config.enable_mkldnn()
+    config.set_mkldnn_op(ONEDNN_OPERATORS)
     if precision == "bf16":
         config.enable_mkldnn_bfloat16()

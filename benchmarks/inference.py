@@ -1,0 +1,141 @@
+"""How fast every network is in every engine here, beside PaddleSeg's STDCSeg: uint8 image to class map, batch 1.
+
+All calls of a network take turns in one run. PaddleSeg runs in a process of its own: as Paddle comes, and once more
+with the environment that the commands of this project set (number of threads, MKL's kernels). Weights are random.
+"""
+
+import argparse
+import json
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+
+import compat  # noqa: F401  it must come before paddle
+from compat.processor import physical_cores
+
+import numpy as np
+
+from benchmarks.paddleseg_peer import PeerProcess
+from tool.model_info import CITYSCAPES_CLASSES
+from tool.speed.clock import Latency, time_alternating
+from tool.speed.hardware import describe_hardware, matmul_peak
+from tool.speed.networks import Wanted, build_variants
+
+SEG50, SEG75 = (512, 1024), (768, 1536)
+CASES = {
+    "STDC1-Seg50": ("stdc1_seg", SEG50),
+    "STDC1-Seg75": ("stdc1_seg", SEG75),
+    "STDC2-Seg50": ("stdc2_seg", SEG50),
+    "STDC2-Seg75": ("stdc2_seg", SEG75),
+    "BiSeSTDC50": ("bisestdc", SEG50),
+    "BiSeSTDC75": ("bisestdc", SEG75),
+    "DDRNet-23-slim": ("ddrnet23_slim", (1024, 2048)),
+}
+HEADLINE = "STDC2-Seg50"
+PEER, PEER_WITH_OURS, PEER_EXPORTED = "paddleseg eager", "paddleseg eager, our settings", "paddleseg exported"
+PADDLESEG_HAS = ("stdc1_seg", "stdc2_seg")
+
+
+class Measured(NamedTuple):
+    """One network: latencies by the name of engine and precision, or of the peer; what did not run."""
+
+    case: str
+    latencies: Dict[str, Latency]
+    absent: List[str]
+
+    def fastest(self) -> str:
+        """Which of ours takes the least time."""
+        ours = {name: latency for name, latency in self.latencies.items() if not name.startswith("paddleseg")}
+        return min(ours, key=lambda name: ours[name].p50)
+
+    def ratio(self, name: str, peer: str = PEER) -> Optional[float]:
+        """The peer's time over that of `name`; None where the peer was not measured."""
+        return self.latencies[peer].p50 / self.latencies[name].p50 if peer in self.latencies else None
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    options = _parser().parse_args(argv)
+    print(f"{describe_hardware(physical_cores())['processor']}, {physical_cores()} threads, medians of {options.runs}")
+    measured = []
+    for case in options.cases:
+        measured.append(measure(case, options))
+        print(f"{case}: {', '.join(f'{name} {one.p50:.0f} ms' for name, one in measured[-1].latencies.items())}")
+    print(f"\n{table(measured)}")
+    for line in dict.fromkeys(line for one in measured for line in one.absent):
+        print(f"not measured: {line}")
+    if options.json:
+        options.json.write_text(json.dumps(as_dict(measured), indent=2) + "\n", encoding="utf-8")
+
+
+def measure(case: str, options) -> Measured:
+    """Time one network and its peers in turns."""
+    model, (height, width) = CASES[case]
+    image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+    wanted = Wanted((height, width), precisions=options.precisions, threads=physical_cores())
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        variants, absent = build_variants(model, CITYSCAPES_CLASSES, wanted, Path(folder))
+        calls: Dict[str, Callable[[], Any]] = {
+            f"{variant.engine} {variant.precision}": (lambda call=variant.call: call(image)) for variant in variants
+        }
+        if model in PADDLESEG_HAS:
+            plain = stack.enter_context(PeerProcess(model, (height, width), our_settings=False))
+            tuned = stack.enter_context(PeerProcess(model, (height, width), our_settings=True))
+            calls[PEER] = lambda: plain.run("eager")
+            calls[PEER_WITH_OURS] = lambda: tuned.run("eager")
+            calls[PEER_EXPORTED] = lambda: tuned.run("exported")
+        return Measured(case, time_alternating(calls, options.runs, warmup=1), absent)
+
+
+def table(measured: Sequence[Measured]) -> str:
+    """A Markdown table of medians in milliseconds; the ratio is of the fastest of ours, in bold."""
+    names = list(dict.fromkeys(name for one in measured for name in one.latencies))
+    lines = ["| ms | " + " | ".join(names) + " | ratio to paddleseg eager |", "|---" * (len(names) + 2) + "|"]
+    for one in measured:
+        cells = [f"{one.latencies[name].p50:.0f}" if name in one.latencies else "" for name in names]
+        cells[names.index(one.fastest())] = f"**{cells[names.index(one.fastest())]}**"
+        ratio = one.ratio(one.fastest())
+        lines.append(f"| {one.case} | {' | '.join(cells)} | {f'{ratio:.1f}' if ratio else ''} |")
+    return "\n".join(lines)
+
+
+def as_dict(measured: Sequence[Measured]) -> Dict[str, Any]:
+    """The figures for --json; the headline's ratios stand at the top."""
+    headline = next((one for one in measured if one.case == HEADLINE), None)
+    top = {}
+    if headline:
+        fastest = headline.fastest()
+        top = {
+            "ratio_to_paddleseg_eager": headline.ratio(fastest),
+            "ratio_to_paddleseg_eager_with_our_settings": headline.ratio(fastest, PEER_WITH_OURS),
+            "ratio_is_of": f"{HEADLINE}, {fastest}",
+        }
+    return {
+        **top,
+        "hardware": describe_hardware(physical_cores()),
+        "peak_gmacs_per_second": matmul_peak(),
+        "networks": {
+            one.case: {
+                "size": CASES[one.case][1],
+                "milliseconds": {name: latency._asdict() for name, latency in one.latencies.items()},
+                "ratio_to_paddleseg_eager": {name: one.ratio(name) for name in one.latencies},
+                "not_measured": one.absent,
+            }
+            for one in measured
+        },
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    arguments = argparse.ArgumentParser(description=__doc__, epilog="example: python -m benchmarks.inference --json F")
+    add = arguments.add_argument
+    add("--cases", nargs="+", choices=CASES, default=list(CASES), help="by default all")
+    add("--precisions", nargs="+", choices=("fp32", "bf16", "int8"), default=["fp32", "bf16", "int8"])
+    add("--runs", type=int, default=15, help="timed runs of each")
+    add("--json", type=Path, metavar="F", help="write the figures to F")
+    return arguments
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""Networks written for engines, and held against what Paddle answers in eager mode."""
+
+from engine.export.agreement import Agreement, compare
+from engine.export.deployed import DeployedNetwork, fold_batch_norm
+from engine.export.export import export_network
+
+__all__ = ["Agreement", "DeployedNetwork", "compare", "export_network", "fold_batch_norm"]

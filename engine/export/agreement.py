@@ -1,0 +1,67 @@
+"""How far an exported network is from the network it was made of."""
+
+from typing import Iterable, Iterator, NamedTuple
+
+import cv2
+import numpy as np
+
+from engine.engines import Description, Network
+
+LOGITS_TOLERANCE = 1e-4
+EQUAL_PIXELS = 0.999
+
+
+class Agreement(NamedTuple):
+    """Of an exported network with eager.
+
+    difference: largest difference of logits as a share of the largest logit. Where the graph ends with argmax, the
+        largest lead that eager's own class has over the class answered.
+    equal_pixels: share of pixels of the same class.
+    """
+
+    difference: float
+    equal_pixels: float
+
+    @property
+    def holds(self) -> bool:
+        return self.difference <= LOGITS_TOLERANCE and self.equal_pixels >= EQUAL_PIXELS  # False for NaN
+
+    def __str__(self) -> str:
+        return f"logits differ by {self.difference:.1e} of the largest, {100 * self.equal_pixels:.3f} % of pixels equal"
+
+
+def compare(network: Network, eager: Network, batches: Iterable[np.ndarray]) -> Agreement:
+    """Compare on batches [N, H, W, 3] uint8 RGB; `eager` gives logits."""
+    difference, equal = 0.0, []
+    for images in batches:
+        expected = eager.logits(images)
+        wanted = expected.argmax(axis=1)
+        if network.gives_logits:
+            logits = network.logits(images)
+            if logits.shape != expected.shape:
+                return Agreement(float("inf"), 0.0)
+            classes = logits.argmax(axis=1)
+            apart = np.abs(logits - expected)
+        else:
+            classes = network.classes(images)
+            if classes.shape != wanted.shape or classes.max() >= expected.shape[1]:
+                return Agreement(float("inf"), 0.0)
+            chosen = np.take_along_axis(expected, classes.astype(np.int64)[:, None], axis=1)
+            apart = expected.max(axis=1, keepdims=True) - chosen
+        # np.maximum hands NaN on, max does not.
+        difference = np.maximum(difference, apart.max() / np.abs(expected).max())
+        equal.append(np.mean(classes == wanted))
+    return Agreement(float(difference), float(np.mean(equal)))
+
+
+def probe_images(description: Description, seed: int = 0) -> Iterator[np.ndarray]:
+    """Batches that the graph takes: noise, and blobs of colour; of several sizes, also odd ones, where any is taken."""
+    rng = np.random.default_rng(seed)
+    sizes = [description.size] * 2 if description.size else [(64, 128), (97, 161), (128, 96)]
+    for number, (height, width) in enumerate(sizes):
+        shape = (description.batch or number + 1, height, width, 3)
+        if number % 2:
+            blobs = [rng.integers(0, 256, (4, 6, 3), dtype=np.uint8) for _ in range(shape[0])]
+            yield np.stack([cv2.resize(blob, (width, height), interpolation=cv2.INTER_CUBIC) for blob in blobs])
+        else:
+            yield rng.integers(0, 256, shape, dtype=np.uint8)

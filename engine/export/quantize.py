@@ -1,0 +1,130 @@
+"""Quantisation to int8 after training, by NNCF: for OpenVINO, and with QuantizeLinear for ONNX Runtime."""
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+from typing import Callable, List, NamedTuple, Sequence
+
+from compat import UserError
+
+import numpy as np
+
+from engine.engines import Network, load_network, read_description, write_description
+from engine.engines.load import REQUIREMENTS
+from engine.export import quantizable
+
+NAME = "model_int8"
+
+
+class Quantized(NamedTuple):
+    """mIoU in percent of the float32 and the int8 network, and the layers that had to stay in float."""
+
+    fp32: float
+    int8: float
+    float_layers: List[str]
+
+    @property
+    def drop(self) -> float:
+        """In points of mIoU."""
+        return self.fp32 - self.int8
+
+
+def quantize_exported(
+    folder: Path, engine: str, calibration: Sequence[np.ndarray], score: Callable[[Network], float], max_drop: float
+) -> Quantized:
+    """Write the int8 network beside the float32 one of the same engine.
+
+    Weights are int8 for each output channel, activations for each tensor; ranges are those of the calibration images.
+    Where the network then loses more than `max_drop`, the layers that cost the most go back to float, one by one.
+
+    Args:
+        folder: written by export_network; its `deploy.yaml` then names the int8 file too.
+        engine: `openvino` or `onnxruntime`.
+        calibration: batches [N, H, W, 3] uint8 RGB of the kind that the network will see.
+        score: mIoU in percent of a network.
+        max_drop: points of mIoU.
+
+    Raises:
+        UserError: when NNCF or the engine is not installed, or the network loses more than `max_drop` even so; no int8
+            network is left then.
+    """
+    nncf = import_nncf()
+    network = load_network(folder, engine)
+    form = quantizable.FORMS[engine]
+    source = form.read(folder / read_description(folder).files[engine]["fp32"])
+    data = nncf.Dataset([form.feed(source, network.prepare(images)) for images in calibration])
+    options = {
+        "preset": nncf.QuantizationPreset.MIXED,
+        "target_device": nncf.TargetDevice.CPU,
+        "subset_size": len(calibration),
+    }
+    reference = score(network)
+
+    def candidate_score(model, _) -> float:
+        return score(_Candidate(network, form.runner(model)))
+
+    draft = folder / ".int8.tmp"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        model = nncf.quantize(source, data, **options)
+        in_float = set(form.float_layers(model))
+        result = _try(model, form, network, folder, draft, score)
+        if reference - result > max_drop:
+            # The validation data go through `score`, which has its own; NNCF asks for some all the same.
+            model = nncf.quantize_with_accuracy_control(
+                source,
+                data,
+                data,
+                candidate_score,
+                max_drop=max_drop,
+                drop_type=nncf.DropType.ABSOLUTE,
+                advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
+                    ranking_subset_size=len(calibration)
+                ),
+                **options,
+            )
+            result = _try(model, form, network, folder, draft, score)
+        quantized = Quantized(reference, result, sorted(set(form.float_layers(model)) - in_float))
+        if quantized.drop > max_drop:
+            raise UserError(
+                f"engine {engine}: int8 loses {quantized.drop:.2f} points of mIoU ({reference:.2f} -> {result:.2f}), "
+                f"--max_drop is {max_drop}; no int8 network was kept. More --calibration_images may help"
+            )
+        for file in draft.iterdir():
+            os.replace(file, folder / file.name)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return quantized
+
+
+def _try(model, form, network: Network, folder: Path, draft: Path, score: Callable[[Network], float]) -> float:
+    """Write the model into the draft folder, load it as a user would, and score it."""
+    file = form.write(model, draft, NAME)
+    description = read_description(folder)
+    files = {engine: dict(names) for engine, names in description.files.items()}
+    files[network.engine]["int8"] = file
+    write_description(draft, dataclasses.replace(description, files=files))
+    return score(load_network(draft, network.engine, "int8"))
+
+
+class _Candidate(Network):
+    """A network that NNCF holds in memory."""
+
+    def __init__(self, network: Network, run: Callable[[np.ndarray], np.ndarray]):
+        super().__init__(network.engine, "int8", network.description)
+        self._run = run
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        return self._run(batch)
+
+
+def import_nncf():
+    """NNCF without its telemetry; raises UserError when it is not installed."""
+    os.environ.setdefault("NNCF_CI", "1")  # its word for: send nothing
+    try:
+        import nncf
+    except ImportError as error:
+        raise UserError(f"int8: {error}; install it with: pip install -r {REQUIREMENTS}") from error
+    return nncf

@@ -1,0 +1,59 @@
+"""One file format each. A writer puts its files into `folder` and returns the name of the one to load."""
+
+import inspect
+import os
+from pathlib import Path
+
+from compat import UserError
+
+import paddle
+from paddle.static import InputSpec
+
+from engine.engines import Description
+from engine.engines.load import REQUIREMENTS
+from engine.export.deployed import DeployedNetwork
+
+OPSET = 17
+NAME = "model"
+
+
+def write_paddle(network: DeployedNetwork, description: Description, folder: Path) -> str:
+    """`model.json`, or `model.pdmodel` on Paddle 2.6, and `model.pdiparams`."""
+    batch, (height, width) = description.batch, description.size or (None, None)
+    spec = (
+        InputSpec([batch, 3, height, width], "float32", "image")
+        if description.input == "float32"
+        else InputSpec([batch, height, width, 3], "uint8", "image")
+    )
+    paddle.jit.save(paddle.jit.to_static(network, input_spec=[spec], full_graph=True), str(folder / NAME))
+    return next(file.name for file in folder.glob(f"{NAME}.*") if file.suffix in (".json", ".pdmodel"))
+
+
+def write_onnx(folder: Path, paddle_file: str) -> str:
+    """`model.onnx` from the Paddle inference model in the folder."""
+    # The optimiser that paddle2onnx calls by default installs packages while it runs.
+    os.environ["POLYGRAPHY_AUTOINSTALL_DEPS"] = "0"
+    try:
+        import paddle2onnx
+    except ImportError as error:
+        raise UserError(f"export to ONNX: {error}; install it with: pip install -r {REQUIREMENTS}") from error
+    options = {"optimize_tool": None} if "optimize_tool" in inspect.signature(paddle2onnx.export).parameters else {}
+    file = folder / f"{NAME}.onnx"
+    paddle2onnx.export(
+        str(folder / paddle_file), str(folder / f"{NAME}.pdiparams"), str(file), opset_version=OPSET, **options
+    )
+    if not file.is_file():
+        raise UserError(f"export to ONNX: paddle2onnx wrote no {file.name}; its message stands above")
+    return file.name
+
+
+def write_openvino(folder: Path, onnx_file: str) -> str:
+    """`model.xml` and `model.bin` in float32 from the ONNX file in the folder."""
+    try:
+        import openvino
+    except ImportError as error:
+        raise UserError(f"export to OpenVINO: {error}; install it with: pip install -r {REQUIREMENTS}") from error
+    file = folder / f"{NAME}.xml"
+    # Not openvino.convert_model, which sends telemetry from a forked process, and hangs there beside Paddle's threads.
+    openvino.save_model(openvino.Core().read_model(folder / onnx_file), str(file), compress_to_fp16=False)
+    return file.name

@@ -1,0 +1,118 @@
+"""Serve a page to try networks on: drop an image, see its classes. It answers to this machine alone.
+
+--config and --model_path take one or several: weights for the network of a recipe, or folders of tool.export, which
+every installed engine that they hold files for can run. A single recipe counts for all models.
+"""
+
+import logging
+import socket
+from functools import partial
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+
+from compat import UserError, logger
+
+from werkzeug.serving import make_server
+
+from data import dataset_classes
+from engine.build import weight_file
+from engine.command import add_override_flags, choose_device, dataset_overrides, parser, run
+from engine.engines import DEPLOY_FILE, load_network, read_description
+from engine.engines.load import engine_class
+from engine.recipe import Protocol, Recipe, load_recipe
+from tool.demonstration.app import create_app, is_loopback
+from tool.demonstration.networks import Choice, Networks
+from tool.prediction.classify import Classify, network_classifier, recipe_classifier
+
+ENGINES = {"paddle": "Paddle Inference", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+CONFIG, MODEL = "configs/stdc1_seg_sample.yml", "output/demo/best_model"
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    arguments = _parser().parse_args(argv)
+    choose_device(arguments.device)
+    networks = Networks(find_choices(arguments))
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line for each file of the page says nothing
+    app = create_app(networks, arguments.host, arguments.max_megabytes)
+    try:
+        listening = socket.create_server((arguments.host, arguments.port))
+    except OSError as error:
+        raise UserError(f"--host {arguments.host} --port {arguments.port}: {error.strerror}; try --port 0") from error
+    with listening:
+        port = listening.getsockname()[1]
+        server = make_server(arguments.host, port, app, threaded=True, fd=listening.fileno())
+        if not is_loopback(arguments.host):
+            logger.warning("--host %s: everyone who reaches this machine can use the page", arguments.host)
+        print(f"http://{arguments.host}:{port}/  (ctrl-C ends it)", flush=True)
+        server.serve_forever()
+
+
+def find_choices(arguments) -> List[Choice]:
+    """What the page offers; a model is called by its recipe, and by its path too where two would be called the same.
+
+    Raises:
+        UserError: for a model that is not there or that no engine runs, or recipes that do not pair with models.
+    """
+    configs, paths = arguments.config, [Path(path) for path in arguments.model_path]
+    if len(configs) not in (1, len(paths)):
+        raise UserError(f"--config names {len(configs)} recipes for {len(paths)} models; give one, or one for each")
+    choices: Dict[Tuple[str, str], Choice] = {}
+    for config, path in zip(configs * len(paths) if len(configs) == 1 else configs, paths):
+        recipe = load_recipe(config, dataset_overrides(arguments.dataset_root), arguments.opts)
+        found = list(_engines(Path(config).stem, recipe, path))
+        if any((choice.model, choice.engine) in choices for choice in found):
+            found = [choice._replace(model=f"{choice.model} · {path}") for choice in found]
+        choices.update({(choice.model, choice.engine): choice for choice in found})
+    return list(choices.values())
+
+
+def _engines(name: str, recipe: Recipe, path: Path) -> Iterator[Choice]:
+    """A choice for each engine that runs the weights or the exported folder at `path`."""
+    classes = dataset_classes(recipe.val_dataset.type, **recipe.val_dataset.options)
+    folder = path if path.is_dir() else path.parent
+    if not (folder / DEPLOY_FILE).is_file():
+        if not weight_file(str(path)).is_file():
+            raise UserError(f"{path}: no such model; make demo trains {MODEL}, or name another with --model_path")
+        load = partial(recipe_classifier, recipe, len(classes.names), str(path), Protocol())
+        yield Choice(name, "Paddle eager", classes, load)
+        return
+    files = read_description(folder).files
+    installed = [engine for engine in files if _is_installed(engine)]
+    if not installed:
+        raise UserError(f"{path}: no installed engine runs it; pip install -r requirements-deploy.txt")
+    for engine in installed:
+        for precision in files[engine]:
+            load = partial(_load_exported, folder, engine, precision, len(classes.names))
+            yield Choice(name, f"{ENGINES[engine]} {precision}", classes, load)
+
+
+def _is_installed(engine: str) -> bool:
+    try:
+        engine_class(engine)
+    except UserError as error:
+        logger.warning("%s", error)
+        return False
+    return True
+
+
+def _load_exported(folder: Path, engine: str, precision: str, num_classes: int) -> Classify:
+    return network_classifier(load_network(folder, engine, precision), num_classes, folder)
+
+
+def _parser():
+    arguments = parser(
+        __doc__,
+        "python -m tool.demo --config configs/stdc1_seg_sample.yml --model_path output/best_model output/exported",
+    )
+    add = arguments.add_argument
+    add("--config", nargs="+", default=[CONFIG], help="recipe, or one for each model")
+    add("--model_path", nargs="+", default=[MODEL], help="weights or exported folders; by default what make demo wrote")
+    add("--host", default="127.0.0.1", help="address to listen on; another than this one opens the page to others")
+    add("--port", type=int, default=8000, help="0 takes a free one")
+    add_override_flags(arguments)
+    add("--max_megabytes", type=int, default=20, help="of an uploaded image")
+    return arguments
+
+
+if __name__ == "__main__":
+    run(main)

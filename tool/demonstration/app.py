@@ -1,0 +1,131 @@
+"""The server of the page: one page, its networks as JSON, and a class map for an image."""
+
+import base64
+import io
+import ipaddress
+import time
+from typing import Dict, List
+
+from compat import UserError
+
+import numpy as np
+from flask import Flask, Response, jsonify, render_template, request
+from PIL import Image
+from werkzeug.exceptions import HTTPException
+
+from data import ClassSet
+from data.sample_photo import develop
+from data.sample_scene import paint_scene
+from tool.demonstration.networks import Answer, Networks
+from tool.demonstration.upload import FORMATS, decode_upload
+
+SIDES = (512, 1024, 2048)
+"""Longest sides, in pixels, that an image may be brought to before the network sees it."""
+
+# Nothing is fetched from elsewhere; the picture itself is a blob of the browser's.
+POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+
+
+def create_app(networks: Networks, host: str = "127.0.0.1", max_megabytes: int = 20) -> Flask:
+    """The web application.
+
+    Args:
+        host: the address it will listen on; on a loopback address requests under any foreign name are refused, so that
+            no web site can reach the page through a name of its own.
+        max_megabytes: of an upload.
+    """
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = max_megabytes * 2**20
+    if is_loopback(host):
+        app.config["TRUSTED_HOSTS"] = ["localhost", "127.0.0.1", "[::1]", host]
+
+    @app.get("/")
+    def page() -> str:
+        limits = {"sides": SIDES, "formats": FORMATS, "max_megabytes": max_megabytes}
+        return render_template("page.html", local=is_loopback(host), **limits)
+
+    @app.get("/networks")
+    def choices() -> Response:
+        return jsonify(networks.names())
+
+    @app.get("/sample/<int:seed>.png")
+    def sample(seed: int) -> Response:
+        return Response(_png(Image.fromarray(sample_picture(seed))), mimetype="image/png")
+
+    @app.post("/predict")
+    def predict() -> Response:
+        start = time.perf_counter()
+        if "image" not in request.files:
+            raise UserError("No image came with the request; choose one.")
+        longest = request.form.get("longest", default=SIDES[1], type=int)
+        if longest not in SIDES:
+            raise UserError(f"A longest side of {longest} pixels is not offered.")
+        image = decode_upload(request.files["image"].stream, longest)
+        answer = networks.predict(request.form.get("model", ""), request.form.get("engine", ""), image)
+        described = describe(answer)
+        total = time.perf_counter() - start - answer.loading
+        return jsonify({**described, "total_milliseconds": 1000 * total})
+
+    @app.errorhandler(UserError)
+    def refused(error: UserError):
+        return jsonify(error=str(error)), 400
+
+    @app.errorhandler(HTTPException)
+    def failed(error: HTTPException):
+        too_large = f"The file is larger than {max_megabytes} MB; choose a smaller one."
+        return jsonify(error=too_large if error.code == 413 else error.description), error.code
+
+    @app.after_request
+    def only_from_here(response: Response) -> Response:
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    return app
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def sample_picture(seed: int) -> np.ndarray:
+    """A rendered street [512, 1024, 3] uint8 RGB, for those who have no image at hand."""
+    rng = np.random.default_rng(seed)
+    return develop(paint_scene((1024, 512), seed, rng), rng)
+
+
+def describe(answer: Answer) -> Dict:
+    """What the page is told: size, milliseconds, the class map as a grey PNG of ids, the share of each class."""
+    height, width = answer.class_map.shape
+    return {
+        "width": width,
+        "height": height,
+        "milliseconds": 1000 * answer.seconds,
+        "class_map": base64.b64encode(_png(Image.fromarray(answer.class_map))).decode(),
+        "classes": class_shares(answer.class_map, answer.classes),
+    }
+
+
+def class_shares(class_map: np.ndarray, classes: ClassSet) -> List[Dict]:
+    """[{id, name, color, share}] of the classes that occur, the largest first; share in [0, 1]."""
+    counts = np.bincount(class_map.ravel(), minlength=256)[: len(classes.names)]
+    return [
+        {
+            "id": int(index),
+            "name": classes.names[index],
+            "color": list(classes.colors[index]),
+            "share": float(counts[index] / class_map.size),
+        }
+        for index in np.argsort(-counts, kind="stable")
+        if counts[index]
+    ]
+
+
+def _png(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, format="PNG", compress_level=1)
+    return stream.getvalue()

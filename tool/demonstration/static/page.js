@@ -1,0 +1,240 @@
+// The page: sends an image to /predict, paints the class map over it. Class ids come as the grey levels of a PNG.
+
+const at = (id) => document.getElementById(id);
+
+const state = {
+  networks: [], // [{model, engine}]
+  file: null, // the chosen image, a Blob
+  ids: null, // Uint8ClampedArray, RGBA of the class map; the id is in R
+  classes: new Map(), // id -> {name, color, share}
+  hidden: new Set(), // ids of the classes that are not shown; kept from image to image
+  request: 0, // number of the newest request; older answers are dropped
+};
+
+const canvas = at("overlay");
+const context = canvas.getContext("2d", { willReadFrequently: true });
+
+function show(id, visible) {
+  at(id).hidden = !visible;
+}
+
+function complain(text) {
+  at("message").textContent = text;
+  show("message", Boolean(text));
+}
+
+// --- menus
+
+function fill(select, values) {
+  const before = select.value;
+  select.replaceChildren(...values.map((value) => new Option(value, value)));
+  if (values.includes(before)) select.value = before;
+  select.disabled = values.length < 2;
+}
+
+function fillEngines() {
+  fill(at("engine"), state.networks.filter((one) => one.model === at("model").value).map((one) => one.engine));
+}
+
+async function loadNetworks() {
+  state.networks = await (await fetch("networks")).json();
+  fill(at("model"), [...new Set(state.networks.map((one) => one.model))]);
+  fillEngines();
+}
+
+// --- prediction
+
+async function choose(file) {
+  if (!file) return;
+  state.file = file;
+  state.ids = null;
+  complain("");
+  URL.revokeObjectURL(at("photo").src);
+  at("photo").src = URL.createObjectURL(file);
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  for (const id of ["view", "another", "again"]) show(id, true);
+  show("drop", false);
+  await segment();
+}
+
+async function segment() {
+  if (!state.file) return;
+  const request = ++state.request;
+  const form = new FormData();
+  form.append("image", state.file);
+  for (const id of ["model", "engine", "longest"]) form.append(id, at(id).value);
+  show("busy", true);
+  at("again").disabled = true;
+  try {
+    const response = await fetch("predict", { method: "POST", body: form });
+    const answer = await response.json();
+    if (request !== state.request) return;
+    if (!response.ok) throw new Error(answer.error);
+    await accept(answer);
+    complain("");
+  } catch (error) {
+    if (request === state.request) reject(error);
+  } finally {
+    if (request === state.request) {
+      show("busy", false);
+      at("again").disabled = false;
+    }
+  }
+}
+
+function reject(error) {
+  const lost = error instanceof TypeError; // what fetch throws when nobody answers
+  complain(lost ? "The server does not answer. Is python -m tool.demo still running?" : error.message);
+  if (state.ids) return; // the last good answer to this image stays
+  for (const id of ["view", "times", "classes", "save", "again", "another"]) show(id, false);
+  show("drop", true);
+}
+
+async function accept(answer) {
+  const image = new Image();
+  image.src = `data:image/png;base64,${answer.class_map}`;
+  await image.decode();
+  canvas.width = answer.width;
+  canvas.height = answer.height;
+  context.drawImage(image, 0, 0);
+  state.ids = context.getImageData(0, 0, answer.width, answer.height).data;
+  state.classes = new Map(answer.classes.map((one) => [one.id, one]));
+  at("milliseconds").textContent = `${answer.milliseconds.toFixed(answer.milliseconds < 100 ? 1 : 0)} ms`;
+  at("total").textContent = `${answer.total_milliseconds.toFixed(0)} ms`;
+  at("size").textContent = `${answer.width} × ${answer.height}`;
+  drawLegend();
+  paint();
+  for (const id of ["times", "classes", "save"]) show(id, true);
+}
+
+// --- picture
+
+function paint() {
+  const picture = context.createImageData(canvas.width, canvas.height);
+  // One 32-bit colour a class, in the bytes' order; 0 is transparent.
+  const colors = new Uint32Array(256);
+  const bytes = new Uint8Array(colors.buffer);
+  for (const [id, { color }] of state.classes) {
+    if (!state.hidden.has(id)) bytes.set([...color, 255], 4 * id);
+  }
+  const pixels = new Uint32Array(picture.data.buffer);
+  for (let index = 0; index < pixels.length; index += 1) pixels[index] = colors[state.ids[4 * index]];
+  context.putImageData(picture, 0, 0);
+}
+
+function drawLegend() {
+  const items = [...state.classes.values()].map((one) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.dataset.id = one.id;
+    button.setAttribute("aria-pressed", String(!state.hidden.has(one.id)));
+    button.title = "Show or hide";
+    const [swatch, name, share, bar] = ["i", "b", "em", "s"].map((tag) => document.createElement(tag));
+    swatch.style.background = `rgb(${one.color.join(" ")})`;
+    name.textContent = one.name.replaceAll("_", " ");
+    share.textContent = `${(100 * one.share).toFixed(one.share < 0.0995 ? 1 : 0)} %`;
+    bar.style.setProperty("--share", `${100 * one.share}%`);
+    bar.setAttribute("aria-hidden", "true");
+    button.append(swatch, name, share, bar);
+    const item = document.createElement("li");
+    item.append(button);
+    return item;
+  });
+  at("legend").replaceChildren(...items);
+  show("all", state.hidden.size > 0);
+}
+
+function toggle(event) {
+  const button = event.target.closest("button");
+  if (!button) return;
+  const id = Number(button.dataset.id);
+  if (!state.hidden.delete(id)) state.hidden.add(id);
+  button.setAttribute("aria-pressed", String(!state.hidden.has(id)));
+  show("all", state.hidden.size > 0);
+  paint();
+}
+
+// The image is fitted into its box: the part of the box that it covers, in the box's pixels.
+function fitted(box) {
+  const scale = Math.min(box.width / canvas.width, box.height / canvas.height);
+  const [width, height] = [canvas.width * scale, canvas.height * scale];
+  return { left: box.left + (box.width - width) / 2, top: box.top + (box.height - height) / 2, scale };
+}
+
+function point(event) {
+  const { left, top, scale } = fitted(canvas.getBoundingClientRect());
+  const x = Math.floor((event.clientX - left) / scale);
+  const y = Math.floor((event.clientY - top) / scale);
+  const inside = state.ids && x >= 0 && y >= 0 && x < canvas.width && y < canvas.height;
+  const pointed = inside ? state.classes.get(state.ids[4 * (y * canvas.width + x)]) : undefined;
+  show("pointed", Boolean(pointed));
+  if (!pointed) return;
+  const label = at("pointed");
+  const frame = at("view").getBoundingClientRect();
+  label.textContent = pointed.name.replaceAll("_", " ");
+  label.style.left = `${Math.min(event.clientX - frame.left + 14, frame.width - label.offsetWidth - 6)}px`;
+  label.style.top = `${Math.max(6, event.clientY - frame.top - 34)}px`;
+}
+
+function setOpacity() {
+  at("percent").textContent = `${at("opacity").value} %`;
+  canvas.style.opacity = at("opacity").value / 100;
+}
+
+function save() {
+  const picture = document.createElement("canvas");
+  picture.width = canvas.width;
+  picture.height = canvas.height;
+  const drawing = picture.getContext("2d");
+  drawing.drawImage(at("photo"), 0, 0, picture.width, picture.height);
+  drawing.globalAlpha = at("opacity").value / 100;
+  drawing.drawImage(canvas, 0, 0);
+  const link = document.createElement("a");
+  link.download = "segmentation.png";
+  link.href = picture.toDataURL("image/png");
+  link.click();
+}
+
+// --- events
+
+at("file").addEventListener("change", (event) => {
+  choose(event.target.files[0]);
+  event.target.value = ""; // so that the same file can be chosen again
+});
+at("sample").addEventListener("click", async () => {
+  const response = await fetch(`sample/${Math.floor(Math.random() * 1e6)}.png`);
+  choose(await response.blob());
+});
+at("model").addEventListener("change", () => {
+  fillEngines();
+  segment();
+});
+for (const id of ["engine", "longest"]) at(id).addEventListener("change", segment);
+at("again").addEventListener("click", segment);
+at("save").addEventListener("click", save);
+at("opacity").addEventListener("input", setOpacity);
+at("legend").addEventListener("click", toggle);
+at("all").addEventListener("click", () => {
+  state.hidden.clear();
+  drawLegend();
+  paint();
+});
+canvas.addEventListener("pointermove", point);
+canvas.addEventListener("pointerleave", () => show("pointed", false));
+
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("dragging");
+});
+addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("dragging");
+});
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dragging");
+  choose(event.dataTransfer.files[0]);
+});
+addEventListener("paste", (event) => choose([...event.clipboardData.files][0]));
+
+setOpacity();
+loadNetworks().catch(() => complain("The server does not answer. Is python -m tool.demo still running?"));

@@ -1,0 +1,37 @@
+"""Checking and decoding of uploaded images."""
+
+import io
+from typing import BinaryIO
+
+from compat import UserError
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+MAX_PIXELS = 50_000_000
+
+
+def decode_upload(upload: BinaryIO, longest: int) -> np.ndarray:
+    """An uploaded image as [H, W, 3] uint8 RGB, turned as its EXIF says, its longest side at most `longest` pixels.
+
+    Raises:
+        UserError: for what is no such image, is broken, or would take too much memory once decoded.
+    """
+    content = upload.read()
+    if not content:
+        raise UserError("The file is empty; choose another image.")
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            # The size stands in the header: a small file may describe an image that fills the memory.
+            if image.width * image.height > MAX_PIXELS:
+                raise UserError(
+                    f"The image has {image.width} x {image.height} pixels; at most {MAX_PIXELS // 10**6} million."
+                )
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+    except UnidentifiedImageError:
+        raise UserError(f"This is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"The image is broken or incomplete ({error}); save it again or choose another.") from error
+    upright.thumbnail((longest, longest), Image.Resampling.BICUBIC)
+    return np.asarray(upright)

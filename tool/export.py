@@ -1,0 +1,111 @@
+"""Export a network for Paddle Inference, ONNX Runtime and OpenVINO, each compared with eager before it is kept.
+
+The graph holds the main output alone, batch norm folded. By default it also holds the normalisation and the argmax: it
+takes an RGB image [N, H, W, 3] uint8 as it is decoded and answers a class map [N, H, W] uint8.
+"""
+
+from pathlib import Path
+from typing import Optional, Sequence
+
+from compat import UserError
+
+import numpy as np
+
+from data import dataset_classes
+from data.transforms import build_transform
+from engine.build import dataset_of, network_of, weight_file
+from engine.checkpoint import prepare_save_dir
+from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
+from engine.engines import EXPORTED_ENGINES, Description, load_network
+from engine.engines.description import INPUTS, OUTPUT_OPS
+from engine.engines.score import deployed_miou, fit_image
+from engine.export import export_network
+from engine.export.quantize import quantize_exported
+from engine.recipe import Recipe, load_recipe
+from models.weights import load_weights
+
+INT8_ENGINES = ("openvino", "onnxruntime")
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    arguments = _parser().parse_args(argv)
+    choose_device(arguments.device)
+    recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
+    description = describe(recipe, arguments.input_shape, arguments.input, arguments.output_op)
+    model = network_of(recipe, description.num_classes, weights=False)
+    load_weights(model, weight_file(arguments.model_path))
+    model.eval()
+    folder = prepare_save_dir(arguments.save_dir)
+    agreements = export_network(model, description, folder, arguments.engines)
+    for engine, agreement in agreements.items():
+        print(f"{engine:<12} agrees with eager: {agreement}")
+    for engine in [one for one in INT8_ENGINES if one in arguments.engines and arguments.int8]:
+        report_int8(engine, folder, recipe, arguments)
+    print(f"{folder}: {', '.join(sorted(file.name for file in folder.iterdir()))}")
+
+
+def report_int8(engine: str, folder: Path, recipe: Recipe, arguments) -> None:
+    """Quantise for an engine and say what it costs; see engine.export.quantize."""
+    scale = float(np.atleast_1d(next(iter(recipe.test_config.values())).scales)[0])
+    train, val = dataset_of(recipe.train_dataset), dataset_of(recipe.val_dataset)
+    chosen = np.unique(np.linspace(0, len(train) - 1, arguments.calibration_images).astype(int))
+    network = load_network(folder, engine)
+    calibration = [fit_image(network, train.read_image(index), scale) for index in chosen]
+    result = quantize_exported(
+        folder, engine, calibration, lambda network: deployed_miou(network, val, scale), arguments.max_drop
+    )
+    print(
+        f"{engine:<12} int8: mIoU {result.int8:.2f}, float32 {result.fp32:.2f}, drop {result.drop:.2f} points on "
+        f"{len(val)} images; calibrated on {len(calibration)}"
+    )
+    print(f"{'':<12} kept in float to hold the drop: {', '.join(result.float_layers) or 'nothing'}")
+
+
+def describe(recipe: Recipe, input_shape: Sequence[int], image: str, output_op: str) -> Description:
+    """The description of a graph for the recipe's classes and normalisation; raises UserError for a wrong shape."""
+    if len(input_shape) != 4 or input_shape[1] != 3 or any(side == 0 or side < -1 for side in input_shape):
+        raise UserError(f"--input_shape {' '.join(map(str, input_shape))}: expected N 3 H W, with -1 for any")
+    batch, _, height, width = input_shape
+    if (height == -1) != (width == -1):
+        raise UserError(f"--input_shape: height {height} and width {width} must both be fixed, or both be -1")
+    normalize = build_transform(recipe.val_dataset.transforms, "val").normalize
+    return Description(
+        num_classes=len(dataset_classes(recipe.val_dataset.type, **recipe.val_dataset.options).names),
+        input=image,
+        output_op=output_op,
+        size=None if height == -1 else (height, width),
+        batch=None if batch == -1 else batch,
+        mean=tuple(map(float, normalize.mean)),
+        std=tuple(map(float, normalize.std)),
+    )
+
+
+def _parser():
+    arguments = parser(
+        __doc__,
+        "python -m tool.export --config configs/stdc1_seg_sample.yml --model_path output/best_model "
+        "--save_dir output/export --input_shape 1 3 512 1024",
+    )
+    add_recipe_flags(arguments)
+    add = arguments.add_argument
+    add("--model_path", required=True, help="weight file, or the folder of a checkpoint")
+    add("--save_dir", default="output/export", help="where the networks and deploy.yaml go")
+    add(
+        "--input_shape",
+        nargs="+",
+        type=int,
+        default=[-1, 3, -1, -1],
+        metavar="N",
+        help="N 3 H W, with -1 for any; by default any batch and size",
+    )
+    add("--input", choices=INPUTS, default=INPUTS[0], help="image as decoded, or normalised [N, 3, H, W] RGB")
+    add("--output_op", choices=OUTPUT_OPS, default=OUTPUT_OPS[0], help="argmax: a class map; none: logits")
+    add("--engines", nargs="+", choices=EXPORTED_ENGINES, default=list(EXPORTED_ENGINES), help="what to export for")
+    add("--int8", action="store_true", help="also quantise, for OpenVINO and ONNX Runtime")
+    add("--calibration_images", type=int, default=100, help="images of the training split that give int8 its ranges")
+    add("--max_drop", type=float, default=0.5, help="points of mIoU that int8 may lose on the validation split")
+    return arguments
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,190 @@
+"""How fast a network is here, in every engine that is installed: percentiles of one call, from uint8 images on.
+
+Networks are those of --model with random weights, or folders of tool.export. The calls take turns, so that a slow
+moment of the machine hits all of them. GMAC/s are multiply-accumulates a second, in 10^9; `of peak` compares them with
+the processor's fastest float32 matrix product, which bf16 and int8 may exceed.
+
+graphs: class_map    uint8 image to class map, all inside the timer
+        logits       the same without argmax: logits at the image's size
+        stride_logits  without the last resize too: logits at the head's stride
+"""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from compat import UserError
+from compat.processor import physical_cores
+
+import numpy as np
+
+from engine.command import choose_device, parser, run
+from engine.engines import EXPORTED_ENGINES, PRECISIONS, read_description
+from tool.model_info import CITYSCAPES_CLASSES, deployed_cost
+from tool.speed.clock import Latency, time_alternating
+from tool.speed.hardware import describe_hardware, matmul_peak
+from tool.speed.networks import ENGINES, GRAPHS, Found, Wanted, build_variants, load_variants
+from tool.speed.published import published
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured variant. gmacs: multiply-accumulates of a call in 10^9; None where the network is not known."""
+
+    model: str
+    engine: str
+    precision: str
+    graph: str
+    size: Tuple[int, int]
+    batch: int
+    latency: Latency
+    gmacs: Optional[float]
+
+    @property
+    def gmacs_per_second(self) -> Optional[float]:
+        return None if self.gmacs is None else self.gmacs / self.latency.p50 * 1000
+
+    def as_dict(self, peak: float) -> Dict[str, Any]:
+        known = published(self.model, self.size)
+        return {
+            **{key: getattr(self, key) for key in ("model", "engine", "precision", "graph", "size", "batch")},
+            "milliseconds": self.latency._asdict(),
+            "fps": 1000 * self.batch / self.latency.p50,
+            "gmacs_per_second": self.gmacs_per_second,
+            "share_of_peak": None if self.gmacs is None else self.gmacs_per_second / peak,
+            "published": known._asdict() if known else None,
+        }
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    arguments = _parser().parse_args(argv)
+    choose_device(arguments.device)
+    wanted = wanted_of(arguments)
+    peak = matmul_peak()
+    print(f"{describe_hardware(wanted.threads)['processor']}, {wanted.threads} threads, ", end="")
+    print(f"float32 matrix product {peak:.0f} GMAC/s, {arguments.warmup} runs to warm up, {arguments.runs} timed\n")
+    rows: List[Row] = []
+    absent: List[str] = []
+    for model in arguments.model if arguments.model or arguments.exported else ["stdc2_seg"]:
+        with tempfile.TemporaryDirectory() as folder:
+            found = build_variants(model, CITYSCAPES_CLASSES, wanted, Path(folder))
+            gmacs = deployed_cost(model, CITYSCAPES_CLASSES, wanted.size)[1] * wanted.batch / 1e9
+            rows += measure(model, found, wanted, gmacs, arguments)
+        absent += [line for line in found.absent if line not in absent]
+    for folder in arguments.exported:
+        found, folder_wanted = exported_variants(Path(folder), wanted)
+        rows += measure(folder, found, folder_wanted, None, arguments)
+        absent += [line for line in found.absent if line not in absent]
+    print(table(rows, peak))
+    for line in absent:
+        print(f"not measured: {line}")
+    if arguments.json:
+        write_json(arguments.json, rows, absent, peak, wanted.threads)
+
+
+def wanted_of(arguments) -> Wanted:
+    """What the flags ask for; raises UserError for numbers out of range."""
+    for name in ("batch", "threads", "runs"):
+        if getattr(arguments, name) < 1:
+            raise UserError(f"--{name} {getattr(arguments, name)}: give a number of at least 1")
+    width, height = arguments.size
+    return Wanted(
+        (height, width),
+        arguments.batch,
+        arguments.engines,
+        arguments.precisions,
+        arguments.graphs,
+        arguments.threads,
+    )
+
+
+def exported_variants(folder: Path, wanted: Wanted) -> Tuple[Found, Wanted]:
+    """What an exported folder holds, at the size and batch that it is fixed to."""
+    description = read_description(folder)
+    wanted = wanted._replace(size=description.size or wanted.size, batch=description.batch or wanted.batch)
+    found = Found([], [])
+    graph = "class_map" if description.output_op == "argmax" else "logits"
+    engines = [engine for engine in EXPORTED_ENGINES if engine in wanted.engines and engine in description.files]
+    load_variants(folder, engines, wanted, graph, found)
+    return found, wanted
+
+
+def measure(model: str, found: Found, wanted: Wanted, gmacs: Optional[float], arguments) -> List[Row]:
+    """Time the variants of one network in turns."""
+    images = np.random.default_rng(0).integers(0, 256, (wanted.batch, *wanted.size, 3), dtype=np.uint8)
+    calls = {variant: (lambda call=variant.call: call(images)) for variant in found.variants}
+    latencies = time_alternating(calls, arguments.runs, arguments.warmup)
+    return [
+        Row(model, variant.engine, variant.precision, variant.graph, wanted.size, wanted.batch, latency, gmacs)
+        for variant, latency in latencies.items()
+    ]
+
+
+def table(rows: Sequence[Row], peak: float) -> str:
+    """The rows, with what is published of the network at this size."""
+    header = ["model", "size", "engine", "precision", "graph", "p50 ms", "p90", "p99", "FPS", "GMAC/s", "of peak"]
+    lines = [[*header, "published FPS"]]
+    for row in rows:
+        known = published(row.model, row.size)
+        rate = row.gmacs_per_second
+        lines.append(
+            [
+                row.model,
+                f"{row.size[1]}x{row.size[0]}" + (f" x{row.batch}" if row.batch > 1 else ""),
+                row.engine,
+                row.precision,
+                row.graph,
+                *(f"{value:.1f}" for value in row.latency[:3]),
+                f"{1000 * row.batch / row.latency.p50:.1f}",
+                f"{rate:.1f}" if rate else "",
+                f"{100 * rate / peak:.0f} %" if rate else "",
+                f"{known.fps:g} ({known.hardware})" if known else "",
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+
+
+def write_json(file: Path, rows: Sequence[Row], absent: Sequence[str], peak: float, threads: int) -> None:
+    """The figures and the machine; raises UserError where the file cannot be written."""
+    content = {
+        "hardware": describe_hardware(threads),
+        "peak_gmacs_per_second": peak,
+        "rows": [row.as_dict(peak) for row in rows],
+        "not_measured": list(absent),
+    }
+    try:
+        file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--json {file}: cannot be written ({error.strerror or error})") from error
+
+
+def _size(text: str) -> Tuple[int, int]:
+    width, _, height = text.partition("x")
+    return int(width), int(height)
+
+
+def _parser():
+    arguments = parser(
+        __doc__, "python -m tool.latency --model stdc1_seg stdc2_seg --size 1024x512 --json latency.json"
+    )
+    add = arguments.add_argument
+    add("--model", nargs="+", default=[], metavar="NAME", help="networks with random weights; by default stdc2_seg")
+    add("--exported", nargs="+", default=[], metavar="FOLDER", help="what tool.export wrote")
+    add("--engines", nargs="+", choices=ENGINES, default=list(ENGINES), help="by default all that are installed")
+    add("--precisions", nargs="+", choices=PRECISIONS, default=["fp32", "bf16", "int8"], help="of exported networks")
+    add("--graphs", nargs="+", choices=GRAPHS, default=list(GRAPHS[:1]), help="see above; by default class_map")
+    add("--size", type=_size, default=(1024, 512), metavar="WxH", help="of the images; by default 1024x512")
+    add("--batch", type=int, default=1, help="images a call")
+    add("--threads", type=int, default=physical_cores(), help="of engines; eager takes OMP_NUM_THREADS")
+    add("--warmup", type=int, default=3, help="runs that are not timed")
+    add("--runs", type=int, default=30, help="timed runs of each")
+    add("--device", help="cpu, gpu or gpu:N; by default the GPU where there is one")
+    add("--json", type=Path, metavar="F", help="write the figures and the hardware to F")
+    return arguments
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,138 @@
+"""What becomes of a prediction: colours, overlays and side-by-side pictures, as image files or videos."""
+
+import time
+from pathlib import Path
+from typing import Dict, NamedTuple, Sequence
+
+from compat import UserError, unknown_name
+
+import cv2
+import numpy as np
+
+from data.classes import IGNORED, ClassSet
+from engine.pictures import colorize, legend, overlay, sheet, write_class_map, write_picture
+from tool.prediction.sources import Frame, Video
+
+KINDS = ("pseudo_color_prediction", "added_prediction", "side_by_side")
+"""Names of the folders, the first two as PaddleSeg's."""
+
+
+class Painter:
+    """Draws predictions.
+
+    Args:
+        classes: names and colours.
+        shown: names or numbers of the classes to show; the others stay as the image is. By default all.
+        opacity: of the colours in overlays, in [0, 1].
+
+    Raises:
+        UserError: for a class that is not one.
+    """
+
+    def __init__(self, classes: ClassSet, shown: Sequence[str] = (), opacity: float = 0.6):
+        ids = [class_id(name, classes) for name in shown] or range(len(classes.names))
+        self.classes = classes
+        self.opacity = opacity
+        self.palette = classes.palette()
+        self.ids = sorted(set(ids))
+        # [256] uint8: what is not shown counts as ignored
+        self.table = np.full(256, IGNORED, np.uint8)
+        self.table[self.ids] = self.ids
+
+    def draw(self, frame: Frame, prediction: np.ndarray, kinds: Sequence[str]) -> Dict[str, np.ndarray]:
+        """{kind: [H, W, 3] uint8 RGB} of a class map [H, W] uint8; the side-by-side picture is of another size."""
+        shown = cv2.LUT(prediction, self.table)
+        colors = colorize(shown, self.palette)
+        laid_over = overlay(frame.image, colors, self.opacity)
+        hidden = shown == IGNORED
+        if hidden.any():
+            laid_over[hidden] = frame.image[hidden]
+        pictures = {"pseudo_color_prediction": colors, "added_prediction": laid_over}
+        if "side_by_side" in kinds:
+            columns = {"image": frame.image, "prediction": colors, "overlay": laid_over}
+            if frame.label is not None:
+                columns = {"image": frame.image, "label": colorize(frame.label, self.palette), "prediction": colors}
+            pictures["side_by_side"] = sheet([list(columns.values())], list(columns), cell_width=512)
+        return {kind: pictures[kind] for kind in kinds}
+
+    def legend(self) -> np.ndarray:
+        """[H, W, 3] uint8 RGB: the classes that are shown, by colour and name."""
+        return legend([self.classes.names[i] for i in self.ids], [self.classes.colors[i] for i in self.ids])
+
+
+def class_id(name: str, classes: ClassSet) -> int:
+    """The id of a class by its name or number; raises UserError for one that is not there."""
+    if name in classes.names:
+        return classes.names.index(name)
+    if name.isdigit() and int(name) < len(classes.names):
+        return int(name)
+    raise unknown_name("--classes: the class", name, classes.names)
+
+
+class Predicted(NamedTuple):
+    """A frame and its class map [H, W] uint8."""
+
+    frame: Frame
+    prediction: np.ndarray
+
+
+class PictureWriter:
+    """Writes each prediction as PNG files: save_dir/KIND/NAME.png.
+
+    Those of pseudo_color_prediction are palette images: viewers show the colours, and readers of labels get the ids.
+    """
+
+    def __init__(self, save_dir: Path, painter: Painter, kinds: Sequence[str] = KINDS):
+        self.save_dir, self.painter, self.kinds = save_dir, painter, kinds
+
+    def write(self, predicted: Predicted) -> None:
+        """Raises UserError where a file cannot be written."""
+        frame, prediction = predicted
+        for kind, picture in self.painter.draw(frame, prediction, self.kinds).items():
+            file = self.save_dir / kind / f"{frame.name}.png"
+            if kind == "pseudo_color_prediction":
+                write_class_map(file, cv2.LUT(prediction, self.painter.table), self.painter.palette)
+            else:
+                write_picture(file, picture)
+
+    def close(self) -> None:
+        """Nothing is left to do: every file is complete."""
+
+
+class VideoFileWriter:
+    """Writes the predictions of a video as videos: save_dir/KIND/NAME.mp4 (MPEG-4, without sound).
+
+    The format knows even sizes only: an odd last row or column is left out. A camera gives fewer frames than its rate
+    where the network is slower; each is repeated until the file has caught up with the clock, so that it plays as fast
+    as what was seen.
+    """
+
+    def __init__(self, save_dir: Path, video: Video, painter: Painter, kinds: Sequence[str] = KINDS):
+        self.save_dir, self.video, self.painter, self.kinds = save_dir, video, painter, kinds
+        self.writers: Dict[str, cv2.VideoWriter] = {}
+        self.written, self.started = 0, time.perf_counter()
+
+    def write(self, predicted: Predicted) -> None:
+        """Raises UserError where a file cannot be written."""
+        repeats = 1
+        if self.video.is_camera:
+            repeats = max(1, int((time.perf_counter() - self.started) * self.video.rate) - self.written)
+        for kind, picture in self.painter.draw(*predicted, self.kinds).items():
+            if kind not in self.writers:
+                self.writers[kind] = self._open(kind, picture.shape)
+            for _ in range(repeats):
+                self.writers[kind].write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        self.written += repeats
+
+    def close(self) -> None:
+        """Complete the files: a video without its index does not play."""
+        for writer in self.writers.values():
+            writer.release()
+
+    def _open(self, kind: str, shape: Sequence[int]) -> cv2.VideoWriter:
+        file = self.save_dir / kind / f"{self.video.name}.mp4"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), self.video.rate, (shape[1], shape[0]))
+        if not writer.isOpened():
+            raise UserError(f"{file}: cannot be written as a video; --frames writes images instead")
+        return writer

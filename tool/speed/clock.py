@@ -1,0 +1,43 @@
+"""Timing of calls that are compared with each other."""
+
+import time
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple
+
+import numpy as np
+
+
+class Latency(NamedTuple):
+    """Milliseconds of one call: median, 90th and 99th percentile."""
+
+    p50: float
+    p90: float
+    p99: float
+    runs: int
+
+
+def time_alternating(
+    calls: Mapping[str, Callable[[], Any]], runs: int = 30, warmup: int = 3, rounds: int = 3
+) -> Dict[str, Latency]:
+    """Latencies of several calls that take turns, so that a slow moment of the machine hits all of them.
+
+    Args:
+        calls: by name.
+        runs: timed runs of each call, spread over the rounds.
+        warmup: runs of each call that are not timed, at the start; each further turn begins with one more.
+    """
+    seconds: Dict[str, List[float]] = {name: [] for name in calls}
+    for turn in range(rounds):
+        for name, call in calls.items():
+            for _ in range(warmup if turn == 0 else 1):
+                call()
+            for _ in range(-(-runs // rounds)):
+                start = time.perf_counter()
+                call()
+                seconds[name].append(time.perf_counter() - start)
+    return {name: latency_of(values) for name, values in seconds.items()}
+
+
+def latency_of(seconds: List[float]) -> Latency:
+    """Percentiles, interpolated linearly."""
+    p50, p90, p99 = (float(value) for value in np.percentile(np.multiply(seconds, 1000), (50, 90, 99)))
+    return Latency(p50, p90, p99, len(seconds))

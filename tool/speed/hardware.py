@@ -1,0 +1,72 @@
+"""The machine that figures belong to, and what its processor can do at most."""
+
+import os
+import platform
+import re
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Dict
+
+import compat  # noqa: F401  it must come before paddle
+from compat.processor import physical_cores
+
+import paddle
+
+PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddleseg", "onnxruntime", "openvino", "numpy")
+INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
+
+
+def describe_hardware(threads: int) -> Dict[str, Any]:
+    """Processor, its instructions, cores, threads used, memory, system, packages, GPU and what decides Paddle's speed.
+
+    Values are None where the system does not tell.
+    """
+    cpuinfo = _read("/proc/cpuinfo")
+    flags = set(re.findall(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)[:1] or [""])
+    flags = set(" ".join(flags).split())
+    memory = re.search(r"MemTotal:\s+(\d+) kB", _read("/proc/meminfo"))
+    return {
+        "processor": processor_name(),
+        "instructions": [name for name in INSTRUCTIONS if name in flags],
+        "physical_cores": physical_cores(),
+        "threads": threads,
+        "memory_gb": round(int(memory.group(1)) / 1e6, 1) if memory else None,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "gpu": paddle.device.cuda.get_device_name() if paddle.device.get_device().startswith("gpu") else None,
+        "environment": {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")},
+    }
+
+
+def processor_name() -> str:
+    """As the system calls it."""
+    found = re.search(r"^model name\s*:\s*(.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    return found.group(1) if found else platform.processor() or platform.machine()
+
+
+def matmul_peak(size: int = 2048, repeats: int = 8) -> float:
+    """Multiply-accumulates a second, in 10^9, of Paddle's float32 product of two square matrices: its best run.
+
+    No convolution is faster in float32; those in bf16 and int8 may be.
+    """
+    left, right = paddle.rand([size, size]), paddle.rand([size, size])
+    seconds = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        paddle.matmul(left, right).numpy()
+        seconds.append(time.perf_counter() - start)
+    return size**3 / min(seconds[1:]) / 1e9
+
+
+def _read(path: str) -> str:
+    file = Path(path)
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,149 @@
+"""A network in every engine and precision that is installed here, for measuring."""
+
+from pathlib import Path
+from typing import Callable, List, NamedTuple, Sequence, Tuple
+
+from compat import UserError
+
+import numpy as np
+from paddle import nn
+
+from engine.engines import EXPORTED_ENGINES, Description, EagerNetwork, Network, load_network
+from engine.engines.load import engine_class
+from engine.export import export_network
+from engine.export.quantize import quantize_exported
+from models import build_model
+from tool.speed.tensorrt import TensorRTNetwork, check_tensorrt
+
+INT8_ENGINES = ("openvino", "onnxruntime")
+CALIBRATION_BATCHES = 2
+ENGINES = ("eager", *EXPORTED_ENGINES, "tensorrt")
+GRAPHS = ("class_map", "logits", "stride_logits")
+"""What is computed of uint8 images: class maps; logits at their size (no argmax); logits at the head's (nor resize)."""
+
+
+class Variant(NamedTuple):
+    """Something to measure: `call(images)` with [N, H, W, 3] uint8 RGB."""
+
+    engine: str
+    precision: str
+    graph: str
+    call: Callable[[np.ndarray], np.ndarray]
+
+
+class Wanted(NamedTuple):
+    """What to build of a network. size: (h, w)."""
+
+    size: Tuple[int, int]
+    batch: int = 1
+    engines: Sequence[str] = ENGINES
+    precisions: Sequence[str] = ("fp32", "bf16", "int8")
+    graphs: Sequence[str] = ("class_map",)
+    threads: int = 1
+
+
+class Found(NamedTuple):
+    """The variants that run here, and a line for each engine or precision that does not."""
+
+    variants: List[Variant]
+    absent: List[str]
+
+
+def build_variants(name: str, num_classes: int, wanted: Wanted, folder: Path) -> Found:
+    """The network `name` with random weights, exported into subfolders of `folder`, in all that is wanted.
+
+    Raises:
+        UserError: for a name that is none.
+    """
+    found = Found([], [])
+    for graph in wanted.graphs:
+        model = model_for(name, num_classes, graph)
+        if "eager" in wanted.engines and "fp32" in wanted.precisions:
+            found.variants.append(Variant("eager", "fp32", graph, answer_of(EagerNetwork(model, num_classes), graph)))
+        engines = [engine for engine in EXPORTED_ENGINES if engine in wanted.engines and _installed(engine, found)]
+        with_tensorrt = "tensorrt" in wanted.engines and _tensorrt_installed(found)
+        output_op = "argmax" if graph == "class_map" else "none"
+        description = Description(num_classes, "uint8_rgb", output_op, wanted.size, wanted.batch)
+        exported = sorted({*engines, *(["paddle"] if with_tensorrt else [])})
+        if exported:
+            _export(model, description, folder / graph, exported, found)
+        if "int8" in wanted.precisions:
+            _quantize(folder / graph, [engine for engine in engines if engine in INT8_ENGINES], wanted, found)
+        load_variants(folder / graph, engines, wanted, graph, found)
+        if with_tensorrt:
+            for precision in ("fp32", "fp16"):
+                call = answer_of(TensorRTNetwork(folder / graph, precision), graph)
+                found.variants.append(Variant("tensorrt", precision, graph, call))
+    return found
+
+
+def load_variants(folder: Path, engines: Sequence[str], wanted: Wanted, graph: str, found: Found) -> None:
+    """Add each engine and precision of an exported folder, or the reason why it does not run."""
+    for engine in engines:
+        for precision in wanted.precisions:
+            try:
+                network = load_network(folder, engine, precision, wanted.threads)
+            except UserError as error:
+                _note(found, f"{engine} {precision}: {error}")
+            else:
+                found.variants.append(Variant(engine, precision, graph, answer_of(network, graph)))
+
+
+def model_for(name: str, num_classes: int, graph: str) -> nn.Layer:
+    """A network with random weights in evaluation mode; for `stride_logits` without its last resize."""
+    model = build_model(name, num_classes)
+    if graph == "stride_logits":
+
+        class StrideLogits(type(model)):
+            def _segment(self, head, x, size):
+                return self.heads[head](x)
+
+        model.__class__ = StrideLogits
+    model.eval()
+    return model
+
+
+def answer_of(network: Network, graph: str) -> Callable[[np.ndarray], np.ndarray]:
+    """The call of a network that answers `graph`."""
+    return network.classes if graph == "class_map" else network.logits
+
+
+def _export(model: nn.Layer, description: Description, folder: Path, engines: Sequence[str], found: Found) -> None:
+    try:
+        export_network(model, description, folder, engines)
+    except UserError as error:
+        _note(found, str(error))
+
+
+def _quantize(folder: Path, engines: Sequence[str], wanted: Wanted, found: Found) -> None:
+    """Add int8 networks, whose ranges come from noise: that decides what they answer, not how fast they are."""
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 256, (wanted.batch, *wanted.size, 3), dtype=np.uint8) for _ in range(CALIBRATION_BATCHES)]
+    for engine in engines:
+        try:
+            quantize_exported(folder, engine, noise, score=lambda network: 0.0, max_drop=0.0)
+        except UserError as error:
+            _note(found, f"{engine} int8: {error}")
+
+
+def _installed(engine: str, found: Found) -> bool:
+    try:
+        engine_class(engine)
+    except UserError as error:
+        _note(found, str(error))
+        return False
+    return True
+
+
+def _tensorrt_installed(found: Found) -> bool:
+    try:
+        check_tensorrt("fp32")
+    except UserError as error:
+        _note(found, str(error))
+        return False
+    return True
+
+
+def _note(found: Found, line: str) -> None:
+    if line not in found.absent:
+        found.absent.append(line)
