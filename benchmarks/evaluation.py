@@ -6,10 +6,7 @@ and under every standard protocol on small images. Without --dataset_root the im
 """
 
 import json
-import platform
-import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 from unittest import mock
@@ -31,10 +28,13 @@ from engine.evaluator import ImageResult, Scores, evaluate
 from engine.protocols import STANDARD_PROTOCOLS
 from engine.recipe import Protocol
 from models import build_model
+from tool.speed.clock import time_alternating
+from tool.speed.hardware import processor_name
 
 SIZE, SMALL_SIZE = (2048, 1024), (256, 128)
 IMAGES = 2
 BOOTSTRAP = 1000
+TURNS = 3
 HALF = Protocol(scales=0.5)
 # The standard protocols, with a window that fits the small images.
 PROTOCOLS = {
@@ -63,7 +63,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     arguments.add_argument("--dataset_root", help="check the areas on this dataset's validation split instead")
     arguments.add_argument("--type", default="Cityscapes", help="with --dataset_root: Cityscapes or CamVid")
     arguments.add_argument("--images", type=int, help="with --dataset_root: the first so many of its images")
-    arguments.add_argument("--rounds", type=int, default=5, help="of the timing; 0 only compares the areas")
+    arguments.add_argument("--runs", type=int, default=6, help="of each in the timing; 0 only compares the areas")
     arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to F")
     options = arguments.parse_args(argv)
     compat.repair_paddleseg()
@@ -75,8 +75,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             checked = rendered(Path(folder) / "small", SMALL_SIZE)
         figures = {**about(options.model), "images": len(checked), "areas": compare_areas(options.model, checked)}
         figures["areas_equal"] = all(figures["areas"].values())
-        if options.rounds:
-            timed = measure(options.model, rendered(Path(folder) / "large", SIZE), options.rounds)
+        if options.runs:
+            timed = measure(options.model, rendered(Path(folder) / "large", SIZE), options.runs)
             figures["areas_equal"] &= timed.pop("areas_equal")
             figures.update(timed)
     print(report(figures))
@@ -120,27 +120,33 @@ def paddleseg_areas(model: nn.Layer, dataset: SegmentationDataset, protocol: Pro
     return np.stack([area.numpy() for area in kappa.call_args[0]])
 
 
-def measure(name: str, dataset: SegmentationDataset, rounds: int) -> Dict[str, Any]:
-    """Times in seconds an image, and ours over paddleseg's."""
+def measure(name: str, dataset: SegmentationDataset, runs: int) -> Dict[str, Any]:
+    """Times in milliseconds an image, and ours over paddleseg's."""
     paddle.seed(0)
     network, answered = build_model(name, dataset.num_classes), Answered(dataset.num_classes)
     pixels = np.random.default_rng(0).integers(0, dataset.num_classes, SIZE[::-1], dtype=np.int32)
     prediction = paddle.to_tensor(pixels[None, None])
     label = paddle.to_tensor(dataset[0]["label"][None])
     ours_of, theirs_of = our_accumulation(dataset), paddleseg_accumulation(dataset)
-    times = {
-        "accumulation": alternate(lambda: ours_of(prediction, label), lambda: theirs_of(prediction, label), rounds),
+    pairs: Dict[str, Mapping[str, Callable[[], Any]]] = {
+        "accumulation": {
+            "ours": lambda: ours_of(prediction, label),
+            "paddleseg": lambda: theirs_of(prediction, label),
+        }
     }
     for title, model in (("without_network", answered), ("end_to_end", network)):
-        times[title] = alternate(
-            lambda model=model: evaluate(model, dataset, HALF, bootstrap=BOOTSTRAP),
-            lambda model=model: paddleseg_areas(model, dataset, HALF),
-            rounds,
-            len(dataset),
-        )
+        pairs[title] = {
+            "ours": lambda model=model: evaluate(model, dataset, HALF, bootstrap=BOOTSTRAP),
+            "paddleseg": lambda model=model: paddleseg_areas(model, dataset, HALF),
+        }
+    times = {}
+    for title, calls in pairs.items():
+        images = 1 if title == "accumulation" else len(dataset)
+        latencies = time_alternating(calls, runs=runs, warmup=1, rounds=min(runs, TURNS))
+        times[title] = {who: latency.p50 / images for who, latency in latencies.items()}
     return {
-        "rounds": rounds,
-        "seconds": times,
+        "runs": runs,
+        "milliseconds": times,
         "areas_equal": bool(
             (evaluate(answered, dataset, HALF).areas == paddleseg_areas(answered, dataset, HALF)).all()
         ),
@@ -183,37 +189,17 @@ def paddleseg_accumulation(dataset: SegmentationDataset) -> Callable[[paddle.Ten
     return add
 
 
-def alternate(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int, images: int = 1) -> Dict[str, float]:
-    """Median seconds an image of each, after one call of both to warm up."""
-    seconds: Mapping[str, List[float]] = {"ours": [], "paddleseg": []}
-    for number in range(rounds + 1):
-        for who, call in (("ours", ours), ("paddleseg", theirs)):
-            start = time.perf_counter()
-            call()
-            if number:
-                seconds[who].append((time.perf_counter() - start) / images)
-    return {who: statistics.median(values) for who, values in seconds.items()}
-
-
-def processor_name() -> str:
-    """As Linux knows it, else as Python does."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor())
-
-
 def report(figures: Mapping[str, Any]) -> str:
     """The figures as text."""
     lines = [f"{figures['processor']}, {figures['threads']} threads, Paddle {figures['paddle']}, {figures['device']}"]
-    if "seconds" in figures:
+    if "milliseconds" in figures:
         lines += [
-            f"{figures['model']}, float32, 1024x2048 at scale 0.5, medians of {figures['rounds']} rounds, ms an image",
+            f"{figures['model']}, float32, 1024x2048 at scale 0.5, medians of {figures['runs']} runs, ms an image",
             "",
             f"{'':<18}    ours  paddleseg  ratio",
         ]
-        for title, pair in figures["seconds"].items():
-            ours, theirs = 1000 * pair["ours"], 1000 * pair["paddleseg"]
+        for title, pair in figures["milliseconds"].items():
+            ours, theirs = pair["ours"], pair["paddleseg"]
             lines.append(f"{title.replace('_', ' '):<18}{ours:8.1f}  {theirs:9.1f}  {ours / theirs:5.2f}")
         lines.append("")
     lines.append(f"areas of {figures['model']} on {figures['images']} images:")

@@ -20,12 +20,12 @@ def small(monkeypatch):
 
 def test_figures(small, tmp_path, capsys):
     written = tmp_path / "new" / "evaluation.json"
-    assert evaluation.main(["--rounds", "1", "--json", str(written)]) == 0
+    assert evaluation.main(["--runs", "1", "--json", str(written)]) == 0
     figures = json.loads(written.read_text())
     assert figures["areas_equal"] is True and figures["areas"] == {"mIoU50": True}
     for title in ("accumulation", "without_network", "end_to_end"):
-        seconds = figures["seconds"][title]
-        assert figures[f"ratio_{title}"] == seconds["ours"] / seconds["paddleseg"] > 0
+        times = figures["milliseconds"][title]
+        assert figures[f"ratio_{title}"] == times["ours"] / times["paddleseg"] > 0
     assert "all equal: yes" in capsys.readouterr().out
 
 
@@ -39,6 +39,6 @@ def test_one_wrong_pixel_is_noticed(small, monkeypatch, tmp_path, sample_root):
 
     monkeypatch.setattr(evaluator, "predict_classes", wrong)
     written = tmp_path / "evaluation.json"
-    assert evaluation.main(["--rounds", "0", "--dataset_root", str(sample_root), "--json", str(written)]) == 1
+    assert evaluation.main(["--runs", "0", "--dataset_root", str(sample_root), "--json", str(written)]) == 1
     figures = json.loads(written.read_text())
     assert figures["areas_equal"] is False and figures["areas"] == {"mIoU50": False}
