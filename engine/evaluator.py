@@ -250,6 +250,8 @@ def _result(model, image, label, protocol: Protocol, index: int, dataset: Segmen
 
 
 def _check(protocol: Protocol, where: str) -> None:
+    if not all(scale > 0 for scale in np.atleast_1d(protocol.scales).tolist()):
+        raise UserError(f"{where}: scales {protocol.scales} must be larger than 0")
     if not protocol.is_slide:
         return
     if not (protocol.crop_size and protocol.stride):

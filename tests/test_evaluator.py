@@ -122,7 +122,7 @@ def test_one_pass_over_protocols_and_parts_adds_up(val_set):
     protocols = {name: PROTOCOLS[name] for name in ("full", "half")}
     whole = evaluate_protocols(model, val_set, protocols, bootstrap=20)
     parts = {name: Scores.of_nothing(19, bootstrap=20) for name in protocols}
-    for part in ([2], [0, 1]):
+    for part in ([2], [], [0, 1]):
         for results in evaluate_images(model, val_set, protocols, indices=part):
             assert not model.training
             for name, result in results.items():
@@ -143,6 +143,7 @@ def test_one_pass_over_protocols_and_parts_adds_up(val_set):
     ("protocol", "message"),
     [
         (Protocol(is_slide=True), "is_slide needs crop_size"),
+        (Protocol(scales=(0.5, 0.0)), r"scales \(0.5, 0.0\) must be larger than 0"),
         (Protocol(is_slide=True, crop_size=(8, 8), stride=(8, 9)), r"stride \(8, 9\) must be positive and at most"),
     ],
 )
