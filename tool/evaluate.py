@@ -11,7 +11,9 @@ from typing import Dict, Optional, Sequence
 from compat import UserError, unknown_name
 
 import paddle
+from paddle import nn
 
+from data import SegmentationDataset
 from engine.checkpoint import prepare_save_dir
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
 from engine.engines import EXPORTED_ENGINES, PRECISIONS
@@ -22,7 +24,7 @@ from engine.scorecard import ScoreOptions, score_protocols
 from engine.trainer import dataset_of, network_of, weight_file
 from models.weights import load_weights
 from tool.comparison import Evaluated, Subject, check_same_images, compare_networks, comparison_table, table_text
-from tool.evaluate_exported import drop_table, exported_model
+from tool.evaluate_exported import drop_table, exported_model, is_exported
 from tool.report.build import build_report
 from tool.report.content import Table
 from tool.report.gathered import Gathered
@@ -61,14 +63,23 @@ def open_subject(arguments, path: str, config: str) -> Subject:
     if arguments.compare:
         protocols = dict(list(protocols.items())[:1])
     dataset = dataset_of(recipe.val_dataset)
-    if arguments.engine:
-        model = exported_model(path, arguments.engine, arguments.precision, dataset)
-    else:
-        model = network_of(recipe, dataset.num_classes, weights=False)
-        load_weights(model, weight_file(path))
+    model = open_model(arguments, path, recipe, dataset)
     if arguments.detail and not any(name.startswith("detail") for name in model.output_names):
         raise UserError(f"--detail: the network {recipe.model.type} has no detail head; leave the flag out")
     return Subject(path, config, recipe, dataset, model, protocols)
+
+
+def open_model(arguments, path: str, recipe: Recipe, dataset: SegmentationDataset) -> nn.Layer:
+    """The recipe's network with the weights of `path`, or the exported network that is there."""
+    exported = is_exported(path)
+    if exported and not arguments.engine:
+        raise UserError(f"{path}: an exported network; say what computes it: --engine {'|'.join(EXPORTED_ENGINES)}")
+    # Of two networks, one may be a checkpoint: the engine is the other's.
+    if arguments.engine and (exported or not arguments.compare):
+        return exported_model(path, arguments.engine, arguments.precision, dataset)
+    model = network_of(recipe, dataset.num_classes, weights=False)
+    load_weights(model, weight_file(path))
+    return model
 
 
 def evaluate_subject(arguments, subject: Subject) -> Evaluated:

@@ -6,11 +6,17 @@ from typing import Callable, Optional
 from compat import UserError
 
 from data import SegmentationDataset
-from engine.engines import load_network
+from engine.engines import DEPLOY_FILE, load_network
 from engine.engines.layer import NetworkLayer
 from tool.comparison import Evaluated, Subject
 
 HEADER = f"{'protocol':<16} {'engine':<12} {'precision':<10} {'mIoU':>6}  drop against float32"
+
+
+def is_exported(path: str) -> bool:
+    """Whether the path is a folder of tool.export, or a file in one."""
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    return (folder / DEPLOY_FILE).is_file()
 
 
 def exported_model(path: str, engine: str, precision: Optional[str], dataset: SegmentationDataset) -> NetworkLayer:
