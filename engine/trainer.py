@@ -24,7 +24,7 @@ from engine.ema import WeightAverage
 from engine.feed import Feed, lost_processes_named
 from engine.interruption import Interrupted, Interruption
 from engine.optimizer import build_optimizer, build_schedule
-from engine.parallel import join_devices, share_buffers, synchronize_batch_norm, wait_for_all
+from engine.parallel import join_devices, share_statistics, synchronize_batch_norm, wait_for_all
 from engine.precision import Precision
 from engine.progress import Progress
 from engine.recipe import Recipe
@@ -195,7 +195,7 @@ class Trainer:
         try:
             if self.validation:
                 with interruption.leaving_anywhere(), self.step.applied_average(), self.step.precision.evaluation():
-                    share_buffers(self.model, self.devices)
+                    share_statistics(self.model, self.devices)
                     self.validation.run(self.model, self.iteration, progress)
         except Interrupted:
             self._write(before)

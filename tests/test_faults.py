@@ -183,7 +183,11 @@ class Diverging(Trainer):
 
     def _step(self, number, images, labels):
         if number in [2 * iteration - 1 for iteration in self.bad]:
-            return self.step(number, paddle.full([1, 3, 32, 32], float("nan")), labels)
+            spoil = self.model.head.register_forward_post_hook(lambda layer, inputs, logits: logits * float("nan"))
+            try:
+                return super()._step(number, images, labels)
+            finally:
+                spoil.remove()
         return super()._step(number, images, labels)
 
 
@@ -229,14 +233,14 @@ def test_skipping_updates_nothing(sample_root, tmp_path, whole, lines):
 
     trainer = train(tiny_recipe(sample_root), tmp_path, Watched, on_nan="skip", max_skipped=1)
     (before, average_before), (after, average_after) = trainer.seen
-    assert len(before) > 6 and same(before, after) and same(average_before, average_after)
+    assert len(before) > 6 and [name for name in before if (before[name] != after[name]).any()] == []
+    assert same(average_before, average_after)
     assert trainer.iteration == 8 and trainer.schedule.last_epoch == 8
     assert all(np.isfinite(value).all() for value in weights(trainer).values())
     assert any("iteration 5" in line and "(1 of at most 1)" in line for line in lines)
     assert json.loads((tmp_path / "iter_8" / "state.json").read_text())["skipped"] == 1
-    assert "nan" not in (tmp_path / "train.log").read_text().split("[TRAIN]", 1)[1].replace("main nan", "").replace(
-        "loss nan", ""
-    )
+    told = [line for line in (tmp_path / "train.log").read_text().splitlines() if "[TRAIN]" in line]
+    assert len(told) == 4 and not any("nan" in line for line in told)
     with pytest.raises(UserError, match="iteration 5: .* 1 iterations were skipped before, as --max_skipped allows"):
         train(tiny_recipe(sample_root), tmp_path / "twice", DivergingTwice, on_nan="skip", max_skipped=1)
 
