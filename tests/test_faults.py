@@ -313,6 +313,6 @@ def test_a_small_shared_memory_is_noticed_before_it_kills(sample_root, tmp_path,
 
     monkeypatch.setattr(os, "statvfs", eight_megabytes)
     recipe = tiny_recipe(sample_root, batch_size=6, train_dataset__transforms__RandomPaddingCrop__crop_size=[512, 256])
-    with pytest.raises(UserError, match="/dev/shm: 8.0 MB are free, and the loader processes need 12.0 MB.*--shm-size"):
+    with pytest.raises(UserError, match="/dev/shm: 8.0 MB are free, and 2 loader processes need 12.0 MB.*--shm-size"):
         train(recipe, tmp_path, num_workers=2)
     train(tiny_recipe(sample_root, iters=1), tmp_path / "small", num_workers=1, validate=False)
