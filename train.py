@@ -9,11 +9,13 @@ from compat import UserError
 import paddle
 
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
+from engine.divergence import POLICIES
+from engine.precision import DTYPES
 from engine.recipe import Recipe, load_recipe, scale_learning_rate
 from engine.trainer import RunOptions, Trainer
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "stdc2_seg50_cityscapes.yml"
-RECIPE_FLAGS = ("iters", "batch_size", "accumulate", "save_interval", "log_iters")
+RECIPE_FLAGS = ("iters", "batch_size", "accumulate", "save_interval", "log_iters", "precision")
 LAUNCHERS = ("none", "paddle")
 
 
@@ -52,6 +54,9 @@ def recipe_and_options(arguments: argparse.Namespace) -> Tuple[Recipe, RunOption
         load_from=arguments.load_from,
         keep_checkpoint_max=arguments.keep_checkpoint_max,
         use_vdl=arguments.use_vdl,
+        on_nan=arguments.on_nan,
+        max_skipped=arguments.max_skipped,
+        skip_bad_samples=arguments.skip_bad_samples,
     )
 
 
@@ -70,6 +75,7 @@ def flags() -> argparse.ArgumentParser:
     add("--learning_rate", help="a rate, or auto: the recipe's, scaled linearly from its batch to the real total batch")
     add("--save_interval", type=int, help="iterations from one evaluation and checkpoint to the next")
     add("--log_iters", type=int, help="iterations from one log line to the next")
+    add("--precision", choices=tuple(DTYPES), help="GPU: fp16 and bf16 compute the network in mixed precision")
     add("--num_workers", type=int, help="loader processes; by default 0 on the CPU and up to 8 for a GPU")
     add("--seed", type=int, default=0, help="of the initial weights and of every draw")
     add(
@@ -97,6 +103,15 @@ def flags() -> argparse.ArgumentParser:
     )
     add("--load_from", "--load-from", metavar="FILE", help="start with these weights of the whole network")
     add("--keep_checkpoint_max", type=int, default=5, help="checkpoints to keep, 0 for all")
+    add("--on_nan", default="stop", choices=POLICIES, help="when a loss is not finite: stop, or skip that iteration")
+    add("--max_skipped", type=int, default=10, metavar="N", help="--on_nan skip: stop after N skipped iterations")
+    add(
+        "--skip_bad_samples",
+        type=int,
+        default=0,
+        metavar="N",
+        help="train on other images instead of up to N that cannot be read, and list them in SAVE_DIR/bad_samples.txt",
+    )
     add("--use_vdl", action="store_true", help="write VisualDL records to SAVE_DIR/vdl")
     add(
         "--launcher",

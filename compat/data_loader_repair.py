@@ -6,6 +6,7 @@ loop then waits for that thread for ever, and with them it gets a SystemError ab
 
 from paddle.io.dataloader import dataloader_iter
 
+SECONDS_TO_END = 10
 READERS = (dataloader_iter._DataLoaderIterSingleProcess, dataloader_iter._DataLoaderIterMultiProcess)
 
 
@@ -29,7 +30,9 @@ def _repair(reader: type) -> None:
     def __next__(self):  # noqa: N807
         try:
             return next_batch(self)
-        except Exception:
+        except Exception as error:
+            if not isinstance(error, StopIteration):
+                self._thread.join(SECONDS_TO_END)  # it closes the queue first, and only then raises its error
             if self.reader_error is None:
                 raise
             self._try_shutdown_all()  # worker processes outlive us otherwise

@@ -4,7 +4,7 @@ import compat  # noqa: F401  it must come before paddle
 
 from data.classes import CAMVID, CITYSCAPES, ClassSet, generic_classes
 from data.datasets import SegmentationDataset, build_dataset, dataset_classes
-from data.loader import sample_of, train_batches
+from data.loader import sample_candidates, sample_numbers, sample_of, train_batches
 from data.transforms import TrainTransform, ValTransform
 
 __all__ = [
@@ -17,6 +17,8 @@ __all__ = [
     "build_dataset",
     "dataset_classes",
     "generic_classes",
+    "sample_candidates",
+    "sample_numbers",
     "sample_of",
     "train_batches",
 ]

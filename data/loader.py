@@ -21,6 +21,7 @@ from data.datasets import SegmentationDataset
 from data.prefetch import in_order, reader_threads
 
 BATCHES_AHEAD = 2
+REPLACEMENTS = 20  # so many samples are tried for one that is bad
 
 
 def sample_of(number: int, length: int, seed: int) -> Tuple[int, int]:
@@ -29,19 +30,41 @@ def sample_of(number: int, length: int, seed: int) -> Tuple[int, int]:
     return epoch, int(np.random.default_rng([seed, epoch]).permutation(length)[position])
 
 
+def sample_candidates(number: int, length: int, seed: int) -> Iterator[int]:
+    """Indices in the dataset for sample `number`: that of `sample_of`, then what replaces it if it is bad."""
+    yield sample_of(number, length, seed)[1]
+    rng = np.random.default_rng([seed, number, 2, 0])
+    for _ in range(REPLACEMENTS):
+        yield int(rng.integers(length))
+
+
+def sample_numbers(batch: int, batch_size: int, rank: int = 0, ranks: int = 1) -> range:
+    """The sample numbers of a run's batch number `batch` on device `rank` of `ranks`."""
+    first = (batch * ranks + rank) * batch_size
+    return range(first, first + batch_size)
+
+
 class _Stream(Dataset):
     """Maps a sample number to (image, label, index in the dataset)."""
 
-    def __init__(self, dataset: SegmentationDataset, seed: int):
+    def __init__(self, dataset: SegmentationDataset, seed: int, replace_bad: bool):
         super().__init__()
         self.dataset = dataset
         self.seed = seed
+        self.replace_bad = replace_bad
 
     def __getitem__(self, number: int):
-        _, index = sample_of(number, len(self.dataset), self.seed)
-        # Three numbers here and two in `sample_of`: the draws never follow the permutation's.
-        image, label = self.dataset.train_item(index, np.random.default_rng([self.seed, number, 1]))
-        return image, label, index
+        problem = None
+        for index in sample_candidates(number, len(self.dataset), self.seed):
+            try:
+                # Three numbers here, two in `sample_of`, four for candidates: no draws follow another's.
+                image, label = self.dataset.train_item(index, np.random.default_rng([self.seed, number, 1]))
+                return image, label, index
+            except UserError as error:
+                problem = error
+                if not self.replace_bad:
+                    break
+        raise problem
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -59,8 +82,7 @@ class _Batches:
 
     def __iter__(self) -> Iterator[list]:
         for batch in range(self.start, self.stop):
-            first = (batch * self.ranks + self.rank) * self.batch_size
-            yield list(range(first, first + self.batch_size))
+            yield list(sample_numbers(batch, self.batch_size, self.rank, self.ranks))
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -96,11 +118,13 @@ def train_batches(
     rank: int = 0,
     ranks: int = 1,
     threads: Optional[int] = None,
+    replace_bad: bool = False,
 ) -> Union[_ThreadedBatches, DataLoader]:
     """Loader of the batches number `start` to `stop` (exclusive) of a run, for device `rank` of `ranks`.
 
     Args:
         num_workers: paddle's worker processes; at 0, `threads` of this process (by default one a core) read ahead.
+        replace_bad: a sample that raises UserError is replaced, see `sample_candidates`.
 
     Yields:
         [images [N, h, w, 3] uint8, labels [N, h, w] uint8, indices [N] int64], N being `batch_size`.
@@ -114,7 +138,7 @@ def train_batches(
             f"ask for --batch_size {max(1, len(dataset) // ranks)} or less"
         )
     cv2.setNumThreads(1)  # the readers work side by side; threads within each would be in the way
-    stream, batches = _Stream(dataset, seed), _Batches(batch_size, start, stop, rank, ranks)
+    stream, batches = _Stream(dataset, seed, replace_bad), _Batches(batch_size, start, stop, rank, ranks)
     if num_workers == 0:
         return _ThreadedBatches(stream, batches, threads or reader_threads())
     return DataLoader(

@@ -1,13 +1,21 @@
 """The gradients of one batch."""
 
-from typing import Dict
+from typing import Callable, Dict, Optional
 
 import paddle
 from paddle import nn
 
+from engine.precision import Precision
+
 
 def add_gradients(
-    model: nn.Layer, criterion: nn.Layer, images: paddle.Tensor, labels: paddle.Tensor, share: float = 1.0
+    model: nn.Layer,
+    criterion: nn.Layer,
+    images: paddle.Tensor,
+    labels: paddle.Tensor,
+    share: float = 1.0,
+    precision: Optional[Precision] = None,
+    accepts: Callable[[Dict[str, paddle.Tensor]], bool] = lambda losses: True,
 ) -> Dict[str, paddle.Tensor]:
     """Add to the parameters' gradients those of `share` times the total loss of one batch.
 
@@ -22,10 +30,17 @@ def add_gradients(
         images: [N, 3, H, W] float32.
         labels: [N, H, W] of any integer type.
         share: of this batch in the gradients.
+        precision: to compute the network in; float32 by default.
+        accepts: asked with the losses before the backward pass; False: the gradients stay as they are.
 
     Returns:
         The total and the parts by name, 0-d, before `share`.
     """
-    total, parts = criterion(model(images), labels.astype("int64"))
-    (total if share == 1 else total * share).backward()
-    return {"loss": total.detach(), **{name: part.detach() for name, part in parts.items()}}
+    precision = precision or Precision()
+    with precision.autocast():
+        outputs = model(images)
+    total, parts = criterion([output.astype("float32") for output in outputs], labels.astype("int64"))
+    losses = {"loss": total.detach(), **{name: part.detach() for name, part in parts.items()}}
+    if accepts(losses):
+        precision.backward(total if share == 1 else total * share)
+    return losses

@@ -6,6 +6,7 @@ from typing import ContextManager, NamedTuple
 
 from compat import logger
 
+import numpy as np
 import paddle
 from paddle import nn
 
@@ -32,11 +33,41 @@ def wait_for_all(devices: Devices) -> None:
         paddle.distributed.barrier()
 
 
+def any_device(flag: bool, devices: Devices) -> bool:
+    """Whether `flag` is set in any process; every process must come here."""
+    if devices.count == 1:
+        return flag
+    answer = paddle.to_tensor([int(flag)], "int32")
+    paddle.distributed.all_reduce(answer, op=paddle.distributed.ReduceOp.MAX)
+    return bool(answer.item())
+
+
+def shard(count: int, devices: Devices) -> range:
+    """Which of `count` items are this process's: every one is some process's, and none is two processes'."""
+    return range(devices.rank, count, devices.count)
+
+
+def sum_over_devices(sums: np.ndarray, devices: Devices) -> np.ndarray:
+    """The sum of an int64 array over all processes, in its shape; every process must come here."""
+    if devices.count == 1 or sums.size == 0:
+        return sums
+    total = paddle.to_tensor(sums)
+    paddle.distributed.all_reduce(total)
+    return total.numpy()
+
+
 def synchronize_batch_norm(model: nn.Layer, devices: Devices) -> nn.Layer:
     """The network with batch norm over all devices; on the CPU, where Paddle has no kernel for it, over each alone."""
     if devices.count > 1 and paddle.get_device() != "cpu":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     return model
+
+
+def share_buffers(model: nn.Layer, devices: Devices) -> None:
+    """Give every process the first one's running statistics; they differ where batch norm is over each device alone."""
+    if devices.count > 1:
+        for buffer in model.buffers():
+            paddle.distributed.broadcast(buffer, src=0)
 
 
 def replicate(model: nn.Layer, devices: Devices) -> nn.Layer:

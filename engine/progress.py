@@ -13,6 +13,8 @@ from engine.parallel import Devices
 from engine.recipe import Recipe
 from engine.records import Records
 
+STARVED = 1 / 3  # the share of the time that may go into waiting for images before the log says so
+
 
 class Progress:
     """Collects losses and times between log lines. Losses stay on the device until a line is written.
@@ -40,6 +42,7 @@ class Progress:
         self.losses: List[Dict[str, paddle.Tensor]] = [
             {name: paddle.to_tensor(loss, "float32") for name, loss in parts.items()} for parts in losses
         ]
+        self.reading_is_judged = self.starvation_told = False
         self.restart_clock()
 
     def untold(self) -> List[Dict[str, float]]:
@@ -57,41 +60,59 @@ class Progress:
         self.reading += time.perf_counter() - self.batch_started
 
     def batch_done(self, losses: Dict[str, paddle.Tensor]) -> None:
-        """To be called after each batch, of which an iteration has `accumulate`."""
-        self.losses.append(losses)
+        """To be called after each batch, of which an iteration has `accumulate`; without losses, if it was left out."""
+        if losses:
+            self.losses.append(losses)
         self.batch_started = time.perf_counter()
 
     def iteration_done(self, iteration: int, rate: float) -> None:
         """To be called after each update; writes a line every `log_iters` iterations and at the last."""
         self.timed_iterations += 1
-        if iteration % self.recipe.log_iters == 0 or iteration == self.recipe.iters:
+        if self.line_is_due(iteration):
             self._log(iteration, rate)
         self.batch_started = time.perf_counter()
 
+    def line_is_due(self, iteration: int) -> bool:
+        """Whether `iteration_done` writes a line."""
+        return iteration % self.recipe.log_iters == 0 or iteration == self.recipe.iters
+
     def _log(self, iteration: int, rate: float) -> None:
-        means = {name: float(paddle.stack([losses[name] for losses in self.losses]).mean()) for name in self.losses[0]}
+        names = self.losses[0] if self.losses else ()
+        means = {name: float(paddle.stack([losses[name] for losses in self.losses]).mean()) for name in names}
         batch_cost = (time.perf_counter() - self.started) / self.timed_iterations
         reader_cost = self.reading / self.timed_iterations
         images = self.recipe.batch_size * self.recipe.accumulate * self.devices.count  # of an iteration
         epoch = ((iteration - 1) * images) // self.images + 1
         logger.info(
-            "[TRAIN] epoch: %d, iter: %d/%d, %s, lr: %.6f, batch_cost: %.4f, reader_cost: %.5f, "
+            "[TRAIN] epoch: %d, iter: %d/%d, %slr: %.6f, batch_cost: %.4f, reader_cost: %.5f, "
             "ips: %.4f samples/sec | ETA %s",
             epoch,
             iteration,
             self.recipe.iters,
-            ", ".join(f"{name}: {value:.4f}" for name, value in means.items()),
+            "".join(f"{name}: {value:.4f}, " for name, value in means.items()),
             rate,
             batch_cost,
             reader_cost,
             images / batch_cost,
             clock((self.recipe.iters - iteration) * batch_cost),
         )
+        self._warn_if_starved(reader_cost / batch_cost)
         scalars = {**means, "lr": rate, "batch_cost": batch_cost, "reader_cost": reader_cost}
         for name, value in scalars.items():
             self.records.scalar(f"Train/{name}", value, iteration)
         self.losses = []
         self.restart_clock()
+
+    def _warn_if_starved(self, share: float) -> None:
+        """Say once that images are waited for; not at the first line, when the readers had no time to get ahead."""
+        if self.reading_is_judged and share > STARVED and not self.starvation_told:
+            self.starvation_told = True
+            logger.warning(
+                "%.0f %% of the time goes into waiting for images. Decode the dataset once, with: python -m "
+                "tool.prepare_data cache; or read by more processes, with --num_workers",
+                100 * share,
+            )
+        self.reading_is_judged = True
 
     def scores(self, protocol: str, scores: Scores, iteration: int) -> None:
         """Record an evaluation."""

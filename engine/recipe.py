@@ -96,7 +96,8 @@ class Recipe:
 
     batch_size is that of one device; an iteration takes `accumulate` such batches and one step of the optimiser.
     total_batch_size is the batch that the learning rate is stated for, over all devices and accumulated batches; by
-    default batch_size * accumulate. test_config holds named protocols; the first decides which model is the best.
+    default batch_size * accumulate. precision and amp_level are those of engine.precision, ema_decay that of
+    engine.ema, with 0 for no average. test_config holds named protocols; the first decides which model is the best.
     """
 
     batch_size: int
@@ -112,6 +113,9 @@ class Recipe:
     accumulate: int = 1
     save_interval: int = 1000
     log_iters: int = 10
+    precision: str = "fp32"
+    amp_level: str = "O1"
+    ema_decay: float = 0.0
 
 
 COUNTS = ("batch_size", "total_batch_size", "iters", "accumulate", "save_interval", "log_iters")

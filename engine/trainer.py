@@ -1,6 +1,5 @@
 """The training loop."""
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Optional
@@ -10,7 +9,6 @@ from compat import UserError, logger
 import numpy as np
 import paddle
 
-from data import train_batches
 from engine.build import dataset_of, default_workers, network_of, seed_everything, weight_file
 from engine.checkpoint import (
     finish_replacements,
@@ -21,13 +19,17 @@ from engine.checkpoint import (
     remove_old_checkpoints,
     save_checkpoint,
 )
-from engine.gradients import add_gradients
+from engine.divergence import LossGuard
+from engine.ema import WeightAverage
+from engine.feed import Feed, lost_processes_named
 from engine.interruption import Interrupted, Interruption
 from engine.optimizer import build_optimizer, build_schedule
-from engine.parallel import join_devices, replicate, synchronize_batch_norm, wait_for_all, without_exchange
+from engine.parallel import join_devices, share_buffers, synchronize_batch_norm, wait_for_all
+from engine.precision import Precision
 from engine.progress import Progress
 from engine.recipe import Recipe
 from engine.records import Records, lengths_at_start
+from engine.step import TrainStep
 from engine.validation import Validation
 from loss import build_criterion
 from models.weights import load_weights
@@ -47,6 +49,9 @@ class RunOptions:
     load_from: Optional[str] = None
     keep_checkpoint_max: int = 5
     use_vdl: bool = False
+    on_nan: str = "stop"
+    max_skipped: int = 10  # iterations, for on_nan="skip"
+    skip_bad_samples: int = 0  # so many training images may be unreadable
 
 
 class Trainer:
@@ -89,9 +94,35 @@ class Trainer:
         if options.load_from:
             taken = load_weights(self.model, weight_file(options.load_from))
             logger.info("took %d tensors from %s", taken, options.load_from)
-        self._find_state()
+        self.feed = Feed(
+            self.train_set,
+            recipe.batch_size,
+            options.seed,
+            self.num_workers,
+            self.devices,
+            options.skip_bad_samples,
+            self.save_dir,
+        )
+        self.guard = LossGuard(
+            options.on_nan, options.max_skipped, recipe.accumulate, self.feed.read, self.save_dir, self.devices
+        )
+        folder = self._checkpoint_to_resume()
+        if folder:
+            self._resume(folder)
+        self.step = TrainStep(
+            self.model,
+            self.criterion,
+            self.optimizer,
+            self.schedule,
+            Precision(recipe.precision, recipe.amp_level),
+            WeightAverage(self.model, recipe.ema_decay) if recipe.ema_decay else None,
+            self.guard,
+            recipe.accumulate,
+            self.devices,
+        )
+        if folder:
+            self.step.set_state_dict(self.resumed["extra"])
         self._seed_draws()
-        self.replica = replicate(self.model, self.devices)
 
     @property
     def best(self) -> Dict[str, Dict[str, float]]:
@@ -109,7 +140,7 @@ class Trainer:
         guard = paddle.utils.unique_name.guard()
         first = self.devices.rank == 0
         records = Records(self.save_dir, self.options.use_vdl and first, self.resumed.get("records") if first else None)
-        with guard, records, Interruption(decides=first) as interruption:
+        with guard, records, lost_processes_named(), Interruption(decides=first) as interruption:
             progress = Progress(
                 self.recipe, len(self.train_set), self.devices, records, self.resumed.get("untold_losses", ())
             )
@@ -122,21 +153,19 @@ class Trainer:
         return self.best
 
     def _train(self, progress: Progress, interruption: Interruption) -> None:
-        recipe = self.recipe
-        start, stop = (iteration * recipe.accumulate for iteration in (self.iteration, recipe.iters))
-        batches = train_batches(
-            self.train_set, recipe.batch_size, self.options.seed, start, stop, self.num_workers, *self.devices
-        )
-        self.replica.train()
-        for number, (images, labels, _) in enumerate(batches, start=1):
+        self.step.replica.train()
+        start, stop = (iteration * self.recipe.accumulate for iteration in (self.iteration, self.recipe.iters))
+        for number, images, labels in self.feed.batches(start, stop):
             progress.batch_read()
             rate = self.schedule.get_lr()
-            complete = number % recipe.accumulate == 0
-            progress.batch_done(self._step(images, labels, complete))
-            if not complete:
+            progress.batch_done(self._step(number, images, labels))
+            if (number + 1) % self.recipe.accumulate:
                 continue
             self.iteration += 1
             self._seed_draws()
+            if progress.line_is_due(self.iteration) or self._save_is_due() or interruption.asked:
+                self.guard.look()
+                self.feed.bad_samples.look()
             progress.iteration_done(self.iteration, rate)
             if interruption.asked:
                 self._write(self._state(progress))
@@ -145,17 +174,9 @@ class Trainer:
                 self._save(progress, interruption)
                 progress.restart_clock()
 
-    def _step(self, images: paddle.Tensor, labels: paddle.Tensor, complete: bool = True) -> Dict[str, paddle.Tensor]:
-        """One of an iteration's batches, uint8, and the update if they are `complete`; see `add_gradients`."""
-        images = self.train_set.transform.normalize.on_device(images)
-        with contextlib.nullcontext() if complete else without_exchange(self.replica):
-            losses = add_gradients(self.replica, self.criterion, images, labels, 1 / self.recipe.accumulate)
-        if complete:
-            self.optimizer.step()
-            for layer in (self.model, self.criterion):
-                layer.clear_gradients()
-            self.schedule.step()
-        return losses
+    def _step(self, number: int, images: paddle.Tensor, labels: paddle.Tensor) -> Dict[str, paddle.Tensor]:
+        """See TrainStep; the images are uint8 [N, H, W, 3] still."""
+        return self.step(number, self.train_set.transform.normalize.on_device(images), labels)
 
     def _seed_draws(self) -> None:
         """What is drawn on the device (dropout) is a function of seed and iteration, so that resuming repeats it."""
@@ -169,10 +190,12 @@ class Trainer:
 
     def _save(self, progress: Progress, interruption: Interruption) -> None:
         """Validate, keep the best, write the checkpoint; if interrupted, the validation is the resumed run's."""
+        self.guard.check_weights(self.model, self.iteration)
         before = self._state(progress)
         try:
-            with interruption.leaving_anywhere():
-                if self.validation:
+            if self.validation:
+                with interruption.leaving_anywhere(), self.step.applied_average(), self.step.precision.evaluation():
+                    share_buffers(self.model, self.devices)
                     self.validation.run(self.model, self.iteration, progress)
         except Interrupted:
             self._write(before)
@@ -183,8 +206,8 @@ class Trainer:
     def _write(self, state: Dict[str, Any]) -> None:
         if self.devices.rank > 0:
             return
-        extra = {"criterion": self.criterion.state_dict()}
-        save_checkpoint(self.save_dir / f"iter_{self.iteration}", self.model, self.optimizer, state, extra)
+        folder = self.save_dir / f"iter_{self.iteration}"
+        save_checkpoint(folder, self.model, self.optimizer, state, self.step.state_dict())
         remove_old_checkpoints(self.save_dir, self.options.keep_checkpoint_max, self.iteration)
 
     def _state(self, progress: Progress) -> Dict[str, Any]:
@@ -196,6 +219,8 @@ class Trainer:
             "seed": self.options.seed,
             "total_batch": self._total_batch(),
             "best": {name: dict(best) for name, best in self.best.items()},
+            "skipped": self.guard.skipped,
+            "bad_samples": self.feed.bad_samples.found,
             "untold_losses": progress.untold(),
             "records": progress.records.lengths(),
         }
@@ -203,23 +228,23 @@ class Trainer:
     def _total_batch(self) -> int:
         return self.recipe.batch_size * self.recipe.accumulate * self.devices.count
 
-    def _find_state(self) -> None:
-        """Resume, if that is asked for and there is something to resume."""
+    def _checkpoint_to_resume(self) -> Optional[Path]:
         if self.devices.rank == 0:
             finish_replacements(self.save_dir)
         wait_for_all(self.devices)
         source = self.options.resume_model
+        if source not in (None, "auto"):
+            return Path(source)
         if source is None:
             found = list_checkpoints(self.save_dir)
             if found:
                 logger.warning("%s of an earlier run stays; to go on from it: --resume_model auto", found[-1])
-            return
-        folder = newest_intact(self.save_dir) if source == "auto" else Path(source)
+            return None
+        folder = newest_intact(self.save_dir)
         if folder is None:
             logger.info("--resume_model auto: no checkpoint in %s yet, starting at iteration 0", self.save_dir)
             self.resumed = {"records": lengths_at_start(self.save_dir)}
-            return
-        self._resume(folder)
+        return folder
 
     def _resume(self, folder: Path) -> None:
         state = load_checkpoint(folder, self.model, self.optimizer)
@@ -232,8 +257,8 @@ class Trainer:
                 state["total_batch"],
                 self._total_batch(),
             )
-        self.criterion.set_state_dict(state["extra"]["criterion"])
         self.iteration, self.validated = state["iteration"], state["validated"]
+        self.guard.skipped, self.feed.bad_samples.found = state["skipped"], state["bad_samples"]
         self.schedule.step(self.iteration)
         if self.validation:
             self.validation.best = state["best"]

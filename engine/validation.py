@@ -12,7 +12,7 @@ from paddle import nn
 from data import SegmentationDataset
 from engine.checkpoint import save_checkpoint
 from engine.evaluator import evaluate
-from engine.parallel import Devices
+from engine.parallel import Devices, shard, sum_over_devices
 from engine.pictures import view_sample, view_sheet, write_picture
 from engine.progress import Progress
 from engine.recipe import Protocol
@@ -59,7 +59,9 @@ class Validation:
 
     def _evaluate(self, model: nn.Layer, protocol: str, folder: Path, iteration: int, progress: Progress) -> None:
         start = time.perf_counter()
-        scores = evaluate(model, self.dataset, self.protocols[protocol], self.num_workers)
+        images = shard(len(self.dataset), self.devices)
+        scores = evaluate(model, self.dataset, self.protocols[protocol], self.num_workers, indices=images)
+        scores = scores.summed(lambda sums: sum_over_devices(sums, self.devices))
         logger.info(
             "[EVAL] %s: #Images: %d mIoU: %.4f Acc: %.4f Kappa: %.4f (%.1f s)",
             protocol,

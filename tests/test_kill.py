@@ -15,7 +15,7 @@ def test_a_killed_run_ends_bit_identical(sample_root, tmp_path, num_workers, kil
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert done.stdout.count("identical") == kills

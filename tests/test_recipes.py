@@ -164,7 +164,7 @@ class RecordedTrainer(Trainer):
         self.losses = [*getattr(self, "losses", []), float(losses["loss"])]
         return losses
 
-    def _save(self, progress):
+    def _save(self, *_):
         pass
 
 

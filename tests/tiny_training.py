@@ -50,6 +50,7 @@ def tiny_recipe(sample_root: Path, **overrides) -> Recipe:
             "loss": {"main": {"type": "CrossEntropyLoss"}},
             "batch_size": 1,
             "accumulate": 2,
+            "ema_decay": 0.5,
             "iters": 8,
             "save_interval": 3,
             "log_iters": 2,

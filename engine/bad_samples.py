@@ -1,0 +1,69 @@
+"""Training images that cannot be used: what the loader took instead of them is noticed, counted and listed."""
+
+from pathlib import Path
+from typing import Dict, List, Sequence, Tuple
+
+from compat import UserError, logger
+
+import numpy as np
+import paddle
+
+from data import SegmentationDataset, sample_candidates
+
+LIST = "bad_samples.txt"
+
+
+class BadSamples:
+    """Counts different bad samples of a run; one that comes again counts once.
+
+    The loader leaves a bad sample out silently. Which ones these were follows from the indices it delivers, because
+    what it tries for each sample number is known.
+
+    Args:
+        dataset: that is trained on.
+        seed: of the run.
+        limit: so many may be bad.
+        save_dir: for the list `bad_samples.txt`.
+    """
+
+    def __init__(self, dataset: SegmentationDataset, seed: int, limit: int, save_dir: Path):
+        self.dataset = dataset
+        self.seed = seed
+        self.limit = limit
+        self.save_dir = save_dir
+        self.found: Dict[str, str] = {}  # {image file: what is wrong}
+        self._unseen: List[Tuple[Sequence[int], paddle.Tensor]] = []
+
+    def delivered(self, numbers: Sequence[int], indices: paddle.Tensor) -> None:
+        """To be called with each batch's sample numbers and the indices [N] that came for them."""
+        if self.limit:
+            self._unseen.append((numbers, indices))
+
+    def look(self) -> None:
+        """Look at the batches since the last look; raises UserError when more samples are bad than may be."""
+        unseen, self._unseen = self._unseen, []
+        for numbers, indices in unseen:
+            for number, index in zip(numbers, indices.numpy()):
+                for candidate in sample_candidates(number, len(self.dataset), self.seed):
+                    if candidate == index:
+                        break
+                    self._add(candidate)
+
+    def _add(self, index: int) -> None:
+        image = self.dataset.file_list[index][0]
+        if image in self.found:
+            return
+        try:
+            self.dataset.train_item(index, np.random.default_rng(0))
+            reason = "it could not be read, but now it can"
+        except UserError as error:
+            reason = str(error)
+        self.found[image] = reason
+        with open(self.save_dir / LIST, "a", encoding="utf-8") as file:
+            file.write(f"{image}: {reason}\n")
+        if len(self.found) > self.limit:
+            raise UserError(
+                f"{reason}. This is bad sample number {len(self.found)}, and --skip_bad_samples allows {self.limit}; "
+                f"they are listed in {self.save_dir / LIST}"
+            )
+        logger.warning("skipped: %s (bad sample %d of at most %d)", reason, len(self.found), self.limit)

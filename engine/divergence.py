@@ -1,0 +1,137 @@
+"""Losses that are not finite: the run stops before they reach anything that is kept, or goes on without them.
+
+`stop` looks at losses where they are read anyway, at log lines and before checkpoints, so that the host never waits
+for the device between; on the CPU, which computes when it is told to, it looks at each before its backward pass. `skip`
+must know before each update and looks at every batch everywhere. What a batch held is read again when it is needed,
+since it is a function of its number.
+"""
+
+from pathlib import Path
+from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
+
+from compat import UserError, logger
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from engine.parallel import Devices, any_device
+
+POLICIES = ("stop", "skip")
+
+
+class Batch(NamedTuple):
+    """What was trained on: images [N, 3, H, W], labels [N, H, W], and the N images' files."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    files: Sequence[str]
+
+
+class LossGuard:
+    """Watches the losses of a run.
+
+    Args:
+        policy: `stop` or `skip`.
+        max_skipped: iterations that `skip` may leave out before it stops as well.
+        accumulate: batches of an iteration.
+        read_batch: answers this device's batch of a number, counted from the run's start.
+        save_dir: a batch whose loss is not finite is written there.
+        devices: of the run; they decide together.
+
+    Attributes:
+        skipped: iterations left out so far.
+
+    Raises:
+        UserError: for an unknown policy.
+    """
+
+    def __init__(
+        self,
+        policy: str,
+        max_skipped: int,
+        accumulate: int,
+        read_batch: Callable[[int], Batch],
+        save_dir: Path,
+        devices: Devices,
+    ):
+        if policy not in POLICIES:
+            raise UserError(f"--on_nan {policy}: use one of {', '.join(POLICIES)}")
+        self.skips = policy == "skip"
+        self.max_skipped = max_skipped
+        self.accumulate = accumulate
+        self.read_batch = read_batch
+        self.save_dir = save_dir
+        self.devices = devices
+        self.looks_at_once = self.skips or paddle.get_device() == "cpu"
+        self.skipped = 0
+        self.skipping = False
+        self._unseen: List[Tuple[int, Dict[str, paddle.Tensor]]] = []
+        self._buffers: List[Tuple[paddle.Tensor, paddle.Tensor]] = []
+
+    def begin_iteration(self, model: nn.Layer) -> None:
+        """Remember what a forward pass changes (batch norm's running statistics), if iterations may be left out."""
+        self.skipping = False
+        if self.skips:
+            self._buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+
+    def accepts(self, number: int, losses: Dict[str, paddle.Tensor]) -> bool:
+        """Whether the losses of batch `number` may go backward; to be asked before they do.
+
+        Raises:
+            UserError: when they are not finite and the run is to stop.
+        """
+        self._unseen.append((number, losses))
+        if self.looks_at_once and not self.skipping:
+            self.look()
+        return not self.skipping
+
+    def look(self) -> None:
+        """Look at the losses since the last look; raises UserError when the run is to stop."""
+        unseen, self._unseen = self._unseen, []
+        bad = [(number, losses) for number, losses in unseen if not _finite(losses.values())]
+        if not any_device(bool(bad), self.devices):
+            return
+        words = self._describe(*bad[0]) if bad else "the loss of another device is not finite; its log says more"
+        if not self.skips:
+            raise UserError(
+                f"{words}. No checkpoint holds it: go on with --resume_model auto and a lower --learning_rate, or with "
+                "--on_nan skip"
+            )
+        if self.skipped == self.max_skipped:
+            raise UserError(f"{words}. {self.skipped} iterations were skipped before, as --max_skipped allows")
+        self.skipping = True
+        self.skipped += 1
+        logger.warning("%s. This iteration updates nothing (%d of at most %d)", words, self.skipped, self.max_skipped)
+
+    def undo(self) -> None:
+        """Take back what the forward passes of an iteration that is left out have changed."""
+        for buffer, before in self._buffers:
+            paddle.assign(before, buffer)
+
+    def check_weights(self, model: nn.Layer, iteration: int) -> None:
+        """To be called before weights are kept; raises UserError when one is not finite, whatever the losses were."""
+        if any_device(not _finite(model.parameters()), self.devices):
+            raise UserError(
+                f"iteration {iteration}: the losses were finite, but a weight is not. No checkpoint holds it: go on "
+                "with --resume_model auto and a lower --learning_rate"
+            )
+
+    def _describe(self, number: int, losses: Dict[str, paddle.Tensor]) -> str:
+        """Write the batch to a file; say what happened, where, with which images."""
+        iteration = number // self.accumulate + 1
+        batch = self.read_batch(number)
+        rank = f"_rank_{self.devices.rank}" if self.devices.count > 1 else ""
+        path = self.save_dir / f"not_finite_iter_{iteration}{rank}.npz"
+        np.savez_compressed(path, images=batch.images, labels=batch.labels, files=np.asarray(batch.files))
+        parts = ", ".join(f"{name} {float(loss):g}" for name, loss in losses.items())
+        return (
+            f"iteration {iteration}: the loss is not finite ({parts}) on {', '.join(batch.files)}; "
+            f"that batch is in {path}"
+        )
+
+
+def _finite(tensors) -> bool:
+    """Whether every number in the tensors is finite; waits for the device once."""
+    checks = [paddle.isfinite(tensor).all() for tensor in tensors]
+    return bool(paddle.stack(checks).all()) if checks else True

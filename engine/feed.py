@@ -1,0 +1,110 @@
+"""The batches of a run, as the trainer takes them."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Iterator, Tuple
+
+from compat import UserError
+
+import paddle
+
+from data import SegmentationDataset, sample_numbers, train_batches
+from engine.bad_samples import BadSamples
+from engine.divergence import Batch
+from engine.parallel import Devices
+
+SHARED_MEMORY = Path("/dev/shm")
+BATCHES_OF_A_WORKER = 2  # that paddle has read in advance
+LOST_DEVICE = ("gloo", "connection closed by peer", "connection reset by peer", "nccl", "tcp")
+
+
+class Feed:
+    """Batches by their number, counted from the run's start: what a batch holds is a function of seed and number.
+
+    Args:
+        dataset: to train on.
+        batch_size: images of one device's batch.
+        seed: of the run.
+        num_workers: loader processes.
+        devices: of the run; each has batches of its own.
+        skip_bad_samples: so many images may be unreadable and replaced.
+        save_dir: for the list of those.
+
+    Raises:
+        UserError: when loader processes would not find the shared memory that they need.
+    """
+
+    def __init__(
+        self,
+        dataset: SegmentationDataset,
+        batch_size: int,
+        seed: int,
+        num_workers: int,
+        devices: Devices,
+        skip_bad_samples: int,
+        save_dir: Path,
+    ):
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.seed = seed
+        self.num_workers = num_workers
+        self.devices = devices
+        self.bad_samples = BadSamples(dataset, seed, skip_bad_samples, save_dir)
+        if num_workers:
+            images, labels, _ = next(iter(self._loader(0, 1, num_workers=0)))
+            check_shared_memory((images.numpy().nbytes + labels.numpy().nbytes) * BATCHES_OF_A_WORKER * num_workers)
+
+    def batches(self, start: int, stop: int) -> Iterator[Tuple[int, paddle.Tensor, paddle.Tensor]]:
+        """(number, images [N, 3, H, W], labels [N, H, W]) of the batches `start` to `stop`, exclusive."""
+        for number, (images, labels, indices) in enumerate(self._loader(start, stop, self.num_workers), start=start):
+            self.bad_samples.delivered(sample_numbers(number, self.batch_size, *self.devices), indices)
+            yield number, images, labels
+
+    def read(self, number: int) -> Batch:
+        """One batch, once more."""
+        images, labels, indices = next(iter(self._loader(number, number + 1, num_workers=0)))
+        files = [self.dataset.file_list[index][0] for index in indices.numpy()]
+        return Batch(images.numpy(), labels.numpy(), files)
+
+    def _loader(self, start: int, stop: int, num_workers: int):
+        replace_bad = self.bad_samples.limit > 0
+        return train_batches(
+            self.dataset, self.batch_size, self.seed, start, stop, num_workers, *self.devices, replace_bad=replace_bad
+        )
+
+
+def check_shared_memory(needed: int, folder: Path = SHARED_MEMORY) -> None:
+    """Raises UserError when less than `needed` bytes are free where loader processes put their batches.
+
+    They would be killed by a bus error in the middle of the run otherwise.
+    """
+    if not folder.is_dir():  # not Linux
+        return
+    space = os.statvfs(folder)
+    free = space.f_bavail * space.f_frsize
+    if free < needed:
+        raise UserError(
+            f"{folder}: {free / 2**20:.1f} MB are free, and the loader processes need {needed / 2**20:.1f} MB; use "
+            "--num_workers 0, or give the container more (docker run --shm-size 8g)"
+        )
+
+
+@contextlib.contextmanager
+def lost_processes_named() -> Iterator[None]:
+    """Paddle's errors about a process that is gone, loader or other device, become one line for the user."""
+    try:
+        yield
+    except (SystemError, RuntimeError, OSError, ValueError) as error:
+        text = " ".join(str(error).split())
+        if "DataLoader" in text and ("exited" in text or "killed" in text):
+            raise UserError(
+                f"a loader process is gone ({text[-200:]}), often for lack of memory; go on from the last checkpoint "
+                "with --resume_model auto, and fewer --num_workers"
+            ) from error
+        if any(word in text.lower() for word in LOST_DEVICE):
+            raise UserError(
+                f"the process of another device is gone ({text[-200:]}); its log says why. Go on from the last "
+                "checkpoint with --resume_model auto"
+            ) from error
+        raise

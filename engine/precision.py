@@ -1,0 +1,60 @@
+"""Mixed precision on a GPU: fp16 with loss scaling, or bf16, at Paddle's level O1 or O2."""
+
+import contextlib
+from typing import ContextManager
+
+from compat import UserError, logger
+
+import paddle
+from paddle import nn
+
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+LEVELS = ("O1", "O2")
+
+
+class Precision:
+    """How a network is computed in training; its losses are computed in float32 always.
+
+    Args:
+        name: fp32, fp16 or bf16.
+        level: O1 casts single operators, O2 the weights too, of which the optimiser keeps a float32 copy.
+
+    Raises:
+        UserError: for an unknown name or level.
+    """
+
+    def __init__(self, name: str = "fp32", level: str = "O1"):
+        if name not in DTYPES:
+            raise UserError(f"precision: {name!r} is not one of {', '.join(DTYPES)}")
+        if level not in LEVELS:
+            raise UserError(f"amp_level: {level!r} is not one of {', '.join(LEVELS)}")
+        if name != "fp32" and paddle.get_device() == "cpu":
+            logger.warning("precision %s: Paddle has mixed precision on GPUs only; on the CPU this run is fp32", name)
+            name = "fp32"
+        self.dtype = DTYPES[name]
+        self.level = level
+        self.scaler = paddle.amp.GradScaler(enable=name == "fp16")
+
+    def prepare(self, model: nn.Layer, optimizer: paddle.optimizer.Optimizer) -> None:
+        """Cast the weights for O2; to be called when they are loaded. Files keep float32."""
+        if self.dtype != "float32" and self.level == "O2":
+            paddle.amp.decorate(model, optimizer, level="O2", dtype=self.dtype, save_dtype="float32")
+
+    def autocast(self) -> ContextManager:
+        """For forward passes."""
+        if self.dtype == "float32":
+            return contextlib.nullcontext()
+        return paddle.amp.auto_cast(level=self.level, dtype=self.dtype)
+
+    def evaluation(self) -> ContextManager:
+        """For evaluation, which is in float32 unless the weights are not."""
+        return self.autocast() if self.level == "O2" else contextlib.nullcontext()
+
+    def backward(self, loss: paddle.Tensor) -> None:
+        """Backward pass of a 0-d loss, scaled for fp16."""
+        self.scaler.scale(loss).backward()
+
+    def update(self, optimizer: paddle.optimizer.Optimizer) -> None:
+        """The optimiser's step; fp16 leaves it out when a gradient has overflowed, and halves the scale."""
+        self.scaler.step(optimizer)
+        self.scaler.update()
