@@ -122,6 +122,10 @@ function paint() {
   context.putImageData(picture, 0, 0);
 }
 
+function percentage(share) {
+  return share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
+}
+
 function drawLegend() {
   const items = [...state.classes.values()].map((one) => {
     const button = document.createElement("button");
@@ -132,7 +136,7 @@ function drawLegend() {
     const [swatch, name, share, bar] = ["i", "b", "em", "s"].map((tag) => document.createElement(tag));
     swatch.style.background = `rgb(${one.color.join(" ")})`;
     name.textContent = one.name.replaceAll("_", " ");
-    share.textContent = `${(100 * one.share).toFixed(one.share < 0.0995 ? 1 : 0)} %`;
+    share.textContent = percentage(one.share);
     bar.style.setProperty("--share", `${100 * one.share}%`);
     bar.setAttribute("aria-hidden", "true");
     button.append(swatch, name, share, bar);
