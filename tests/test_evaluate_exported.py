@@ -96,8 +96,8 @@ def test_a_checkpoint_against_what_is_exported(exported, dataset, sample_root, t
         paddle.save(build_model("stdc1_seg", 19).state_dict(), weights)
         main([*common, "--compare", weights, str(folder / file), "--engine", "paddle"])
     rows = json.loads((tmp_path / "out.json").read_text())["compared_with"]["rows"]
-    assert rows[0]["B"] == pytest.approx(evaluate(Pixelwise(), dataset, Protocol()).miou)
-    assert rows[0]["A"] != rows[0]["B"]
+    assert rows[0]["second"] == pytest.approx(evaluate(Pixelwise(), dataset, Protocol()).miou)
+    assert rows[0]["first"] != rows[0]["second"]
     with pytest.raises(UserError, match="an exported network; say what computes it: --engine paddle"):
         main([*common, "--compare", weights, str(folder)])
     with pytest.raises(UserError, match="deploy.yaml: no such file; export the network"):

@@ -13,10 +13,11 @@ import pytest
 from engine.comparison import compare
 from engine.evaluator import evaluate_images
 from engine.recipe import load_recipe
+from engine.scorecard import Scorecard, ScoreOptions
 from engine.trainer import dataset_of
 from models import build_model
 from tests.zero_networks import zero_networks
-from tool.comparison import significant
+from tool.comparison import comparison_rows, comparison_table, significant, table_text
 from tool.evaluate import main
 
 SAMPLE = "configs/stdc1_seg_sample.yml"
@@ -61,7 +62,8 @@ def test_compare_says_what_the_paired_test_says(weight_files, sample_root, tmp_p
         numbers = f"{a:.2f} {b:.2f} {difference:+.2f} {low:+.2f} {high:+.2f} {expected.p_value[row]:.4f}"
         assert line[len(name) :].split() == numbers.split()
     compared = json.loads(out.read_text())["compared_with"]
-    assert compared["model_path"] == weight_files[1] and compared["rows"][0]["A"] == pytest.approx(expected.first[0])
+    assert compared["model_path"] == weight_files[1] and compared["rows"][1]["name"] == "road"
+    assert compared["rows"][0]["first"] == expected.first[0] and compared["rows"][1]["p_value"] == expected.p_value[1]
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert weight_files[1] in page and "difference" in page and "A against B" in page
 
@@ -104,6 +106,17 @@ def test_refused_before_anything_is_evaluated(weight_files, sample_root, tmp_pat
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write there"):
         main([*common, "--report", str(tmp_path / "file" / "report")])
+
+
+def test_an_absent_class_has_no_number():
+    matrices = np.zeros((4, 3, 3), np.int64)
+    matrices[:, 0, 0], matrices[:, 0, 1] = 9, 1
+    card = Scorecard(("road", "sidewalk", "traffic_sign"), ScoreOptions(absent="nan"), has_instances=False)
+    comparison = compare(matrices, matrices, "nan")
+    rows = comparison_rows(comparison, card)
+    assert rows[3] == {"name": "traffic_sign", **dict.fromkeys(comparison._fields)} and rows[1]["p_value"] == 1
+    text = table_text(comparison_table(comparison, card))
+    assert "\ntraffic sign      -      -           -      -      -       -\n" in text and "is left out of the" in text
 
 
 def test_holm_by_hand():

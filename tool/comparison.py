@@ -1,7 +1,7 @@
 """Two networks on the same images, as `tool.evaluate --compare` shows them."""
 
 from textwrap import fill
-from typing import Mapping, NamedTuple
+from typing import Any, Dict, List, Mapping, NamedTuple
 
 from compat import UserError
 
@@ -15,6 +15,7 @@ from engine.recipe import Protocol, Recipe
 from engine.scorecard import Scorecard
 from tool.report.content import Signed, Table
 from tool.report.gathered import Gathered
+from tool.score_table import NONE
 
 LEVEL = 0.05
 
@@ -80,10 +81,10 @@ def significant(p_values: np.ndarray) -> np.ndarray:
 def comparison_table(comparison: Comparison, card: Scorecard) -> Table:
     """A row for the mean IoU and one for each class of the scorecard."""
     marks = ["", *("*" if mark else "" for mark in significant(comparison.p_value[1:]))]
-    rows = [
-        (name.replace("_", " "), float(a), float(b), Signed(d), Signed(low), Signed(high), f"{p:.4f}{mark}")
-        for name, mark, a, b, d, low, high, p in zip(("mean IoU", *card.names), marks, *comparison)
-    ]
+    rows = []
+    for name, mark, a, b, d, low, high, p in zip(("mean IoU", *card.names), marks, *comparison):
+        p_text = NONE if np.isnan(p) else f"{p:.4f}{mark}"
+        rows.append((name.replace("_", " "), float(a), float(b), Signed(d), Signed(low), Signed(high), p_text))
     note = (
         "Difference is A - B in points; low and high its 95 % interval, by bootstrap over the images; p of a paired "
         f"permutation test over the images, * where it holds for all classes together (Holm, {100 * LEVEL:.0f} %). A "
@@ -92,12 +93,23 @@ def comparison_table(comparison: Comparison, card: Scorecard) -> Table:
     return Table("A against B", ("class", "A", "B", "difference", "low", "high", "p"), rows, note)
 
 
+def comparison_rows(comparison: Comparison, card: Scorecard) -> List[Dict[str, Any]]:
+    """The same for JSON: `name` (`all` for the mean IoU) and fractions by the names of Comparison's fields."""
+    rows = []
+    for name, *values in zip(("all", *card.names), *comparison):
+        numbers = (None if np.isnan(value) else float(value) for value in values)
+        rows.append({"name": name, **dict(zip(comparison._fields, numbers))})
+    return rows
+
+
 def table_text(table: Table) -> str:
     """The table for a terminal, scores in percent."""
 
     def cell(value) -> str:
         if isinstance(value, str):
             return value
+        if np.isnan(value):
+            return NONE
         return f"{100 * value:+.2f}" if isinstance(value, Signed) else f"{100 * value:.2f}"
 
     rows = [table.header, *(tuple(map(cell, row)) for row in table.rows)]

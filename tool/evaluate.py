@@ -16,6 +16,7 @@ from paddle import nn
 from data import SegmentationDataset
 from engine.checkpoint import prepare_save_dir
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
+from engine.comparison import Comparison
 from engine.engines import EXPORTED_ENGINES, PRECISIONS
 from engine.metrics import ABSENT
 from engine.protocols import STANDARD_PROTOCOLS, describe
@@ -23,10 +24,17 @@ from engine.recipe import Protocol, Recipe, load_recipe
 from engine.scorecard import ScoreOptions, score_protocols
 from engine.trainer import dataset_of, network_of, weight_file
 from models.weights import load_weights
-from tool.comparison import Evaluated, Subject, check_same_images, compare_networks, comparison_table, table_text
+from tool.comparison import (
+    Evaluated,
+    Subject,
+    check_same_images,
+    compare_networks,
+    comparison_rows,
+    comparison_table,
+    table_text,
+)
 from tool.evaluate_exported import drop_table, exported_model, is_exported
 from tool.report.build import build_report
-from tool.report.content import Table
 from tool.report.gathered import Gathered
 from tool.report.page import write_report
 from tool.score_table import as_csv, as_json, class_table, protocol_table
@@ -42,15 +50,17 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         subjects = [open_subject(arguments, path, config) for path, config in zip(arguments.compare, configs)]
         check_same_images(*subjects)
         networks = [evaluate_subject(arguments, subject) for subject in subjects]
-        tables = [print_comparison(*networks)]
+        comparison = compare_networks(*networks)
+        tables = [comparison_table(comparison, networks[0].card)]
+        print(f"\nA: {networks[0].describe()}\nB: {networks[1].describe()}\n\n{table_text(tables[0])}")
     else:
         networks = [evaluate_subject(arguments, open_subject(arguments, arguments.model_path, arguments.config))]
         print_scores(networks[0])
         if arguments.engine:
             print(f"\n{drop_table(networks[0], lambda subject: evaluate_subject(arguments, subject))}")
-        tables = []
+        comparison, tables = None, []
     first = networks[0]
-    _write(arguments.json, as_json(first.cards, first.subject.protocols, _about(networks, tables)))
+    _write(arguments.json, as_json(first.cards, first.subject.protocols, _about(networks, comparison)))
     _write(arguments.csv, as_csv(first.cards))
     if arguments.report:
         print(f"report: {write_report(arguments.report, build_report(networks, tables))}")
@@ -106,13 +116,6 @@ def print_scores(network: Evaluated) -> None:
         print(f"\n{name}: {describe(protocols[name])}\n{class_table(card)}")
 
 
-def print_comparison(first: Evaluated, second: Evaluated) -> Table:
-    """The paired test as a table, which is returned for the report."""
-    table = comparison_table(compare_networks(first, second), first.card)
-    print(f"\nA: {first.describe()}\nB: {second.describe()}\n\n{table_text(table)}")
-    return table
-
-
 def chosen_protocols(arguments, recipe: Recipe) -> Dict[str, Protocol]:
     """The protocols that the command's flags ask for; by default the recipe's.
 
@@ -162,7 +165,7 @@ def score_options(arguments, recipe: Recipe) -> ScoreOptions:
     )
 
 
-def _about(networks: Sequence[Evaluated], tables: Sequence[Table]) -> dict:
+def _about(networks: Sequence[Evaluated], comparison: Optional[Comparison]) -> dict:
     first = networks[0].subject
     about = {
         "config": first.config,
@@ -171,9 +174,9 @@ def _about(networks: Sequence[Evaluated], tables: Sequence[Table]) -> dict:
         "paddle": paddle.__version__,
         "device": paddle.get_device(),
     }
-    if tables:
+    if comparison:
         other = networks[1].subject
-        rows = [dict(zip(tables[0].header, row)) for row in tables[0].rows]
+        rows = comparison_rows(comparison, networks[0].card)
         about["compared_with"] = {"config": other.config, "model_path": other.path, "rows": rows}
     return about
 
