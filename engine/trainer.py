@@ -20,7 +20,8 @@ from engine.checkpoint import (
 )
 from engine.divergence import LossGuard
 from engine.ema import WeightAverage
-from engine.feed import Feed, lost_processes_named
+from engine.faults import faults_named
+from engine.feed import Feed
 from engine.interruption import Interrupted, Interruption
 from engine.optimizer import build_optimizer, build_schedule
 from engine.options import RunOptions
@@ -121,7 +122,7 @@ class Trainer:
         guard = paddle.utils.unique_name.guard()
         first = self.devices.rank == 0
         records = Records(self.save_dir, self.options.use_vdl and first, self.resumed.get("records") if first else None)
-        with guard, records, lost_processes_named(), Interruption(decides=first) as interruption:
+        with guard, faults_named(), records, Interruption(decides=first) as interruption:
             progress = Progress(
                 self.recipe, len(self.train_set), self.devices, records, self.resumed.get("untold_losses", ())
             )
