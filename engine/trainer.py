@@ -145,13 +145,12 @@ class Trainer:
                 continue
             self.iteration += 1
             self._seed_draws()
-            if progress.line_is_due(self.iteration) or self._save_is_due() or interruption.asked:
+            if progress.line_is_due(self.iteration) or self._save_is_due():
                 self.guard.look()
                 self.feed.bad_samples.look()
             progress.iteration_done(self.iteration, rate)
             if interruption.asked:
-                self._write(self._state(progress))
-                logger.info("saved at iteration %d; to go on: --resume_model auto", self.iteration)
+                self._save_alone(progress)
                 interruption.leave_if_asked()
             if self._save_is_due():
                 self._save(progress, interruption)
@@ -186,6 +185,14 @@ class Trainer:
             raise
         self.validated = self.iteration
         self._write(self._state(progress))
+
+    def _save_alone(self, progress: Progress) -> None:
+        """Write a checkpoint without the other devices' help."""
+        self.guard.look(alone=True)
+        self.guard.check_weights(self.model, self.iteration, alone=True)
+        self.feed.bad_samples.look()
+        self._write(self._state(progress))
+        logger.info("saved at iteration %d; to go on: --resume_model auto", self.iteration)
 
     def _write(self, state: Dict[str, Any]) -> None:
         if self.devices.rank > 0:
