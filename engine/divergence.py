@@ -86,11 +86,14 @@ class LossGuard:
             self.look()
         return not self.skipping
 
-    def look(self) -> None:
-        """Look at the losses since the last look; raises UserError when the run is to stop."""
+    def look(self, alone: bool = False) -> None:
+        """Look at the losses since the last look; raises UserError when the run is to stop.
+
+        With `alone` this process decides for itself, which it must where the others do not come.
+        """
         unseen, self._unseen = self._unseen, []
         bad = [(number, losses) for number, losses in unseen if not _finite(losses.values())]
-        if not any_device(bool(bad), self.devices):
+        if not (bool(bad) if alone else any_device(bool(bad), self.devices)):
             return
         words = self._describe(*bad[0]) if bad else "the loss of another device is not finite; its log says more"
         if not self.skips:
@@ -109,9 +112,10 @@ class LossGuard:
         for statistic, before in self._statistics:
             paddle.assign(before, statistic)
 
-    def check_weights(self, model: nn.Layer, iteration: int) -> None:
+    def check_weights(self, model: nn.Layer, iteration: int, alone: bool = False) -> None:
         """To be called before weights are kept; raises UserError when one is not finite, whatever the losses were."""
-        if any_device(not _finite(model.parameters()), self.devices):
+        bad = not _finite(model.parameters())
+        if bad if alone else any_device(bad, self.devices):
             raise UserError(
                 f"iteration {iteration}: the losses were finite, but a weight is not. No checkpoint holds it: go on "
                 "with --resume_model auto and a lower --learning_rate"

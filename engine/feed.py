@@ -1,10 +1,7 @@
 """The batches of a run, as the trainer takes them."""
 
-import contextlib
 from pathlib import Path
 from typing import Iterator, Tuple
-
-from compat import UserError
 
 import paddle
 
@@ -13,8 +10,6 @@ from engine.bad_samples import BadSamples
 from engine.divergence import Batch
 from engine.parallel import Devices
 from engine.shared_memory import check_shared_memory
-
-LOST_DEVICE = ("gloo", "connection closed by peer", "connection reset by peer", "nccl", "tcp")
 
 
 class Feed:
@@ -70,23 +65,3 @@ class Feed:
         return train_batches(
             self.dataset, self.batch_size, self.seed, start, stop, num_workers, *self.devices, replace_bad=replace_bad
         )
-
-
-@contextlib.contextmanager
-def lost_processes_named() -> Iterator[None]:
-    """Paddle's errors about a process that is gone, loader or other device, become one line for the user."""
-    try:
-        yield
-    except (SystemError, RuntimeError, OSError, ValueError) as error:
-        text = " ".join(str(error).split())
-        if "DataLoader" in text and ("exited" in text or "killed" in text):
-            raise UserError(
-                f"a loader process is gone ({text[-200:]}), often for lack of memory; go on from the last checkpoint "
-                "with --resume_model auto, and fewer --num_workers"
-            ) from error
-        if any(word in text.lower() for word in LOST_DEVICE):
-            raise UserError(
-                f"the process of another device is gone ({text[-200:]}); its log says why. Go on from the last "
-                "checkpoint with --resume_model auto"
-            ) from error
-        raise

@@ -21,6 +21,13 @@ VDL = "vdl"
 REPEATED = ("[TRAIN]", "[EVAL]")  # lines that a resumed run writes again
 
 
+class LogFile(logging.FileHandler):
+    """Lets errors out that its base class prints with a traceback, and goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        raise
+
+
 class Records:
     """Open while it is entered.
 
@@ -43,7 +50,7 @@ class Records:
             file_name = Path(begun[0]).name if begun else ""
             with contextlib.redirect_stdout(io.StringIO()):  # it prints that it found the file
                 self.curves = LogWriter(str(save_dir / VDL), file_name=file_name)
-        self.file = logging.FileHandler(save_dir / LOG, encoding="utf-8")
+        self.file = LogFile(save_dir / LOG, encoding="utf-8")
         self.file.setFormatter(logger.handlers[0].formatter)
 
     def __enter__(self) -> "Records":

@@ -20,7 +20,8 @@ from engine.checkpoint import (
 )
 from engine.divergence import LossGuard
 from engine.ema import WeightAverage
-from engine.feed import Feed, lost_processes_named
+from engine.faults import faults_named
+from engine.feed import Feed
 from engine.interruption import Interrupted, Interruption
 from engine.optimizer import build_optimizer, build_schedule
 from engine.options import RunOptions
@@ -121,7 +122,7 @@ class Trainer:
         guard = paddle.utils.unique_name.guard()
         first = self.devices.rank == 0
         records = Records(self.save_dir, self.options.use_vdl and first, self.resumed.get("records") if first else None)
-        with guard, records, lost_processes_named(), Interruption(decides=first) as interruption:
+        with guard, faults_named(), records, Interruption(decides=first) as interruption:
             progress = Progress(
                 self.recipe, len(self.train_set), self.devices, records, self.resumed.get("untold_losses", ())
             )
@@ -144,13 +145,12 @@ class Trainer:
                 continue
             self.iteration += 1
             self._seed_draws()
-            if progress.line_is_due(self.iteration) or self._save_is_due() or interruption.asked:
+            if progress.line_is_due(self.iteration) or self._save_is_due():
                 self.guard.look()
                 self.feed.bad_samples.look()
             progress.iteration_done(self.iteration, rate)
             if interruption.asked:
-                self._write(self._state(progress))
-                logger.info("saved at iteration %d; to go on: --resume_model auto", self.iteration)
+                self._save_alone(progress)
                 interruption.leave_if_asked()
             if self._save_is_due():
                 self._save(progress, interruption)
@@ -185,6 +185,14 @@ class Trainer:
             raise
         self.validated = self.iteration
         self._write(self._state(progress))
+
+    def _save_alone(self, progress: Progress) -> None:
+        """Write a checkpoint without the other devices' help."""
+        self.guard.look(alone=True)
+        self.guard.check_weights(self.model, self.iteration, alone=True)
+        self.feed.bad_samples.look()
+        self._write(self._state(progress))
+        logger.info("saved at iteration %d; to go on: --resume_model auto", self.iteration)
 
     def _write(self, state: Dict[str, Any]) -> None:
         if self.devices.rank > 0:

@@ -168,6 +168,20 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["iter_1"] and hashes(tmp_path / "iter_1") == before
 
 
+def test_a_disk_too_full_for_the_log(sample_root, tmp_path, capfd):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    recipe = tiny_recipe(sample_root, iters=300, log_iters=1, save_interval=300)
+    with tiny_network():
+        trainer = Trainer(recipe, RunOptions(save_dir=str(tmp_path), validate=False))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+        try:
+            with pytest.raises(UserError, match="nothing more can be written .*make room, then .*--resume_model auto"):
+                trainer.fit()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert 1800 < (tmp_path / "train.log").stat().st_size <= 2000 and "Traceback" not in capfd.readouterr().err
+
+
 def test_output_that_cannot_be_written(sample_root):
     with pytest.raises(UserError, match="/proc/output: cannot write there .*choose another --save_dir"):
         train(tiny_recipe(sample_root), "/proc/output")

@@ -105,3 +105,10 @@ def test_a_device_that_dies_ends_the_run_with_a_line(five_images, tmp_path):
     assert status != 0 and "error: the process of another device is gone" in said and "Traceback" not in said
     (checkpoint,) = list_checkpoints(tmp_path)
     assert checkpoint.name == "iter_2" and damage(checkpoint) is None
+
+
+def test_a_signal_to_all_devices_saves_once(five_images, tmp_path):
+    status, said = launch("signal", five_images, tmp_path)
+    assert status != 0 and "saved at iteration 4" in said and "Traceback" not in said, said
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["iter_2", "iter_4"]
+    assert all(damage(path) is None for path in list_checkpoints(tmp_path))

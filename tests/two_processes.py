@@ -1,6 +1,6 @@
 """What each of two processes computes; started by tests/test_parallel.py through Paddle's launcher.
 
-python -m paddle.distributed.launch --nproc_per_node 2 tests/two_processes.py sums|death SAMPLE FOLDER
+python -m paddle.distributed.launch --nproc_per_node 2 tests/two_processes.py sums|death|signal SAMPLE FOLDER
 """
 
 import os
@@ -116,16 +116,27 @@ class Dying(Trainer):
         return super()._step(number, images, labels)
 
 
+class Interrupted(Trainer):
+    """Both processes are asked to end in iteration 4."""
+
+    def _step(self, number, images, labels):
+        if number == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super()._step(number, images, labels)
+
+
 def main(_argv=None) -> None:
     what, sample, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    if what == "death":
+    if what in FAULTS:
         with tiny_network():
-            Dying(tiny_recipe(sample, save_interval=2), RunOptions(save_dir=str(folder), validate=False)).fit()
+            FAULTS[what](tiny_recipe(sample, save_interval=2), RunOptions(save_dir=str(folder), validate=False)).fit()
         return
     devices = join_devices()
     gradients(devices, folder)
     evaluation(devices, sample, folder)
 
+
+FAULTS = {"death": Dying, "signal": Interrupted}
 
 if __name__ == "__main__":
     run(main)
