@@ -22,7 +22,7 @@ from tests.paddleseg_draws import COLOR_CHANGES, apply_theirs, watch_their_draws
 # Steps of 1/8, as the recipes have them, and any other factor, as mmsegmentation's has.
 SCALES = st.one_of(st.integers(1, 20).map(lambda eighths: eighths / 8), st.floats(0.1, 2.5))
 SIDES = st.integers(1, 200)
-EXAMPLES = settings(max_examples=150, deadline=None, derandomize=True)
+EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
 
 
 def pictures(height, width, seed):
