@@ -24,7 +24,7 @@ def export_network(
     """Write `model` for the engines into `folder`, with `deploy.yaml`; what was there under these names is replaced.
 
     Args:
-        model: a network of models.build_model with its weights; it is left as it is.
+        model: a network of models.build_model with its weights; it is in evaluation mode afterwards.
         description: of the graph to write; its `files` are filled in.
         folder: is created if need be.
         engines: of EXPORTED_ENGINES. The OpenVINO file is made of the ONNX file, and that of the Paddle file.
@@ -50,12 +50,10 @@ def export_network(
         for engine in engines:
             agreements[engine] = compare(load_network(draft, engine, threads=1), eager, probe_images(description))
             check(engine, agreements[engine])
-        for engine, file in files.items():
-            for part in draft.glob(f"{Path(file).stem}.*") if engine not in engines else ():
-                if part.name == file or (engine == "paddle" and part.suffix.startswith(".pdiparams")):
-                    part.unlink()
+        wanted = {".yaml", *(suffix for engine in engines for suffix in writers.SUFFIXES[engine])}
         for file in draft.iterdir():
-            os.replace(file, folder / file.name)
+            if file.suffix in wanted:
+                os.replace(file, folder / file.name)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
     finally:

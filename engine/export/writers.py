@@ -15,6 +15,11 @@ from engine.export.deployed import DeployedNetwork
 
 OPSET = 17
 NAME = "model"
+SUFFIXES = {
+    "paddle": (".json", ".pdmodel", ".pdiparams", ".info"),
+    "onnxruntime": (".onnx",),
+    "openvino": (".xml", ".bin"),
+}
 
 
 def write_paddle(network: DeployedNetwork, description: Description, folder: Path) -> str:
