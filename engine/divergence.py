@@ -15,7 +15,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from engine.parallel import Devices, any_device
+from engine.parallel import Devices, any_device, running_statistics
 
 POLICIES = ("stop", "skip")
 
@@ -67,13 +67,13 @@ class LossGuard:
         self.skipped = 0
         self.skipping = False
         self._unseen: List[Tuple[int, Dict[str, paddle.Tensor]]] = []
-        self._buffers: List[Tuple[paddle.Tensor, paddle.Tensor]] = []
+        self._statistics: List[Tuple[paddle.Tensor, paddle.Tensor]] = []
 
     def begin_iteration(self, model: nn.Layer) -> None:
         """Remember what a forward pass changes (batch norm's running statistics), if iterations may be left out."""
         self.skipping = False
         if self.skips:
-            self._buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+            self._statistics = [(tensor, tensor.clone()) for tensor in running_statistics(model)]
 
     def accepts(self, number: int, losses: Dict[str, paddle.Tensor]) -> bool:
         """Whether the losses of batch `number` may go backward; to be asked before they do.
@@ -106,8 +106,8 @@ class LossGuard:
 
     def undo(self) -> None:
         """Take back what the forward passes of an iteration that is left out have changed."""
-        for buffer, before in self._buffers:
-            paddle.assign(before, buffer)
+        for statistic, before in self._statistics:
+            paddle.assign(before, statistic)
 
     def check_weights(self, model: nn.Layer, iteration: int) -> None:
         """To be called before weights are kept; raises UserError when one is not finite, whatever the losses were."""

@@ -72,8 +72,12 @@ class Scores:
 
     def summed(self, all_sum: Callable[[np.ndarray], np.ndarray]) -> "Scores":
         """The scores over all processes; `all_sum` answers the sum over them of an int64 array, in its shape."""
-        images = int(all_sum(np.array([self.images], np.int64))[0])
-        return replace(self, confusion=all_sum(self.confusion), images=images, replicates=all_sum(self.replicates))
+        return replace(
+            self,
+            confusion=all_sum(self.confusion),
+            images=int(all_sum(np.array([self.images], np.int64))[0]),
+            replicates=all_sum(self.replicates) if self.replicates.size else self.replicates,
+        )
 
     @property
     def areas(self) -> np.ndarray:
@@ -158,9 +162,24 @@ def evaluate(
     Raises:
         UserError: for a protocol that is not whole, a dataset without labels, and labels that are no class.
     """
-    scores = Scores.of_nothing(dataset.num_classes, absent, bootstrap)
-    for results in evaluate_images(model, dataset, {"": protocol}, num_workers, progress, indices):
-        scores = scores.with_image(results[""])
+    protocols = {"": protocol}
+    return evaluate_protocols(model, dataset, protocols, num_workers, progress, indices, absent, bootstrap)[""]
+
+
+def evaluate_protocols(
+    model: nn.Layer,
+    dataset: SegmentationDataset,
+    protocols: Mapping[str, Protocol],
+    num_workers: int = 0,
+    progress: bool = False,
+    indices: Optional[Sequence[int]] = None,
+    absent: str = "zero",
+    bootstrap: int = 0,
+) -> Dict[str, Scores]:
+    """The scores under several protocols from one pass over the images; see `evaluate`."""
+    scores = {name: Scores.of_nothing(dataset.num_classes, absent, bootstrap) for name in protocols}
+    for results in evaluate_images(model, dataset, protocols, num_workers, progress, indices):
+        scores = {name: scores[name].with_image(result) for name, result in results.items()}
     return scores
 
 

@@ -1,7 +1,6 @@
 """The batches of a run, as the trainer takes them."""
 
 import contextlib
-import os
 from pathlib import Path
 from typing import Iterator, Tuple
 
@@ -13,9 +12,8 @@ from data import SegmentationDataset, sample_numbers, train_batches
 from engine.bad_samples import BadSamples
 from engine.divergence import Batch
 from engine.parallel import Devices
+from engine.shared_memory import check_shared_memory
 
-SHARED_MEMORY = Path("/dev/shm")
-BATCHES_OF_A_WORKER = 2  # that paddle has read in advance
 LOST_DEVICE = ("gloo", "connection closed by peer", "connection reset by peer", "nccl", "tcp")
 
 
@@ -53,7 +51,7 @@ class Feed:
         self.bad_samples = BadSamples(dataset, seed, skip_bad_samples, save_dir)
         if num_workers:
             images, labels, _ = next(iter(self._loader(0, 1, num_workers=0)))
-            check_shared_memory((images.numpy().nbytes + labels.numpy().nbytes) * BATCHES_OF_A_WORKER * num_workers)
+            check_shared_memory((images.numpy(), labels.numpy()), num_workers)
 
     def batches(self, start: int, stop: int) -> Iterator[Tuple[int, paddle.Tensor, paddle.Tensor]]:
         """(number, images [N, 3, H, W], labels [N, H, W]) of the batches `start` to `stop`, exclusive."""
@@ -71,22 +69,6 @@ class Feed:
         replace_bad = self.bad_samples.limit > 0
         return train_batches(
             self.dataset, self.batch_size, self.seed, start, stop, num_workers, *self.devices, replace_bad=replace_bad
-        )
-
-
-def check_shared_memory(needed: int, folder: Path = SHARED_MEMORY) -> None:
-    """Raises UserError when less than `needed` bytes are free where loader processes put their batches.
-
-    They would be killed by a bus error in the middle of the run otherwise.
-    """
-    if not folder.is_dir():  # not Linux
-        return
-    space = os.statvfs(folder)
-    free = space.f_bavail * space.f_frsize
-    if free < needed:
-        raise UserError(
-            f"{folder}: {free / 2**20:.1f} MB are free, and the loader processes need {needed / 2**20:.1f} MB; use "
-            "--num_workers 0, or give the container more (docker run --shm-size 8g)"
         )
 
 

@@ -23,11 +23,12 @@ CATEGORY_MEMBERS: List[List[int]] = [
 SMALLEST_INSTANCE = 1001  # an object's id is 1000 times its labelId plus a number; below are labelIds of regions
 _TRAIN_IDS = [CITYSCAPES.names.index(name) for name in CLASSES]
 _SIZES = np.array(list(CITYSCAPES_INSTANCE_SIZES.values()))
-# labelId -> position in CLASSES, -1 for what has no instances or is not evaluated
-_CLASS_OF_LABEL_ID = np.full(66, -1, np.int64)
+# Position in CLASSES of a labelId and of a training id, -1 for what has no instances or is not evaluated.
+_CLASS_OF_LABEL_ID, _CLASS_OF_TRAIN_ID = np.full(66, -1), np.full(256, -1)
 _CLASS_OF_LABEL_ID[[CITYSCAPES_LABEL_IDS[train_id] for train_id in _TRAIN_IDS]] = np.arange(len(CLASSES))
-# position in CLASSES -> position in CATEGORIES
-_CATEGORY = np.array([[name in CITYSCAPES_CATEGORIES[c] for c in CATEGORIES].index(True) for name in CLASSES])
+_CLASS_OF_TRAIN_ID[_TRAIN_IDS] = np.arange(len(CLASSES))
+# Position in CATEGORIES of each of CLASSES; -2 for the class -1, which is in none.
+_CATEGORY = np.array([*([name in CITYSCAPES_CATEGORIES[c] for c in CATEGORIES].index(True) for name in CLASSES), -2])
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,27 +50,16 @@ class InstanceScores:
 
     def with_image(self, instance_ids: np.ndarray, prediction: np.ndarray) -> "InstanceScores":
         """This and one more image; instance_ids [H, W] uint16, prediction [H, W] uint8 training ids."""
-        is_object = instance_ids >= SMALLEST_INSTANCE
-        ids, predicted = instance_ids[is_object].astype(np.int64), prediction[is_object]
+        ids, predicted = instance_ids.ravel().astype(np.int64), prediction.ravel()
+        counted = (ids >= SMALLEST_INSTANCE) & (_CLASS_OF_LABEL_ID[ids // 1000] >= 0)
+        ids, said = ids[counted], _CLASS_OF_TRAIN_ID[predicted[counted]]
         own = _CLASS_OF_LABEL_ID[ids // 1000]
-        evaluated = own >= 0
-        ids, predicted, own = ids[evaluated], predicted[evaluated], own[evaluated]
-        class_of = np.full(256, -1)
-        class_of[_TRAIN_IDS] = np.arange(len(CLASSES))
-        said = class_of[predicted]
-        same_category = (said >= 0) & (_CATEGORY[said] == _CATEGORY[own])
-        sizes = np.bincount(ids)
-        objects = np.flatnonzero(sizes)
-        sizes, classes = sizes[objects], _CLASS_OF_LABEL_ID[objects // 1000]
-        weights = _SIZES[classes] / sizes
-        sums = []
-        for right, group, count in (
-            (said == own, classes, len(CLASSES)),
-            (same_category, _CATEGORY[classes], len(CATEGORIES)),
-        ):
-            found = np.bincount(ids[right], minlength=objects[-1] + 1 if len(objects) else 0)[objects]
-            sums.append([np.bincount(group, weights * pixels, count) for pixels in (found, sizes - found)])
-        return replace(self, of_class=self.of_class + sums[0], of_category=self.of_category + sums[1])
+        return replace(
+            self,
+            of_class=self.of_class + _weighted(ids, said == own, _CLASS_OF_LABEL_ID, len(CLASSES)),
+            of_category=self.of_category
+            + _weighted(ids, _CATEGORY[said] == _CATEGORY[own], _CATEGORY[_CLASS_OF_LABEL_ID], len(CATEGORIES)),
+        )
 
     def __add__(self, other: "InstanceScores") -> "InstanceScores":
         return InstanceScores(self.of_class + other.of_class, self.of_category + other.of_category)
@@ -104,6 +94,18 @@ def instance_file(label_file: Optional[Path]) -> Optional[Path]:
         if path != label_file and path.is_file():
             return path
     return None
+
+
+def _weighted(ids: np.ndarray, found: np.ndarray, group_of_label_id: np.ndarray, groups: int) -> np.ndarray:
+    """[2, groups]: weighted pixels found and missed, of the object ids [n] of all pixels and of which were found."""
+    sizes = np.bincount(ids)
+    objects = np.flatnonzero(sizes)
+    hits = np.bincount(ids[found], minlength=len(sizes))[objects]
+    sizes, label_ids = sizes[objects], objects // 1000
+    weights = _SIZES[_CLASS_OF_LABEL_ID[label_ids]] / sizes
+    return np.stack(
+        [np.bincount(group_of_label_id[label_ids], weights * pixels, groups) for pixels in (hits, sizes - hits)]
+    )
 
 
 def _instance_iou(sums: np.ndarray, wrongly_predicted: np.ndarray) -> np.ndarray:

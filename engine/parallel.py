@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from typing import ContextManager, NamedTuple
+from typing import ContextManager, List, NamedTuple
 
 from compat import logger
 
@@ -63,11 +63,16 @@ def synchronize_batch_norm(model: nn.Layer, devices: Devices) -> nn.Layer:
     return model
 
 
-def share_buffers(model: nn.Layer, devices: Devices) -> None:
+def running_statistics(model: nn.Layer) -> List[paddle.Tensor]:
+    """What a forward pass changes and no optimiser: batch norm's means and variances (parameters, to Paddle)."""
+    return [tensor for tensor in model.state_dict().values() if tensor.stop_gradient]
+
+
+def share_statistics(model: nn.Layer, devices: Devices) -> None:
     """Give every process the first one's running statistics; they differ where batch norm is over each device alone."""
     if devices.count > 1:
-        for buffer in model.buffers():
-            paddle.distributed.broadcast(buffer, src=0)
+        for statistic in running_statistics(model):
+            paddle.distributed.broadcast(statistic, src=0)
 
 
 def replicate(model: nn.Layer, devices: Devices) -> nn.Layer:

@@ -1,6 +1,5 @@
 """The training loop."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Optional
 
@@ -24,7 +23,8 @@ from engine.ema import WeightAverage
 from engine.feed import Feed, lost_processes_named
 from engine.interruption import Interrupted, Interruption
 from engine.optimizer import build_optimizer, build_schedule
-from engine.parallel import join_devices, share_buffers, synchronize_batch_norm, wait_for_all
+from engine.options import RunOptions
+from engine.parallel import join_devices, share_statistics, synchronize_batch_norm, wait_for_all
 from engine.precision import Precision
 from engine.progress import Progress
 from engine.recipe import Recipe
@@ -33,25 +33,6 @@ from engine.step import TrainStep
 from engine.validation import Validation
 from loss import build_criterion
 from models.weights import load_weights
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What decides how a recipe is run, and not what it computes (but for `seed`)."""
-
-    save_dir: str = "output"
-    num_workers: Optional[int] = None  # None: 0 on the CPU, up to 8 for a GPU
-    seed: int = 0
-    diff_seed: bool = False  # what is drawn on a device (dropout) differs by rank; weights and data are shared anyway
-    deterministic: bool = False
-    validate: bool = True
-    resume_model: Optional[str] = None
-    load_from: Optional[str] = None
-    keep_checkpoint_max: int = 5
-    use_vdl: bool = False
-    on_nan: str = "stop"
-    max_skipped: int = 10  # iterations, for on_nan="skip"
-    skip_bad_samples: int = 0  # so many training images may be unreadable
 
 
 class Trainer:
@@ -169,6 +150,7 @@ class Trainer:
             progress.iteration_done(self.iteration, rate)
             if interruption.asked:
                 self._write(self._state(progress))
+                logger.info("saved at iteration %d; to go on: --resume_model auto", self.iteration)
                 interruption.leave_if_asked()
             if self._save_is_due():
                 self._save(progress, interruption)
@@ -194,9 +176,10 @@ class Trainer:
         before = self._state(progress)
         try:
             if self.validation:
-                with interruption.leaving_anywhere(), self.step.applied_average(), self.step.precision.evaluation():
-                    share_buffers(self.model, self.devices)
-                    self.validation.run(self.model, self.iteration, progress)
+                with self.step.applied_average(), self.step.precision.evaluation():
+                    share_statistics(self.model, self.devices)
+                    with interruption.leaving_anywhere():
+                        self.validation.run(self.model, self.iteration, progress)
         except Interrupted:
             self._write(before)
             raise

@@ -16,6 +16,7 @@ from engine.parallel import Devices, shard, sum_over_devices
 from engine.pictures import view_sample, view_sheet, write_picture
 from engine.progress import Progress
 from engine.recipe import Protocol
+from engine.shared_memory import check_shared_memory
 
 PICTURED_IMAGES = 3
 
@@ -29,6 +30,9 @@ class Validation:
         save_dir: for these folders and the pictures.
         devices: of the run; the first writes.
         num_workers: loader processes.
+
+    Raises:
+        UserError: when loader processes would not find the shared memory that they need.
 
     Attributes:
         best: {protocol: {"miou": best mIoU, "iteration": where}}.
@@ -47,6 +51,9 @@ class Validation:
         self.save_dir = save_dir
         self.devices = devices
         self.num_workers = num_workers
+        if num_workers:
+            item = dataset[0]
+            check_shared_memory((item["img"], item["label"]), num_workers)
         self.best: Dict[str, Dict[str, float]] = {}
 
     def run(self, model: nn.Layer, iteration: int, progress: Progress) -> None:

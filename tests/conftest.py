@@ -1,4 +1,6 @@
-"""Shared data. Importing compat first puts zlib, threads and MKL in place before any test imports paddle."""
+"""Shared data, and a browser. Importing compat first puts zlib, threads and MKL in place before tests import paddle."""
+
+import shutil
 
 import compat  # noqa: F401
 
@@ -36,3 +38,25 @@ def small_recipe(sample_root):
         )
 
     return load
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A headless Chromium without network, driven by selenium; what its console says is in get_log("browser")."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not (browser and driver):
+        pytest.skip("no Chromium with chromedriver here (apt-get install chromium chromium-driver)")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is in requirements-dev.txt")
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1280,800"):
+        options.add_argument(f"--{flag}")
+    for flag in ("disable-background-networking", "disable-component-update", "disable-sync", "no-first-run"):
+        options.add_argument(f"--{flag}")
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    opened.set_page_load_timeout(60)
+    opened.set_script_timeout(60)
+    yield opened
+    opened.quit()

@@ -11,7 +11,7 @@ import paddleseg.core
 import pytest
 
 from data import build_dataset
-from engine.evaluator import Scores, evaluate, evaluate_images
+from engine.evaluator import Scores, evaluate, evaluate_images, evaluate_protocols
 from engine.inference import predict_logits
 from engine.recipe import Protocol
 from models import build_model
@@ -120,7 +120,7 @@ def test_one_pass_over_protocols_and_parts_adds_up(val_set):
     model = SmallNetwork(19)
     model.train()
     protocols = {name: PROTOCOLS[name] for name in ("full", "half")}
-    whole = {name: evaluate(model, val_set, protocol, bootstrap=20) for name, protocol in protocols.items()}
+    whole = evaluate_protocols(model, val_set, protocols, bootstrap=20)
     parts = {name: Scores.of_nothing(19, bootstrap=20) for name in protocols}
     for part in ([2], [0, 1]):
         for results in evaluate_images(model, val_set, protocols, indices=part):
@@ -132,6 +132,8 @@ def test_one_pass_over_protocols_and_parts_adds_up(val_set):
     for name in protocols:
         assert (whole[name].confusion == parts[name].confusion).all() and parts[name].images == 3
         assert (whole[name].replicates == parts[name].replicates).all()
+        alone = evaluate(model, val_set, protocols[name], bootstrap=20)
+        assert (alone.confusion == parts[name].confusion).all()
     assert (whole["full"].confusion != whole["half"].confusion).any()
     twice = whole["full"].summed(lambda array: array * 2)
     assert twice.images == 6 and twice.miou == whole["full"].miou and twice.areas.sum() == 2 * whole["full"].areas.sum()

@@ -87,12 +87,23 @@ def samples(draw):
     return height, width, crop, Draws(size, left, top, draw(st.booleans()), ())
 
 
+def held(array, how):
+    """The array as a cache's read-only one, or as a view with gaps between rows and columns."""
+    if how == "read-only":
+        array = array.copy()
+        array.flags.writeable = False
+    elif how == "view":
+        array = np.repeat(np.repeat(array, 2, 0), 2, 1)[::2, ::2]
+    return array
+
+
 @EXAMPLES
-@given(samples(), st.integers(0, 99))
-def test_scale_crop_padding_and_flip_equal_paddlesegs(case, seed):
+@given(samples(), st.integers(0, 99), st.sampled_from(("decoded", "read-only", "view")))
+def test_scale_crop_padding_and_flip_equal_paddlesegs(case, seed, how):
     height, width, crop, draws = case
     image, label = pictures(height, width, seed)
-    ours, our_label = TrainTransform(crop=RandomPaddingCrop(crop)).apply(image, label, draws)
+    transform = TrainTransform(crop=RandomPaddingCrop(crop))
+    ours, our_label = transform.apply(held(image, how), held(label, how), draws)
     theirs, their_label = apply_theirs(image, label, draws, crop)
     assert ours.dtype == our_label.dtype == np.uint8
     assert ours.shape == theirs.shape and (our_label == their_label).all()

@@ -23,7 +23,7 @@ class Recorded(Trainer):
         self.curve = [*getattr(self, "curve", []), float(losses["loss"])]
         return losses
 
-    def _save(self, progress):
+    def _save(self, *_):
         pass
 
 

@@ -96,6 +96,7 @@ def test_sharded_evaluation_has_the_integers_of_one_process(sums, five_images):
     for rank in (0, 1):
         found = np.load(sums / f"areas_{rank}.npz")
         assert found["images"] == 5 == scores.images
+        assert found["means"] == pytest.approx(0.1)  # the first process's running statistics: 0.9 * 0 + 0.1 * 1
         assert found["confusion"].sum() > 30000 and (found["confusion"] == scores.confusion).all()
 
 

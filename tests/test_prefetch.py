@@ -75,22 +75,29 @@ def test_an_exception_of_the_items_is_handed_on():
 
 
 def test_readers_leave_when_closed_or_forgotten():
+    begun = []
+
     def wait(number):
+        begun.append(number)
         time.sleep(0.02)
         return number
 
     closed = in_order(wait, range(100), threads=2, ahead=50)
     next(closed)
-    start = time.perf_counter()
+    start, at_work = time.perf_counter(), len(begun)
     closed.close()
     assert time.perf_counter() - start < 0.5
+    assert_readers_leave()
+    assert len(begun) <= at_work + 4  # what was not begun is dropped
     forgotten = in_order(wait, range(100), threads=2, ahead=50)
     next(forgotten)
+    at_work = len(begun)
     cycle = [forgotten]
     cycle.append(cycle)
     del forgotten, cycle
     gc.collect()
     assert_readers_leave()
+    assert len(begun) <= at_work + 4
 
 
 PROGRAM = """

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 
 from compat import UserError
@@ -130,43 +129,14 @@ def test_a_report_that_cannot_be_written(tmp_path):
 
 # --- in a browser -----------------------------------------------------------------------------------------------------
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-OPTIONS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("no Chromium with chromedriver here: apt-get install chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is in requirements-dev.txt")
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for option in OPTIONS:
-        options.add_argument(option)
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    driver.set_page_load_timeout(60)
-    yield driver
-    driver.quit()
-
 
 @pytest.fixture
-def page(browser, tmp_path):
-    browser.get(write_report(tmp_path, example()).as_uri())
-    yield browser
-    assert browser.get_log("browser") == []  # no error, and nothing that its policy forbids
+def page(chromium, tmp_path):
+    chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    chromium.get_log("browser")  # whatever stood there before is not this page's
+    chromium.get(write_report(tmp_path, example()).as_uri())
+    yield chromium
+    assert chromium.get_log("browser") == []  # no error, and nothing that its policy forbids
 
 
 def visible_cards(page):
@@ -221,6 +191,7 @@ def test_the_page_fits_a_phone_and_both_schemes(page):
         feature = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
         colors[scheme] = page.execute_script("return getComputedStyle(document.body).backgroundColor")
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert colors == {"light": "rgb(246, 247, 249)", "dark": "rgb(15, 18, 22)"}
     size = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)

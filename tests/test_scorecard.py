@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tracemalloc
 
 from compat import UserError
 
@@ -58,17 +59,20 @@ def test_one_pass_answers_what_single_passes_answer(cards, val_set):
         assert {"category_miou", "class_iiou", "category_iiou", "boundary_iou_1px", "trimap_miou_2px"} <= set(totals)
 
 
-def test_the_bootstrap_keeps_nothing_of_an_image(cards, val_set):
-    card = cards["half"]
-    held = [card.scores.confusion, card.scores.replicates, card.instances.of_class, card.instances.of_category]
-    held += [array for b in card.boundaries for array in (b.bands, b.contours, b.trimap)]
-    size = sum(array.nbytes for array in held)
-    double = build_dataset("Cityscapes", val_set.samples[0].image.parents[3], "val", [{"type": "Normalize"}])
-    double.samples = double.samples * 2
-    card = score_protocols(SmallNetwork(19), double, {"half": PROTOCOLS["half"]}, EVERYTHING)["half"]
-    held = [card.scores.confusion, card.scores.replicates, card.instances.of_class, card.instances.of_category]
-    held += [array for b in card.boundaries for array in (b.bands, b.contours, b.trimap)]
-    assert card.scores.images == 6 and sum(array.nbytes for array in held) == size
+def test_memory_does_not_grow_with_the_number_of_images(val_set):
+    dataset = build_dataset("Cityscapes", val_set.samples[0].image.parents[3], "val", [{"type": "Normalize"}])
+    dataset.samples = dataset.samples * 8
+    held = []
+    tracemalloc.start()
+    try:
+        score_protocols(
+            SmallNetwork(19), dataset, {"full": Protocol()}, EVERYTHING,
+            on_image=lambda results: held.append(tracemalloc.get_traced_memory()[0]),
+        )  # fmt: skip
+    finally:
+        tracemalloc.stop()
+    kept_per_image = (np.mean(held[-4:]) - np.mean(held[4:8])) / (len(held) - 8)
+    assert len(held) == 24 and kept_per_image < 19 * 19 * 8 / 4  # not even a quarter of a confusion matrix
 
 
 def test_detail_head_against_its_target(val_set):

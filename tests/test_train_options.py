@@ -40,6 +40,9 @@ def test_without_flags_it_is_the_default_recipe():
         (("--diff_seed", "--diff-seed"), None, "diff_seed", True),
         (("--seed",), "7", "seed", 7),
         (("--deterministic",), None, "deterministic", True),
+        (("--on_nan",), "skip", "on_nan", "skip"),
+        (("--max_skipped",), "3", "max_skipped", 3),
+        (("--skip_bad_samples",), "2", "skip_bad_samples", 2),
     ],
 )
 def test_both_spellings_mean_the_same(spellings, value, option, expected):
@@ -51,6 +54,8 @@ def test_both_spellings_mean_the_same(spellings, value, option, expected):
 def test_recipe_flags_and_options_override():
     recipe, _ = parse("--iters", "7", "--accumulate", "3", "--opts", "iters=8", "--cfg-options", "save_interval=4")
     assert (recipe.iters, recipe.accumulate, recipe.save_interval) == (8, 3, 4)
+    recipe, _ = parse("--precision", "bf16", "--opts", "amp_level=O2", "ema_decay=0.99")
+    assert (recipe.precision, recipe.amp_level, recipe.ema_decay) == ("bf16", "O2", 0.99)
     with pytest.raises(UserError, match="accumulate: 0 is not a number of at least 1"):
         parse("--accumulate", "0")
 

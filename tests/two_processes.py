@@ -16,7 +16,15 @@ from paddle import nn
 
 from engine.command import run
 from engine.gradients import add_gradients
-from engine.parallel import Devices, join_devices, replicate, shard, sum_over_devices, without_exchange
+from engine.parallel import (
+    Devices,
+    join_devices,
+    replicate,
+    shard,
+    share_statistics,
+    sum_over_devices,
+    without_exchange,
+)
 from engine.trainer import RunOptions, Trainer
 from loss import build_criterion
 from tests.tiny_training import TinyNetwork, tiny_network, tiny_recipe
@@ -92,7 +100,11 @@ def evaluation(devices: Devices, sample: Path, folder: Path) -> None:
     paddle.seed(3)
     scores = evaluate(TinyNetwork(), dataset, recipe.test_config["full"], indices=shard(len(dataset), devices))
     scores = scores.summed(lambda sums: sum_over_devices(sums, devices))
-    np.savez(folder / f"areas_{devices.rank}.npz", confusion=scores.confusion, images=scores.images)
+    norm = nn.BatchNorm2D(2)
+    norm(paddle.full([1, 2, 4, 4], float(devices.rank + 1)))
+    share_statistics(norm, devices)
+    means = norm._mean.numpy()
+    np.savez(folder / f"areas_{devices.rank}.npz", confusion=scores.confusion, images=scores.images, means=means)
 
 
 class Dying(Trainer):

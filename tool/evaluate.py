@@ -1,7 +1,7 @@
 """Evaluate a network on the validation split of a recipe: every protocol in one table, then the classes of each.
 
 --report writes it as a page to look at, with the worst and the best images. --compare evaluates two networks under the
-first protocol, and tests whether they differ.
+first protocol, and tests whether they differ. --engine evaluates what tool.export wrote.
 """
 
 import dataclasses
@@ -11,9 +11,12 @@ from typing import Dict, Optional, Sequence
 from compat import UserError, unknown_name
 
 import paddle
+from paddle import nn
 
+from data import SegmentationDataset
 from engine.checkpoint import prepare_save_dir
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
+from engine.engines import EXPORTED_ENGINES, PRECISIONS
 from engine.metrics import ABSENT
 from engine.protocols import STANDARD_PROTOCOLS, describe
 from engine.recipe import Protocol, Recipe, load_recipe
@@ -21,6 +24,7 @@ from engine.scorecard import ScoreOptions, score_protocols
 from engine.trainer import dataset_of, network_of, weight_file
 from models.weights import load_weights
 from tool.comparison import Evaluated, Subject, check_same_images, compare_networks, comparison_table, table_text
+from tool.evaluate_exported import drop_table, exported_model, is_exported
 from tool.report.build import build_report
 from tool.report.content import Table
 from tool.report.gathered import Gathered
@@ -42,6 +46,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     else:
         networks = [evaluate_subject(arguments, open_subject(arguments, arguments.model_path, arguments.config))]
         print_scores(networks[0])
+        if arguments.engine:
+            print(f"\n{drop_table(networks[0], lambda subject: evaluate_subject(arguments, subject))}")
         tables = []
     first = networks[0]
     _write(arguments.json, as_json(first.cards, first.subject.protocols, _about(networks, tables)))
@@ -57,11 +63,23 @@ def open_subject(arguments, path: str, config: str) -> Subject:
     if arguments.compare:
         protocols = dict(list(protocols.items())[:1])
     dataset = dataset_of(recipe.val_dataset)
-    model = network_of(recipe, dataset.num_classes, weights=False)
-    load_weights(model, weight_file(path))
+    model = open_model(arguments, path, recipe, dataset)
     if arguments.detail and not any(name.startswith("detail") for name in model.output_names):
         raise UserError(f"--detail: the network {recipe.model.type} has no detail head; leave the flag out")
     return Subject(path, config, recipe, dataset, model, protocols)
+
+
+def open_model(arguments, path: str, recipe: Recipe, dataset: SegmentationDataset) -> nn.Layer:
+    """The recipe's network with the weights of `path`, or the exported network that is there."""
+    exported = is_exported(path)
+    if exported and not arguments.engine:
+        raise UserError(f"{path}: an exported network; say what computes it: --engine {'|'.join(EXPORTED_ENGINES)}")
+    # Of two networks, one may be a checkpoint: the engine is the other's.
+    if arguments.engine and (exported or not arguments.compare):
+        return exported_model(path, arguments.engine, arguments.precision, dataset)
+    model = network_of(recipe, dataset.num_classes, weights=False)
+    load_weights(model, weight_file(path))
+    return model
 
 
 def evaluate_subject(arguments, subject: Subject) -> Evaluated:
@@ -189,9 +207,11 @@ def _parser():
     add_recipe_flags(arguments)
     add = arguments.add_argument
     which = arguments.add_mutually_exclusive_group(required=True)
-    which.add_argument("--model_path", help="weight file, or the folder of a checkpoint")
+    which.add_argument("--model_path", help="weight file, the folder of a checkpoint, or with --engine of an export")
     which.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two of these: test whether they differ")
     add("--compare_config", metavar="F", help="recipe of B, where it is another than A's")
+    add("--engine", choices=EXPORTED_ENGINES, help="evaluate an exported network, as this engine computes it")
+    add("--precision", choices=PRECISIONS, help="with --engine; by default that of the file, or fp32")
     add("--report", metavar="DIR", help="write DIR/report.html, a page with everything and the worst and best images")
     add(
         "--protocols",

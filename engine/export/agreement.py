@@ -17,17 +17,20 @@ class Agreement(NamedTuple):
     difference: largest difference of logits as a share of the largest logit. Where the graph ends with argmax, the
         largest lead that eager's own class has over the class answered.
     equal_pixels: share of pixels of the same class.
+    of_logits: whether logits were compared.
     """
 
     difference: float
     equal_pixels: float
+    of_logits: bool = True
 
     @property
     def holds(self) -> bool:
         return self.difference <= LOGITS_TOLERANCE and self.equal_pixels >= EQUAL_PIXELS  # False for NaN
 
     def __str__(self) -> str:
-        return f"logits differ by {self.difference:.1e} of the largest, {100 * self.equal_pixels:.3f} % of pixels equal"
+        what = "logits differ by" if self.of_logits else "classes are behind eager's by logits of"
+        return f"{what} {self.difference:.1e} of the largest, {100 * self.equal_pixels:.3f} % of pixels equal"
 
 
 def compare(network: Network, eager: Network, batches: Iterable[np.ndarray]) -> Agreement:
@@ -51,7 +54,7 @@ def compare(network: Network, eager: Network, batches: Iterable[np.ndarray]) -> 
         # np.maximum hands NaN on, max does not.
         difference = np.maximum(difference, apart.max() / np.abs(expected).max())
         equal.append(np.mean(classes == wanted))
-    return Agreement(float(difference), float(np.mean(equal)))
+    return Agreement(float(difference), float(np.mean(equal)), network.gives_logits)
 
 
 def probe_images(description: Description, seed: int = 0) -> Iterator[np.ndarray]:

@@ -1,0 +1,146 @@
+"""int8: what it costs is measured, a layer that cannot bear it stays in float, and a network that loses is refused."""
+
+from compat import UserError
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from engine.engines import Description, EagerNetwork, load_network, read_description
+from engine.engines.layer import NetworkLayer
+from engine.engines.score import deployed_miou, fit_image
+from engine.export import export_network
+
+pytest.importorskip("nncf")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("paddle2onnx")
+
+from engine.export.quantize import quantize_exported
+
+SIZE = (32, 48)
+
+
+class Fragile(nn.Layer):
+    """Two classes, dark and bright, told apart by a channel that is 100000 times fainter than the one beside it.
+
+    One int8 range for both channels leaves nothing of the faint one.
+    """
+
+    output_names = ("main",)
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2D(3, 2, 1, bias_attr=False), nn.Conv2D(2, 2, 1, bias_attr=False)
+        self.first.weight.set_value(np.float32([[1000] * 3, [0.01] * 3]).reshape(2, 3, 1, 1))
+        self.second.weight.set_value(np.float32([[0, -1], [0, 1]]).reshape(2, 2, 1, 1))
+
+    def forward(self, image):
+        return [self.second(self.first(image))]
+
+
+def pictures(count):
+    return [np.random.default_rng(n).integers(0, 256, (1, *SIZE, 3), dtype=np.uint8) for n in range(count)]
+
+
+@pytest.fixture(scope="module")
+def fragile():
+    model = Fragile()
+    model.eval()
+    return model
+
+
+@pytest.fixture
+def score(fragile):
+    """Share of pixels, in percent, that a network answers as eager does."""
+    eager = EagerNetwork(fragile, 2)
+    return lambda network: 100 * float(np.mean([network.classes(p) == eager.classes(p) for p in pictures(2)]))
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_a_layer_that_cannot_bear_int8_stays_in_float(engine, fragile, score, tmp_path):
+    export_network(fragile, Description(2, size=SIZE), tmp_path, [engine])
+    bad = quantize_exported(tmp_path, engine, pictures(4), score, max_drop=100)
+    assert bad.fp32 == 100 and bad.drop > 10 and bad.float_layers == []
+    good = quantize_exported(tmp_path, engine, pictures(4), score, max_drop=0.5)
+    assert good.fp32 == 100 and good.drop <= 0.5 and good.float_layers
+    network = load_network(tmp_path, engine, "int8")
+    assert score(network) == good.int8
+    assert load_network(tmp_path / read_description(tmp_path).files[engine]["int8"], engine).precision == "int8"
+
+
+def test_a_network_that_loses_too_much_is_refused(fragile, tmp_path):
+    export_network(fragile, Description(2, size=SIZE), tmp_path, ["openvino"])
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UserError, match="int8 loses 50.00 points .* no int8 network was kept"):
+        quantize_exported(
+            tmp_path, "openvino", pictures(2), lambda network: 80 if network.precision == "fp32" else 30, max_drop=0.5
+        )
+    assert sorted(tmp_path.iterdir()) == before
+    with pytest.raises(UserError, match="--int8"):
+        load_network(tmp_path, "openvino", "int8")
+
+
+def test_fitted_images():
+    network = EagerNetwork(Fragile(), 2)
+    image = pictures(1)[0][0]
+    assert fit_image(network, image, 0.5).shape == (1, 16, 24, 3)
+    network.description = Description(2, size=(20, 10), batch=2)
+    assert fit_image(network, image, 0.5).shape == (2, 20, 10, 3)
+    np.testing.assert_array_equal(fit_image(EagerNetwork(Fragile(), 2), image, 1.0), image[None])
+
+
+@pytest.fixture(scope="module")
+def exported_sample(tmp_path_factory):
+    """A network of the sample's 19 classes, exported for ONNX Runtime with logits and with class maps."""
+    from models import build_model
+
+    paddle.seed(0)
+    model = build_model("stdc1_seg", 19)
+    model.eval()
+    folders = {}
+    for output_op in ("none", "argmax"):
+        folders[output_op] = tmp_path_factory.mktemp(output_op)
+        export_network(model, Description(19, output_op=output_op, batch=None), folders[output_op], ["onnxruntime"])
+    return model, folders
+
+
+def test_evaluation_of_an_export_is_that_of_the_model(exported_sample, small_recipe):
+    from engine.build import dataset_of
+    from engine.evaluator import evaluate
+    from engine.recipe import Protocol
+
+    model, folders = exported_sample
+    dataset = dataset_of(small_recipe().val_dataset)
+    normalize = dataset.transform.normalize
+    expected = evaluate(model, dataset, Protocol(scales=1.0))
+    for folder in folders.values():
+        network = load_network(folder, "onnxruntime", threads=1)
+        layer = NetworkLayer(network, normalize)
+        assert abs(evaluate(layer, dataset, Protocol(scales=1.0)).miou - expected.miou) < 1e-3
+        assert abs(deployed_miou(network, dataset) - 100 * expected.miou) < 0.1
+    # Scaled images are rounded to bytes, class maps voted on.
+    layer = NetworkLayer(load_network(folders["none"], "onnxruntime", threads=1), normalize)
+    half = evaluate(model, dataset, Protocol(scales=0.5)).miou
+    assert abs(evaluate(layer, dataset, Protocol(scales=0.5)).miou - half) < 0.01
+
+
+def test_evaluate_command_takes_exports(exported_sample, sample_root, capsys):
+    from tool.evaluate import main
+
+    folder = exported_sample[1]["argmax"]
+    common = ["--config", "configs/stdc1_seg_sample.yml", "--dataset_root", str(sample_root), "--bootstrap", "0"]
+    main([*common, "--model_path", str(folder), "--engine", "onnxruntime"])
+    table = capsys.readouterr().out
+    assert "drop against float32" in table and "fp32" in table and "+0.00 points" in table
+    with pytest.raises(UserError, match="--int8"):
+        main([*common, "--model_path", str(folder), "--engine", "onnxruntime", "--precision", "int8"])
+
+
+def test_an_export_of_other_classes_is_refused(fragile, small_recipe, tmp_path):
+    from engine.build import dataset_of
+    from tool.evaluate_exported import exported_model
+
+    export_network(fragile, Description(2, size=SIZE), tmp_path, ["onnxruntime"])
+    with pytest.raises(UserError, match="exported for 2 classes, the recipe's dataset has 19"):
+        exported_model(str(tmp_path), "onnxruntime", None, dataset_of(small_recipe().val_dataset))
