@@ -16,6 +16,7 @@ from PIL import Image
 from werkzeug.serving import make_server
 
 from data import CITYSCAPES
+from engine.engines import Description, write_description
 from models import build_model
 from tests.zero_networks import zero_networks
 from tool import demo
@@ -159,6 +160,26 @@ def test_weights_are_offered_by_their_recipes_name(tmp_path):
     assert [choice.model for choice in choices] == ["stdc1_seg_sample", f"stdc1_seg_sample · {tmp_path}/b.pdparams"]
     answer = Networks(choices).predict("stdc1_seg_sample", "Paddle eager", np.zeros((33, 65, 3), np.uint8))
     assert answer.class_map.shape == (33, 65) and not answer.class_map.any()  # equal logits: the first class
+
+
+def test_an_exported_folder_is_offered_in_the_engines_that_are_installed(tmp_path, monkeypatch):
+    files = {"paddle": {"fp32": "model.json"}, "openvino": {"fp32": "model.xml", "int8": "model_int8.xml"}}
+    write_description(tmp_path, Description(19, files=files))
+    installed = {"openvino"}
+
+    def engine_class(engine):
+        if engine not in installed:
+            raise UserError(f"engine {engine}: not installed")
+
+    monkeypatch.setattr(demo, "engine_class", engine_class)
+    choices = demo.find_choices(options("--model_path", tmp_path))
+    assert [(one.model, one.engine) for one in choices] == [
+        ("stdc1_seg_sample", "OpenVINO fp32"),
+        ("stdc1_seg_sample", "OpenVINO int8"),
+    ]
+    installed.clear()
+    with pytest.raises(UserError, match="no installed engine runs it; pip install -r requirements-deploy.txt"):
+        demo.find_choices(options("--model_path", tmp_path))
 
 
 def test_the_command_refuses():

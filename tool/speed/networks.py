@@ -81,6 +81,9 @@ def load_variants(folder: Path, engines: Sequence[str], wanted: Wanted, graph: s
     """Add each engine and precision of an exported folder, or the reason why it does not run."""
     for engine in engines:
         for precision in wanted.precisions:
+            if precision == "int8" and engine not in INT8_ENGINES:
+                _note(found, f"{engine} int8: tool.export quantises for {' and '.join(INT8_ENGINES)} only")
+                continue
             try:
                 network = load_network(folder, engine, precision, wanted.threads)
             except UserError as error:
