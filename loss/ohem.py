@@ -1,11 +1,12 @@
 """Cross-entropy over the hardest pixels (original `loss/loss.py:OhemCELoss`)."""
 
 import math
-from typing import Optional, Sequence, Union
+from typing import Optional, Sequence, Tuple, Union
 
 import paddle
-import paddle.nn.functional as F
 from paddle import nn
+
+from loss.cross_entropy import pixel_cross_entropy
 
 
 class OhemCrossEntropyLoss(nn.Layer):
@@ -44,20 +45,27 @@ class OhemCrossEntropyLoss(nn.Layer):
 
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
         """Loss, 0-d float32, of logits [N, K, H, W] float32 and labels [N, H, W] int64."""
-        losses = F.cross_entropy(logits, labels, ignore_index=self.ignore_index, reduction="none", axis=1).flatten()
-        weighted = losses
-        if self.class_weights is not None:
-            # Ignored pixels have cross-entropy 0, so any class's weight will do for them.
-            classes = paddle.where(labels == self.ignore_index, paddle.zeros_like(labels), labels)
-            weighted = losses * paddle.gather(self.class_weights, classes.flatten())
-        # Both means are computed and one is chosen on the device: a branch would wait for the device at every step.
-        hard = (losses > self.threshold).astype(losses.dtype).detach()
+        losses = pixel_cross_entropy(logits, labels, self.ignore_index).flatten()
+        with paddle.no_grad():
+            chosen, count = self._choose(losses.detach())
+            if self.class_weights is not None:
+                # Ignored pixels have cross-entropy 0, so any class's weight will do for them.
+                classes = paddle.where(labels == self.ignore_index, paddle.zeros_like(labels), labels)
+                chosen = chosen * paddle.gather(self.class_weights, classes.flatten())
+        return (losses * chosen).sum() / count
+
+    def _choose(self, losses: paddle.Tensor) -> Tuple[paddle.Tensor, paddle.Tensor]:
+        """(1 for each pixel to average and 0 for the others [P] float32, how many they are 0-d), for losses [P]."""
+        hard = (losses > self.threshold).astype(losses.dtype)
         hard_count = hard.sum()
-        mean_hard = (weighted * hard).sum() / hard_count.clip(min=1)
         n_min = self._n_min(losses.shape[0])
-        _, hardest = paddle.topk(losses.detach(), n_min, sorted=False)
-        mean_hardest = paddle.gather(weighted, hardest).mean()
-        return paddle.where(hard_count > n_min, mean_hard, mean_hardest)
+        # The CPU can branch. Another device would have to be waited for: there both are computed and one is chosen.
+        if losses.place.is_cpu_place() and hard_count > n_min:
+            return hard, hard_count
+        _, hardest = paddle.topk(losses, n_min, sorted=False)
+        hardest = paddle.zeros_like(losses).scatter_(hardest, paddle.ones([n_min], losses.dtype))
+        enough = hard_count > n_min
+        return paddle.where(enough, hard, hardest), hard_count.clip(min=n_min)
 
     def _n_min(self, pixels: int) -> int:
         n_min = int(self.n_min * pixels) if isinstance(self.n_min, float) else self.n_min

@@ -8,6 +8,7 @@ import pytest
 from scipy.ndimage import correlate
 
 from loss import DetailAggregateLoss, OhemCrossEntropyLoss, build_criterion, detail_target
+from loss.cross_entropy import pixel_cross_entropy
 from loss.detail import dice_loss
 
 LAPLACIAN = np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]])
@@ -68,6 +69,22 @@ def test_ohem_gradient_reaches_the_chosen_pixels_only(n_min):
     if chosen.sum() <= n_min:
         chosen = losses >= np.sort(losses)[::-1][n_min - 1]
     assert (touched == (chosen & (labels.ravel() != 255))).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 9, 11), (1, 1, 3, 4), (3, 2, 4, 1), (1, 19, 6, 5)])
+def test_pixel_cross_entropy_and_its_gradient_by_definition(shape):
+    logits, labels = random_case(4, (shape[0], *shape[2:]), shape[1], spread=40.0)
+    upstream = np.random.default_rng(0).normal(0, 1, labels.shape).astype("float32")
+    tensor = paddle.to_tensor(logits, stop_gradient=False)
+    losses = pixel_cross_entropy(tensor * 1, paddle.to_tensor(labels))
+    (losses * paddle.to_tensor(upstream)).sum().backward()
+    np.testing.assert_allclose(losses.numpy().ravel(), cross_entropies(logits, labels), rtol=1e-5, atol=1e-5)
+    expected = np.exp(logits - logits.max(1, keepdims=True))
+    expected /= expected.sum(1, keepdims=True)
+    expected -= labels[:, None] == np.arange(shape[1])[:, None, None]
+    expected *= np.where(labels == 255, 0, upstream)[:, None]
+    np.testing.assert_allclose(tensor.grad.numpy(), expected, atol=2e-6)
+    np.testing.assert_array_equal(tensor.numpy(), logits)  # what is done in place is done to copies
 
 
 def test_ohem_of_a_wholly_ignored_batch_is_zero_with_zero_gradient():

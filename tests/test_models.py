@@ -2,10 +2,12 @@
 
 import numpy as np
 import paddle
+import paddle.nn.functional as F
 import pytest
 
 from models import UserError, build_model, list_models
 from models.ddrnet import DAPPM
+from models.layers import resize
 from models.stdcnet import ShortTermDenseConcat
 
 pytest.register_assert_rewrite("tests.network_tester")  # its assertions show their values, as those of tests do
@@ -111,3 +113,22 @@ def test_spatial_path_of_bisestdc_works_at_its_strides(name, first):
     image = paddle.zeros([1, 3, 128, 128])
     assert list(path[0](image).shape[2:]) == first
     assert list(path(image).shape[2:]) == [32, 32]
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(
+    ("size", "new_size"), [((4, 7), (32, 56)), ((5, 3), (33, 20)), ((6, 8), (3, 5)), ((1, 1), (4, 6))]
+)
+def test_resizing_with_gradient_is_paddles(size, new_size, align_corners):
+    """In training on a CPU, resizing is done by matrices; without gradient, and elsewhere, by Paddle's operator."""
+    x = paddle.randn([2, 3, *size])
+    x.stop_gradient = False
+    upstream = paddle.randn([2, 3, *new_size])
+    answers = [
+        resize(x, new_size, align_corners=align_corners),
+        F.interpolate(x, size=new_size, mode="bilinear", align_corners=align_corners),
+    ]
+    gradients = [paddle.grad([answer], [x], [upstream])[0] for answer in answers]
+    for ours, paddles in (answers, gradients):
+        np.testing.assert_allclose(ours.numpy(), paddles.numpy(), rtol=1e-5, atol=1e-5)
+    assert (resize(x.detach(), new_size, align_corners=align_corners) == answers[1]).all()

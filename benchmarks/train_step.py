@@ -1,0 +1,231 @@
+"""What a training step takes: our STDC-Seg with its losses against PaddleSeg's STDCSeg with its own.
+
+Both sides get the same Paddle, environment (threads, MKL kernels), images, labels and optimiser settings, and run
+alternately in one process; medians are compared. `losses` is the three OHEMs and the detail loss on given logits, with
+the gradients of these logits; in a step their gradients are part of `backward`. Memory is the largest resident size of
+a fresh process of each side over two steps, less its resident size before the network is built.
+
+PaddleSeg's OHEM mixes integers with floats, which Paddle 3 refuses: the peer's runs as `compat` repairs it.
+"""
+
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+
+from compat import UserError
+
+import paddle
+from paddle import nn
+
+from engine.command import parser, run
+from engine.optimizer import build_optimizer, build_schedule
+from engine.recipe import load_recipe
+from loss import build_criterion
+from models import build_model
+
+ROOT = Path(__file__).parents[1]
+RECIPE = ROOT / "configs" / "stdc1_seg_sample.yml"
+CLASSES = 19
+NETWORKS = ("stdc1_seg", "stdc2_seg")
+SIZES = ("256x512", "512x1024")
+BATCH = 2
+SIDES = ("ours", "paddleseg")
+PARTS = ("forward", "losses_forward", "backward", "optimizer", "step", "losses")
+
+
+class Side(NamedTuple):
+    """One side of the comparison: `criterion(outputs, labels)` answers its 0-d total."""
+
+    model: nn.Layer
+    criterion: Callable[[Sequence[paddle.Tensor], paddle.Tensor], paddle.Tensor]
+    optimizer: paddle.optimizer.Optimizer
+
+
+def our_side(network: str, pixels: int) -> Side:
+    """Our network, criterion and optimiser by the recipe that all of STDC-Seg builds on; `pixels` of the batch."""
+    recipe = load_recipe(RECIPE, {f"loss.{name}.n_min": _n_min(pixels) for name in ("main", "aux8", "aux16")})
+    model = build_model(network, CLASSES)
+    criterion = build_criterion(recipe.loss, model.output_names)
+    schedule = build_schedule(recipe.lr_scheduler, recipe.iters)
+    optimizer = build_optimizer(recipe.optimizer, schedule, (model, criterion))
+    return Side(model, lambda outputs, labels: criterion(outputs, labels)[0], optimizer)
+
+
+def paddleseg_side(network: str, pixels: int) -> Side:
+    """PaddleSeg's network and losses, repaired, and the same optimiser."""
+    from paddleseg.models import STDCSeg, losses
+    from paddleseg.models.backbones import STDC1, STDC2
+
+    recipe = load_recipe(RECIPE)
+    model = STDCSeg(CLASSES, {"stdc1_seg": STDC1, "stdc2_seg": STDC2}[network]())
+    ohems = [losses.OhemCrossEntropyLoss(thresh=0.7, min_kept=_n_min(pixels)) for _ in range(3)]
+    terms = [*ohems, losses.DetailAggregateLoss()]
+    optimizer = paddle.optimizer.Momentum(
+        build_schedule(recipe.lr_scheduler, recipe.iters),
+        recipe.optimizer.momentum,
+        parameters=model.parameters(),
+        weight_decay=recipe.optimizer.weight_decay,
+    )
+    return Side(model, lambda outputs, labels: sum(term(o, labels) for term, o in zip(terms, outputs)), optimizer)
+
+
+BUILD = dict(zip(SIDES, (our_side, paddleseg_side)))
+
+
+def _n_min(pixels: int) -> int:
+    return max(1, pixels // 16)
+
+
+def random_batch(size: str) -> List[paddle.Tensor]:
+    """Images [BATCH, 3, H, W] and labels [BATCH, H, W] int64 in cells of 8 pixels, the first one ignored."""
+    height, width = (int(number) for number in size.split("x"))
+    paddle.seed(0)
+    cells = paddle.randint(0, CLASSES, [BATCH, 1, height // 8, width // 8])
+    cells[:, :, 0, 0] = 255
+    labels = nn.functional.interpolate(cells.astype("float32"), size=[height, width], mode="nearest")
+    return [paddle.randn([BATCH, 3, height, width]), labels.squeeze(1).astype("int64")]
+
+
+def time_step(side: Side, images: paddle.Tensor, labels: paddle.Tensor) -> Dict[str, float]:
+    """Seconds of each of PARTS."""
+    marks = [time.perf_counter()]
+
+    def mark() -> None:
+        if paddle.get_device() != "cpu":
+            paddle.device.synchronize()
+        marks.append(time.perf_counter())
+
+    outputs = side.model(images)
+    mark()
+    total = side.criterion(outputs, labels)
+    mark()
+    total.backward()
+    mark()
+    side.optimizer.step()
+    side.optimizer.clear_grad()
+    mark()
+    given = [output.detach() for output in outputs]
+    del outputs, total
+    for logits in given:
+        logits.stop_gradient = False
+    start = time.perf_counter()
+    side.criterion(given, labels).backward()
+    mark()
+    seconds = [after - before for before, after in zip(marks[:4], marks[1:5])]
+    return dict(zip(PARTS, [*seconds, marks[4] - marks[0], marks[5] - start]))
+
+
+def compare_time(network: str, size: str, rounds: int) -> Dict[str, Dict[str, float]]:
+    """{side: {part: median seconds}} over `rounds` alternating steps, after one to warm up."""
+    images, labels = random_batch(size)
+    sides = {name: build(network, labels.size) for name, build in BUILD.items()}
+    steps: Dict[str, List[Dict[str, float]]] = {name: [] for name in sides}
+    for _ in range(rounds + 1):
+        for name, side in sides.items():
+            steps[name].append(time_step(side, images, labels))
+    return {
+        name: {part: statistics.median(step[part] for step in found[1:]) for part in PARTS}
+        for name, found in steps.items()
+    }
+
+
+def peak_memory(side: str, network: str, size: str) -> float:
+    """MB that two steps of a side add to this process, which must not have done anything large before."""
+    images, labels = random_batch(size)
+    before = _resident_mb("VmRSS")
+    model, criterion, optimizer = BUILD[side](network, labels.size)
+    for _ in range(2):
+        criterion(model(images), labels).backward()
+        optimizer.step()
+        optimizer.clear_grad()
+    return _resident_mb("VmHWM") - before
+
+
+def _resident_mb(field: str) -> float:
+    """This process's resident size now (VmRSS) or at its largest (VmHWM); `ru_maxrss` begins with its parent's."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        raise UserError("the memory of a step is read from /proc, which only Linux has")
+    return int(re.search(rf"^{field}:\s*(\d+) kB", status.read_text(), re.MULTILINE).group(1)) / 1024
+
+
+def _memory_of_fresh_process(side: str, network: str, size: str) -> float:
+    command = [sys.executable, "-m", "benchmarks.train_step", "--memory_of", side]
+    command += ["--networks", network, "--sizes", size]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=1800, cwd=ROOT)
+    return float(done.stdout.splitlines()[-1])
+
+
+def compare(network: str, size: str, rounds: int) -> Dict[str, Any]:
+    """One case: its figures of both sides, and the ratios of ours over PaddleSeg's."""
+    memory = {side: _memory_of_fresh_process(side, network, size) for side in SIDES}
+    seconds = compare_time(network, size, rounds)
+    ours, theirs = (seconds[side] for side in SIDES)
+    return {
+        "network": network,
+        "shape": [BATCH, 3, *(int(number) for number in size.split("x"))],
+        "seconds": seconds,
+        "memory_mb": memory,
+        "ratio_step": ours["step"] / theirs["step"],
+        "ratio_losses": ours["losses"] / theirs["losses"],
+        "ratio_memory": memory["ours"] / memory["paddleseg"],
+    }
+
+
+def table(cases: Sequence[Dict[str, Any]]) -> str:
+    """The cases as aligned text: seconds of each part, MB, and ratios."""
+    lines = []
+    for case in cases:
+        lines.append(f"{case['network']} {case['shape']}" + " " * 8 + "ours  paddleseg  ratio")
+        rows = [(f"{part}, s", *(case["seconds"][side][part] for side in SIDES)) for part in PARTS]
+        rows.append(("peak memory, MB", *(case["memory_mb"][side] for side in SIDES)))
+        lines += [f"  {name:26}{a:10.3f}{b:11.3f}{a / b:7.2f}" for name, a, b in rows]
+    return "\n".join(lines)
+
+
+def processor_name() -> str:
+    """The processor's name as the system gives it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or "unknown processor")
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Measure every case, print the table, write the figures; each ratio is the worst over the cases."""
+    arguments = parser(__doc__, "python -m benchmarks.train_step --json output/train_step.json")
+    arguments.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
+    arguments.add_argument(
+        "--sizes", nargs="+", default=SIZES, metavar="HxW", help="multiples of 32 (256x512 512x1024)"
+    )
+    arguments.add_argument("--rounds", type=int, default=5, help="timed steps of each side (5)")
+    arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to this file")
+    arguments.add_argument("--memory_of", choices=SIDES, help="only print the MB that this side adds")
+    options = arguments.parse_args(argv)
+    for size in options.sizes:
+        if not all(part.isdigit() and int(part) and int(part) % 32 == 0 for part in size.split("x")) or "x" not in size:
+            raise UserError(f"--sizes {size}: give HEIGHTxWIDTH in multiples of 32, such as 256x512")
+    if options.memory_of:
+        print(peak_memory(options.memory_of, options.networks[0], options.sizes[0]))
+        return
+    cases = [compare(network, size, options.rounds) for network in options.networks for size in options.sizes]
+    worst = {key: max(case[key] for case in cases) for key in ("ratio_step", "ratio_losses", "ratio_memory")}
+    print(table(cases))
+    setting = f"{os.environ['OMP_NUM_THREADS']} threads, Paddle {paddle.__version__}, float32, {options.rounds} rounds"
+    print(f"{processor_name()}, {setting}")
+    print("worst: " + ", ".join(f"{key} {value:.2f}" for key, value in worst.items()))
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        figures = {**worst, "processor": processor_name(), "paddle": paddle.__version__, "cases": cases}
+        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)
