@@ -27,7 +27,7 @@ CHECKSUMS = "SHA256SUMS"  # as sha256sum writes it: sha256sum --check SHA256SUMS
 def prepare_save_dir(save_dir: Union[str, Path]) -> Path:
     """Create the folder if need be; raises UserError when nothing can be written there."""
     folder = Path(save_dir)
-    probe = folder / ".write_test"
+    probe = folder / f".write_test_{os.getpid()}"  # several devices try at once
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
