@@ -99,6 +99,8 @@ def predict_submission(arguments, recipe: Recipe, classes: ClassSet, pictures: S
     file = arguments.cityscapes_submission
     if classes is not CITYSCAPES:
         raise UserError(f"--cityscapes_submission: the recipe has {len(classes.names)} classes, not Cityscapes' 19")
+    if not pictures:
+        raise UserError("--cityscapes_submission: takes images, not videos or a camera; see --image_path")
     prepare_save_dir(Path(file).parent)
     names = submission_names([picture.file for picture in pictures])
     classify = load_classifier(arguments, recipe, len(classes.names))
