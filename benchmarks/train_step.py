@@ -5,8 +5,8 @@ alternately in one process; medians are compared. `losses` is the three OHEMs an
 the gradients of these logits; in a step their gradients are part of `backward`. Memory is the largest resident size of
 a fresh process of each side over two steps, less its resident size before the network is built.
 
-PaddleSeg's OHEM mixes integers with floats, which Paddle 3 refuses. There the peer's OHEM is `compat`'s repair, which is
-faster than the original; on Paddle 2.6 it is the original.
+PaddleSeg's OHEM mixes integers with floats, which Paddle 3 refuses. There the peer's OHEM is `compat`'s repair, which
+is faster than the original; on Paddle 2.6 it is the original.
 """
 
 import json
