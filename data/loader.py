@@ -5,7 +5,9 @@ augmentation. So neither worker processes nor an interruption change what a run 
 another number.
 """
 
+import ctypes
 import signal
+import sys
 from contextlib import closing
 from itertools import islice
 from typing import Iterator, List, Optional, Tuple, Union
@@ -21,6 +23,7 @@ from data.datasets import SegmentationDataset
 from data.prefetch import in_order, reader_threads
 
 BATCHES_AHEAD = 2
+PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>: the signal a process gets when its parent dies
 REPLACEMENTS = 20  # so many samples are tried for one that is bad
 
 
@@ -146,11 +149,17 @@ def train_batches(
         batch_sampler=batches,
         num_workers=num_workers,
         return_list=True,
-        worker_init_fn=_leave_signals_to_the_trainer,
+        worker_init_fn=serve_the_trainer,
     )
 
 
-def _leave_signals_to_the_trainer(_worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal: the workers go on serving until the trainer ends them."""
+def serve_the_trainer(_worker: int) -> None:
+    """To be called in a loader process when it starts.
+
+    Ctrl-C reaches every process of the terminal: loader processes go on serving until the trainer ends them, and end
+    with it if it is killed.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

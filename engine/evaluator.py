@@ -13,7 +13,7 @@ from paddle import nn
 from paddle.io import DataLoader, Dataset
 from tqdm import tqdm
 
-from data import SegmentationDataset
+from data import SegmentationDataset, serve_the_trainer
 from engine import metrics
 from engine.inference import predict_classes, predict_details
 from engine.recipe import Protocol
@@ -205,7 +205,11 @@ def evaluate_images(
         raise UserError(f"{dataset.samples[0].image}: has no label to evaluate against; use a split that has labels")
     indices = range(len(dataset)) if indices is None else indices
     loader = DataLoader(
-        _Labelled(dataset), batch_sampler=[[index] for index in indices], num_workers=num_workers, return_list=True
+        _Labelled(dataset),
+        batch_sampler=[[index] for index in indices],
+        num_workers=num_workers,
+        return_list=True,
+        worker_init_fn=serve_the_trainer,
     )
     was_training = model.training
     model.eval()
