@@ -1,23 +1,31 @@
-"""Repair of paddle.io.DataLoader: what a dataset raises must arrive where the loader is iterated.
+"""Repairs of paddle.io.DataLoader: what a dataset raises must arrive where the loader is iterated, and a loader that is
+left must not keep the process.
 
 As Paddle has it, an image that cannot be read ends the loader's reader thread; without worker processes the training
-loop then waits for that thread for ever, and with them it gets a SystemError about a queue.
+loop then waits for that thread for ever, and with them it gets a SystemError about a queue. An iterator that the
+garbage collector finds waits for ever for its workers: their queues may be gone before it tells them to end.
 """
+
+import multiprocessing
 
 from paddle.io.dataloader import dataloader_iter
 
-SECONDS_TO_END = 10
-READERS = (dataloader_iter._DataLoaderIterSingleProcess, dataloader_iter._DataLoaderIterMultiProcess)
+SECONDS_TO_END = 10  # for a reader thread
+SECONDS_TO_LEAVE = 2  # for a worker process
+_MultiProcess = dataloader_iter._DataLoaderIterMultiProcess
+READERS = (dataloader_iter._DataLoaderIterSingleProcess, _MultiProcess)
 
 
 def repair_data_loader() -> None:
-    """Replace the two reader classes' thread loop and `__next__`. Calling it again changes nothing."""
+    """Replace methods of the two reader classes. Calling it again changes nothing."""
     for reader in READERS:
         if not hasattr(reader, "reader_error"):
-            _repair(reader)
+            _hand_errors_on(reader)
+    if _MultiProcess._try_shutdown_all.__module__ != __name__:
+        _end_workers()
 
 
-def _repair(reader: type) -> None:
+def _hand_errors_on(reader: type) -> None:
     thread_loop, next_batch = reader._thread_loop, reader.__next__
 
     def _thread_loop(self, *args):
@@ -41,3 +49,14 @@ def _repair(reader: type) -> None:
     reader.reader_error = None
     reader._thread_loop = _thread_loop
     reader.__next__ = __next__
+
+
+def _end_workers() -> None:
+    shut_down = _MultiProcess._try_shutdown_all
+
+    def _try_shutdown_all(self, timeout=None):
+        shut_down(self, timeout or SECONDS_TO_LEAVE)
+        for worker in set(self._workers).intersection(multiprocessing.active_children()):
+            worker.terminate()
+
+    _MultiProcess._try_shutdown_all = _try_shutdown_all

@@ -217,6 +217,37 @@ def test_a_loader_hands_the_datasets_error_on(num_workers, seconds):
     assert done.stdout == "image 2: broken\n"
 
 
+LEFT = """
+import gc
+import compat
+import numpy as np
+import paddle
+
+class Numbers(paddle.io.Dataset):
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, index):
+        return np.zeros(1)
+
+loop = [iter(paddle.io.DataLoader(Numbers(), batch_size=1, num_workers=2))]
+next(loop[0])
+loop[0]._exit_thread_unexpectedly()  # the reader thread would hold the iterator
+loop[0]._thread.join()
+for queue in loop[0]._indices_queues:
+    queue.put = lambda _: None  # as when the collector has finished the queue first
+loop.append(loop)
+del loop, queue
+gc.collect()
+print("left")
+"""
+
+
+def test_a_loader_that_is_left_ends_its_workers():
+    done = subprocess.run([sys.executable, "-c", LEFT], capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("left\n", "")
+
+
 # --- the processor ----------------------------------------------------------------------------------------------------
 
 
