@@ -48,7 +48,11 @@ def resize_window(image: np.ndarray, window: Window) -> np.ndarray:
     columns, left = _source_span(window.left, window.width, window.size[0], width)
     rows, top = _source_span(window.top, window.height, window.size[1], height)
     factors = {"fx": window.size[0] / width, "fy": window.size[1] / height}
-    resized = cv2.resize(image[rows, columns], None, interpolation=cv2.INTER_LINEAR, **factors)
+    part = image[rows, columns]
+    if all(round(side * factor) == side for side, factor in zip(part.shape, (factors["fy"], factors["fx"]))):
+        # OpenCV copies where the size stays, which the few pixels of a small window do.
+        part, top, left = image, window.top, window.left
+    resized = cv2.resize(part, None, interpolation=cv2.INTER_LINEAR, **factors)
     return resized[top : top + window.height, left : left + window.width]
 
 

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -98,6 +98,7 @@ def held(array, how):
 
 
 @EXAMPLES
+@example((1, 8, (1, 1), Draws((7, 1), 0, 0, False, ())), 0, "decoded")  # few pixels, whose number would stay
 @given(samples(), st.integers(0, 99), st.sampled_from(("decoded", "read-only", "view")))
 def test_scale_crop_padding_and_flip_equal_paddlesegs(case, seed, how):
     height, width, crop, draws = case

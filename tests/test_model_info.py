@@ -93,7 +93,7 @@ def test_the_command_prints_the_table_and_writes_the_file(tmp_path, capsys):
     main(["--model", "stdc1_seg", "--json", str(path)])
     printed = capsys.readouterr().out
     row = next(line.split() for line in printed.splitlines() if line.startswith("stdc1_seg"))
-    assert row == ["stdc1_seg", "8,572,896", "8,275,104", "16.86", "37.94", "67.45", "0.53"]
+    assert row == ["stdc1_seg", "8,572,896", "8,275,104", "16.86", "37.94", "67.45", "0.54"]
     (written,) = json.loads(path.read_text())
     assert written["deployed_parameters"] == 8_275_104
     assert written["outputs"][3] == {"name": "detail8", "channels": 1, "stride": 8, "returned_stride": 8}
