@@ -21,6 +21,7 @@ endif
 RUN = $(VENV)/bin/python
 DEMO = output/demo
 RECIPE = configs/stdc1_seg_sample.yml
+ENGINE_TESTS = $(patsubst %,tests/test_%.py,demo export predict quantize speed)
 
 .PHONY: install install-dev demo test lint fixup clean
 
@@ -47,8 +48,10 @@ demo: install
 	$(RUN) -m tool.evaluate --config $(RECIPE) --model_path $(DEMO)/best_model
 	$(RUN) -m tool.predict --config $(RECIPE) --model_path $(DEMO)/best_model --save_dir $(DEMO)/predictions
 
+# The engines bring thread pools and OpenMP runtimes of their own, which Paddle's had better not meet in one process.
 test: install-dev
-	$(RUN) -m pytest -q
+	$(RUN) -m pytest -q $(addprefix --ignore=,$(ENGINE_TESTS))
+	$(RUN) -m pytest -q $(ENGINE_TESTS)
 
 lint: install-dev
 	$(VENV)/bin/ruff check .
