@@ -21,10 +21,12 @@ def faults_named() -> Iterator[None]:
     try:
         yield
     except (SystemError, RuntimeError, OSError, ValueError) as error:
-        text = " ".join(str(error).split())[-200:]
+        whole = " ".join(str(error).split())
+        text = whole[-200:]
         if isinstance(error, OSError) and error.errno in FULL_OR_CLOSED:
             raise UserError(f"nothing more can be written ({text}); make room, then {RESUME}") from error
-        if "DataLoader" in text:
+        # Paddle says the one when it hears that a child has ended, and the other when it next asks for a batch.
+        if "DataLoader" in whole or "Blocking queue is killed" in whole:
             raise UserError(
                 f"a loader process is gone ({text}), often for lack of memory; {RESUME}, and fewer --num_workers"
             ) from error

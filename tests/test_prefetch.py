@@ -103,6 +103,7 @@ def test_readers_leave_when_closed_or_forgotten():
 PROGRAM = """
 import os, signal, sys, threading, time
 sys.path.insert(0, ".")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores it
 from data.prefetch import in_order
 
 def work(number):
