@@ -152,6 +152,7 @@ def _content_faults(archive: zipfile.ZipFile, name: str, size: Optional[Tuple[in
     """Faults of one PNG: whole, one 8-bit channel, of the (width, height) if that is known, labelIds."""
     try:
         encoded = archive.read(name)
+    # What zipfile raises for damage, for a compression that it does not know, and for encryption.
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         return [f"{name}: cannot be unpacked ({error})"]
     whole = encoded.startswith(PNG_MARK) and b"IEND" in encoded[-16:]
