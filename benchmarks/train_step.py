@@ -43,11 +43,20 @@ PARTS = ("forward", "losses_forward", "backward", "optimizer", "step", "losses")
 
 
 class Side(NamedTuple):
-    """One side of the comparison: `criterion(outputs, labels)` answers its 0-d total."""
+    """One side of the comparison: `criterion(outputs, labels)` answers its 0-d total.
+
+    Gradients are freed or zeroed after an update as the side's own trainer does it.
+    """
 
     model: nn.Layer
     criterion: Callable[[Sequence[paddle.Tensor], paddle.Tensor], paddle.Tensor]
     optimizer: paddle.optimizer.Optimizer
+    zeroes_gradients: bool
+
+    def update(self) -> None:
+        """Update the weights with the gradients, and be rid of these."""
+        self.optimizer.step()
+        self.optimizer.clear_grad(set_to_zero=self.zeroes_gradients)
 
 
 def our_side(network: str, pixels: int) -> Side:
@@ -57,7 +66,7 @@ def our_side(network: str, pixels: int) -> Side:
     criterion = build_criterion(recipe.loss, model.output_names)
     schedule = build_schedule(recipe.lr_scheduler, recipe.iters)
     optimizer = build_optimizer(recipe.optimizer, schedule, (model, criterion))
-    return Side(model, lambda outputs, labels: criterion(outputs, labels)[0], optimizer)
+    return Side(model, lambda outputs, labels: criterion(outputs, labels)[0], optimizer, False)
 
 
 def paddleseg_side(network: str, pixels: int) -> Side:
@@ -75,7 +84,7 @@ def paddleseg_side(network: str, pixels: int) -> Side:
         parameters=model.parameters(),
         weight_decay=recipe.optimizer.weight_decay,
     )
-    return Side(model, lambda outputs, labels: sum(term(o, labels) for term, o in zip(terms, outputs)), optimizer)
+    return Side(model, lambda outputs, labels: sum(term(o, labels) for term, o in zip(terms, outputs)), optimizer, True)
 
 
 def released_ohem(**options: Any) -> nn.Layer:
@@ -123,8 +132,7 @@ def time_step(side: Side, images: paddle.Tensor, labels: paddle.Tensor) -> Dict[
     mark()
     total.backward()
     mark()
-    side.optimizer.step()
-    side.optimizer.clear_grad()
+    side.update()
     mark()
     given = [output.detach() for output in outputs]
     del outputs, total
@@ -155,11 +163,10 @@ def peak_memory(side: str, network: str, size: str) -> float:
     """MB that two steps of a side add to this process, which must not have done anything large before."""
     images, labels = random_batch(size)
     before = _resident_mb("VmRSS")
-    model, criterion, optimizer = BUILD[side](network, labels.size)
+    built = BUILD[side](network, labels.size)
     for _ in range(2):
-        criterion(model(images), labels).backward()
-        optimizer.step()
-        optimizer.clear_grad()
+        built.criterion(built.model(images), labels).backward()
+        built.update()
     return _resident_mb("VmHWM") - before
 
 

@@ -98,6 +98,6 @@ class TrainStep:
             self.precision.update(self.optimizer)
             if self.average:
                 self.average.update(iteration)
-        for layer in (self.model, self.criterion):
-            layer.clear_gradients()
+        # Freed, not zeroed: the next forward pass can have their memory.
+        self.optimizer.clear_grad(set_to_zero=False)
         self.schedule.step()

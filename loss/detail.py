@@ -48,7 +48,7 @@ def _laplacian(labels: paddle.Tensor, ignore_index: int, ignored_as_label: bool)
     classes = labels.astype("float32")
     if ignored_as_label:
         return 9 * classes - _sum_3x3(classes)
-    counted = (labels != ignore_index).astype("float32")
+    counted = (classes != ignore_index).astype("float32")
     classes = classes * counted
     # An ignored neighbour counts as having the centre's class.
     ignored_neighbours = _sum_3x3(1 - counted)
@@ -56,8 +56,9 @@ def _laplacian(labels: paddle.Tensor, ignore_index: int, ignored_as_label: bool)
 
 
 def _sum_3x3(x: paddle.Tensor) -> paddle.Tensor:
-    """Sum over each pixel's 3x3 neighbourhood of [N, 1, H, W], zeros beyond the border."""
-    return F.conv2d(x, paddle.ones([1, 1, 3, 3]), padding=1)
+    """Sum over each pixel's 3x3 neighbourhood of [N, 1, H, W], zeros beyond the border; along rows, then columns."""
+    rows = F.conv2d(x, paddle.ones([1, 1, 1, 3]), padding=(0, 1))
+    return F.conv2d(rows, paddle.ones([1, 1, 3, 1]), padding=(1, 0))
 
 
 class DetailAggregateLoss(nn.Layer):

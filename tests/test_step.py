@@ -1,4 +1,4 @@
-"""Averaged weights and mixed precision."""
+"""Averaged weights, mixed precision, and what a step leaves behind."""
 
 from compat import UserError, logger
 
@@ -47,6 +47,11 @@ def test_the_average_is_what_is_kept_as_the_best(sample_root, tmp_path):
         assert (last[name].numpy() == weight.numpy()).all()
         assert (best[name].numpy() == trainer.step.average.averages[name].numpy()).all()
     assert (best["head.weight"].numpy() != last["head.weight"].numpy()).any()
+
+
+def test_gradients_take_no_memory_between_iterations(sample_root, tmp_path):
+    trainer = train(tiny_recipe(sample_root, iters=1), tmp_path)
+    assert all(parameter.grad is None for parameter in trainer.model.parameters())
 
 
 @pytest.mark.parametrize("level", ["O1", "O2"])
