@@ -2,6 +2,7 @@
 
 All calls of a network take turns in one run. PaddleSeg runs in a process of its own: as Paddle comes, and once more
 with the environment that the commands of this project set (number of threads, MKL's kernels). Weights are random.
+Below the table stands the least that a network can take here, its multiply-accumulates at the processor's peak.
 """
 
 import argparse
@@ -9,7 +10,7 @@ import json
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import compat  # noqa: F401  it must come before paddle
 from compat.processor import physical_cores
@@ -17,10 +18,11 @@ from compat.processor import physical_cores
 import numpy as np
 
 from benchmarks.paddleseg_peer import PeerProcess
-from tool.model_info import CITYSCAPES_CLASSES
+from tool.model_info import CITYSCAPES_CLASSES, deployed_cost
 from tool.speed.clock import Latency, time_alternating
-from tool.speed.hardware import describe_hardware, matmul_peak
+from tool.speed.hardware import describe_hardware
 from tool.speed.networks import Wanted, build_variants
+from tool.speed.peak import measure_peaks
 
 SEG50, SEG75 = (512, 1024), (768, 1536)
 CASES = {
@@ -57,15 +59,19 @@ class Measured(NamedTuple):
 def main(argv: Optional[Sequence[str]] = None) -> None:
     options = _parser().parse_args(argv)
     print(f"{describe_hardware(physical_cores())['processor']}, {physical_cores()} threads, medians of {options.runs}")
+    peaks = measure_peaks(physical_cores())
     measured = []
     for case in options.cases:
         measured.append(measure(case, options))
         print(f"{case}: {', '.join(f'{name} {one.p50:.0f} ms' for name, one in measured[-1].latencies.items())}")
     print(f"\n{table(measured)}")
+    for one in measured:
+        least = ", ".join(f"{precision} {ms:.0f} ms" for precision, ms in least_milliseconds(one.case, peaks).items())
+        print(f"{one.case}: the processor's peak allows no less than {least}")
     for line in dict.fromkeys(line for one in measured for line in one.absent):
         print(f"not measured: {line}")
     if options.json:
-        options.json.write_text(json.dumps(as_dict(measured), indent=2) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(as_dict(measured, peaks), indent=2) + "\n", encoding="utf-8")
 
 
 def measure(case: str, options) -> Measured:
@@ -100,7 +106,14 @@ def table(measured: Sequence[Measured]) -> str:
     return "\n".join(lines)
 
 
-def as_dict(measured: Sequence[Measured]) -> Dict[str, Any]:
+def least_milliseconds(case: str, peaks: Mapping[str, float]) -> Dict[str, float]:
+    """{precision: milliseconds of the network's multiply-accumulates at the processor's peak}."""
+    model, size = CASES[case]
+    gmacs = deployed_cost(model, CITYSCAPES_CLASSES, size)[1] / 1e9
+    return {precision: 1000 * gmacs / peak for precision, peak in peaks.items()}
+
+
+def as_dict(measured: Sequence[Measured], peaks: Mapping[str, float]) -> Dict[str, Any]:
     """The figures for --json; the headline's ratios stand at the top."""
     headline = next((one for one in measured if one.case == HEADLINE), None)
     top = {}
@@ -114,10 +127,11 @@ def as_dict(measured: Sequence[Measured]) -> Dict[str, Any]:
     return {
         **top,
         "hardware": describe_hardware(physical_cores()),
-        "peak_gmacs_per_second": matmul_peak(),
+        "peak_gmacs_per_second": dict(peaks),
         "networks": {
             one.case: {
                 "size": CASES[one.case][1],
+                "least_milliseconds_by_peak": least_milliseconds(one.case, peaks),
                 "milliseconds": {name: latency._asdict() for name, latency in one.latencies.items()},
                 "ratio_to_paddleseg_eager": {name: one.ratio(name) for name in one.latencies},
                 "not_measured": one.absent,

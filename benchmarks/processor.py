@@ -1,6 +1,7 @@
-"""What compat's choice of MKL kernels is worth: a training step with and without it, in alternating processes.
+"""What compat's settings are worth: a training step and a prediction under each, in processes that take turns.
 
-The peer is Paddle as it comes. STDC1-Seg, batch 2 of 256x512, forward, losses, backward and update, float32.
+The peer is Paddle as it comes, with as many threads. STDC1-Seg in float32: a step of batch 2 of 256x512 (forward,
+losses, backward, update), and the prediction of one image of 512x1024.
 """
 
 import argparse
@@ -12,49 +13,63 @@ import sys
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
+from compat.allocator import KEEPING
 from compat.processor import mkl_cpu_type, physical_cores
 
 STEPS, ROUNDS = 4, 3
 SHAPE = (2, 3, 256, 512)
+IMAGE = (1, 3, 512, 1024)
+# What makes compat leave a setting alone, and changes nothing itself.
+NEUTRAL = {"MKL_DEBUG_CPU_TYPE": "", "MALLOC_PERTURB_": "0"}
+AS_IT_COMES = "Paddle as it comes"
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments = argparse.ArgumentParser(description=__doc__, epilog="example: python -m benchmarks.processor")
     arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to F")
-    arguments.add_argument("--steps", action="store_true", help=argparse.SUPPRESS)
+    arguments.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = arguments.parse_args(argv)
-    if options.steps:
-        print(json.dumps(time_steps()))
+    if options.measure:
+        print(json.dumps(measure()))
         return
     cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").is_file() else ""
-    kind = mkl_cpu_type(cpuinfo)
-    if not kind:
-        print("Nothing is changed on this processor: MKL chooses its kernels well, or there are no better ones.")
-        return
-    seconds: Dict[str, List[float]] = {"": [], kind: []}
+    choices = settings(mkl_cpu_type(cpuinfo))
+    seconds: Dict[str, Dict[str, List[float]]] = {choice: {"step": [], "prediction": []} for choice in choices}
     for _ in range(ROUNDS):
-        for choice in seconds:
-            seconds[choice] += _run(choice)
-    medians = {choice: statistics.median(values) for choice, values in seconds.items()}
-    ratio = medians[kind] / medians[""]
+        for choice, environment in choices.items():
+            for what, values in _run(environment).items():
+                seconds[choice][what] += values
+    medians = {
+        choice: {what: statistics.median(values) for what, values in found.items()} for choice, found in seconds.items()
+    }
     name = next((line.partition(":")[2].strip() for line in cpuinfo.splitlines() if line.startswith("model name")), "?")
-    print(f"{name}, {physical_cores()} threads, {ROUNDS} rounds of {STEPS} steps after 1 to warm up, medians")
-    print(f"Paddle as it comes      {medians['']:.2f} s a step")
-    print(f"MKL_DEBUG_CPU_TYPE={kind}    {medians[kind]:.2f} s a step, ratio {ratio:.2f}")
+    print(f"{name}, {physical_cores()} threads, {ROUNDS} rounds of {STEPS} after 1 to warm up, medians, ratio")
+    for choice, found in medians.items():
+        cells = (f"{what} {value:.2f} s {value / medians[AS_IT_COMES][what]:.2f}" for what, value in found.items())
+        print(f"{choice:26}{'   '.join(cells)}")
     if options.json:
-        options.json.write_text(json.dumps({"ratio": ratio, "seconds": medians, "processor": name}), encoding="utf-8")
+        options.json.write_text(json.dumps({"seconds": medians, "processor": name}), encoding="utf-8")
 
 
-def _run(kind: str) -> List[float]:
-    """Seconds of each step, in a process whose MKL is told `kind`; empty for Paddle as it comes."""
-    environment = {**os.environ, "MKL_DEBUG_CPU_TYPE": kind, "OMP_NUM_THREADS": str(physical_cores())}
-    command = [sys.executable, "-m", "benchmarks.processor", "--steps"]
+def settings(kind: str) -> Dict[str, Dict[str, str]]:
+    """Environments to compare by name; `kind` is MKL's, or empty where MKL is left alone."""
+    mkl = {"MKL_DEBUG_CPU_TYPE": kind, "MALLOC_PERTURB_": "0"}
+    memory = {"MKL_DEBUG_CPU_TYPE": "", **{name: str(value) for name, (_, value) in KEEPING.items()}}
+    choices = {AS_IT_COMES: NEUTRAL, "freed memory kept": memory}
+    return {**choices, f"MKL_DEBUG_CPU_TYPE={kind}": mkl, "both": {**memory, **mkl}} if kind else choices
+
+
+def _run(settings: Dict[str, str]) -> Dict[str, List[float]]:
+    """What `measure` answers in a process under these settings."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    environment = {**inherited, **settings, "OMP_NUM_THREADS": str(physical_cores())}
+    command = [sys.executable, "-m", "benchmarks.processor", "--measure"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def time_steps() -> List[float]:
-    """Seconds of each of STEPS training steps in this process."""
+def measure() -> Dict[str, List[float]]:
+    """Seconds of each of STEPS training steps and predictions in this process."""
     import time
 
     import paddle
@@ -70,15 +85,29 @@ def time_steps() -> List[float]:
     schedule = build_schedule(recipe.lr_scheduler, recipe.iters)
     optimizer = build_optimizer(recipe.optimizer, schedule, (model, criterion))
     images, labels = paddle.randn(SHAPE), paddle.randint(0, 19, [SHAPE[0], *SHAPE[2:]])
-    seconds = []
-    for _ in range(STEPS + 1):
-        start = time.perf_counter()
+    image = paddle.randn(IMAGE)
+
+    def step() -> None:
         total, _ = criterion(model(images), labels)
         total.backward()
         optimizer.step()
-        optimizer.clear_grad()
-        seconds.append(time.perf_counter() - start)
-    return seconds[1:]
+        optimizer.clear_grad(set_to_zero=False)
+
+    def predict() -> None:
+        with paddle.no_grad():
+            model(image)
+
+    def timed(call) -> List[float]:
+        seconds = []
+        for _ in range(STEPS + 1):
+            start = time.perf_counter()
+            call()
+            seconds.append(time.perf_counter() - start)
+        return seconds[1:]
+
+    steps = timed(step)
+    model.eval()
+    return {"step": steps, "prediction": timed(predict)}
 
 
 if __name__ == "__main__":

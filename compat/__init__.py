@@ -1,18 +1,20 @@
 """The ground floor: what every other room relies on before it touches Paddle.
 
 Importing this package, before paddle, mends what can only be mended that early: the zlib that Paddle 2.6.2 shadows, the
-number of CPU threads, and the kernels of MKL. It also makes paddle's DataLoader hand errors on. `repair_paddleseg()`
-mends the calls of PaddleSeg 2.8 that crash on today's Paddle.
+number of CPU threads, the kernels of MKL, and what happens to freed memory. It also makes paddle's DataLoader hand
+errors on. `repair_paddleseg()` mends the calls of PaddleSeg 2.8 that crash on today's Paddle.
 """
 
 import zlib  # noqa: F401  Paddle 2.6.2 ships its own zlib; the system's must be loaded first or `import cv2` crashes
 
+from compat.allocator import keep_freed_memory
 from compat.errors import UserError, unknown_name
 from compat.log import logger
 from compat.processor import use_processor_well
 from compat.quiet_import import import_paddle_quietly
 
 use_processor_well()
+keep_freed_memory()
 import_paddle_quietly()
 
 # These import paddle, so they come after the environment is set.
@@ -21,4 +23,4 @@ from compat.paddleseg_repairs import repair_paddleseg
 
 repair_data_loader()
 
-__all__ = ["UserError", "logger", "repair_paddleseg", "unknown_name", "use_processor_well"]
+__all__ = ["UserError", "keep_freed_memory", "logger", "repair_paddleseg", "unknown_name", "use_processor_well"]

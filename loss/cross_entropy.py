@@ -35,7 +35,8 @@ class _CrossEntropy(PyLayer):
         largest, total = (paddle.stack(rows) for rows in zip(*(_largest_and_total(image) for image in logits)))
         counted = labels != ignore_index
         positions = _positions(labels, counted, logits.shape[1])
-        own = paddle.gather(logits.flatten(), positions).reshape(labels.shape)
+        # Of what looks up single elements on a CPU, Paddle's embedding takes the least time.
+        own = F.embedding(positions, logits.flatten().unsqueeze(1)).reshape(labels.shape)
         losses = (largest - own + total.log()) * counted.astype("float32")
         ctx.save_for_backward(logits, counted, positions, largest, total, losses)
         return losses

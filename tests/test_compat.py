@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import platform
 import subprocess
 import sys
 
@@ -272,6 +273,34 @@ def test_the_users_settings_stay():
     del environment["OMP_NUM_THREADS"]
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split()[-2:] == [str(physical_cores()), "5"]
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+FAULTS = """
+import ctypes, resource
+import compat
+c = ctypes.CDLL(None)
+c.malloc.restype = ctypes.c_void_p
+def use():
+    block = ctypes.c_void_p(c.malloc(50_000_000))
+    c.memset(block, 1, 50_000_000)
+    c.free(block)
+use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+use()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's settings")
+@pytest.mark.parametrize(("setting", "kept"), [({}, True), ({"MALLOC_MMAP_MAX_": "65536"}, False)])
+def test_freed_memory_is_kept_unless_the_user_says_otherwise(setting, kept):
+    """A second block of 50 MB costs no page faults where the first one's memory is still there."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    command = [sys.executable, "-c", FAULTS]
+    done = subprocess.run(command, env={**environment, **setting}, capture_output=True, text=True, check=True)
+    assert (int(done.stdout) < 1000) == kept
 
 
 def test_importing_says_nothing():

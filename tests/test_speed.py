@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 from types import SimpleNamespace
 
 from compat import UserError
@@ -15,7 +16,7 @@ from benchmarks import inference
 from benchmarks.paddleseg_peer import OURS, PeerProcess
 from engine.engines import Description, Network
 from tool import latency
-from tool.speed import clock, hardware, networks
+from tool.speed import clock, hardware, networks, peak
 from tool.speed.clock import Latency, latency_of, time_alternating
 from tool.speed.networks import Found, Variant, Wanted, build_variants, model_for
 from tool.speed.published import published
@@ -48,8 +49,18 @@ def test_calls_take_turns_and_warm_up_outside_the_timer(monkeypatch):
 
 def test_the_peak_counts_multiply_accumulates(monkeypatch):
     ticks = itertools.count()
-    monkeypatch.setattr(hardware, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
-    assert hardware.matmul_peak(size=100) == 100**3 / 1e9  # a second each
+    monkeypatch.setattr(peak, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    monkeypatch.setattr(peak, "HEIGHT", 8)
+    # Every run takes a second.
+    assert peak.matmul_peak(size=100) == 100**3 / 1e9
+    for precision in ("fp32", "int8"):
+        assert peak.convolution_peak(precision, threads=1) == pytest.approx(4 * 256 * 256 * 9 * 8 * 128 / 1e9)
+
+
+def test_without_openvino_the_peak_is_that_of_float32(monkeypatch):
+    monkeypatch.setattr(peak, "matmul_peak", lambda: 100.0)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert peak.measure_peaks(threads=1) == {"fp32": 100.0}
 
 
 def test_the_hardware_is_told():
@@ -122,11 +133,11 @@ class StandIn(Network):
 
 @pytest.fixture
 def fixed_times(monkeypatch):
-    """Every call takes 20 ms; the processor's peak is 1000 GMAC/s."""
+    """Every call takes 20 ms; the processor's peak in bf16 is 1000 GMAC/s."""
     monkeypatch.setattr(
         latency, "time_alternating", lambda calls, runs, warmup: {name: Latency(20, 25, 30, runs) for name in calls}
     )
-    monkeypatch.setattr(latency, "matmul_peak", lambda: 1000.0)
+    monkeypatch.setattr(latency, "measure_peaks", lambda threads: {"fp32": 500.0, "bf16": 1000.0})
 
 
 def test_the_table_and_the_json(fixed_times, monkeypatch, tmp_path, capsys):
@@ -177,11 +188,13 @@ def measured():
 
 
 def test_ratios_are_the_peers_time_over_ours(monkeypatch):
-    monkeypatch.setattr(inference, "matmul_peak", lambda: 1000.0)
-    figures = inference.as_dict([measured()])
+    figures = inference.as_dict([measured()], {"fp32": 100.0, "int8": 469.2})
     assert figures["ratio_to_paddleseg_eager"] == 30 and figures["ratio_is_of"] == "STDC2-Seg50, openvino int8"
     assert figures["ratio_to_paddleseg_eager_with_our_settings"] == 25
     assert figures["networks"]["STDC2-Seg50"]["ratio_to_paddleseg_eager"]["eager fp32"] == 1.5
+    # 23.46 GMAC at 512x1024: SPEC.
+    least = figures["networks"]["STDC2-Seg50"]["least_milliseconds_by_peak"]
+    assert least == pytest.approx({"fp32": 234.6, "int8": 50}, rel=1e-3)
     assert inference.table([measured()]).splitlines()[2] == "| STDC2-Seg50 | 800 | **40** | 1200 | 1000 | 200 | 30.0 |"
 
 

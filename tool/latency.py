@@ -2,7 +2,7 @@
 
 Networks are those of --model with random weights, or folders of tool.export. The calls take turns, so that a slow
 moment of the machine hits all of them. GMAC/s are multiply-accumulates a second, in 10^9; `of peak` compares them with
-the processor's fastest float32 matrix product, which bf16 and int8 may exceed.
+the most that the processor was just seen to do in the same precision, in large convolutions and matrix products.
 
 graphs: class_map    uint8 image to class map, all inside the timer
         logits       the same without argmax: logits at the image's size
@@ -13,7 +13,7 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from compat import UserError
 from compat.processor import physical_cores
@@ -24,8 +24,9 @@ from engine.command import choose_device, parser, run
 from engine.engines import EXPORTED_ENGINES, PRECISIONS, read_description
 from tool.model_info import CITYSCAPES_CLASSES, deployed_cost
 from tool.speed.clock import Latency, time_alternating
-from tool.speed.hardware import describe_hardware, matmul_peak
+from tool.speed.hardware import describe_hardware
 from tool.speed.networks import ENGINES, GRAPHS, Found, Wanted, build_variants, load_variants
+from tool.speed.peak import measure_peaks
 from tool.speed.published import published
 
 
@@ -46,14 +47,19 @@ class Row:
     def gmacs_per_second(self) -> Optional[float]:
         return None if self.gmacs is None else self.gmacs / self.latency.p50 * 1000
 
-    def as_dict(self, peak: float) -> Dict[str, Any]:
+    def share_of_peak(self, peaks: Mapping[str, float]) -> Optional[float]:
+        """GMAC/s over the peak of this precision; None where either is not known."""
+        known = self.gmacs is not None and self.precision in peaks
+        return self.gmacs_per_second / peaks[self.precision] if known else None
+
+    def as_dict(self, peaks: Mapping[str, float]) -> Dict[str, Any]:
         known = published(self.model, self.size)
         return {
             **{key: getattr(self, key) for key in ("model", "engine", "precision", "graph", "size", "batch")},
             "milliseconds": self.latency._asdict(),
             "fps": 1000 * self.batch / self.latency.p50,
             "gmacs_per_second": self.gmacs_per_second,
-            "share_of_peak": None if self.gmacs is None else self.gmacs_per_second / peak,
+            "share_of_peak": self.share_of_peak(peaks),
             "published": known._asdict() if known else None,
         }
 
@@ -62,9 +68,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments = _parser().parse_args(argv)
     choose_device(arguments.device)
     wanted = wanted_of(arguments)
-    peak = matmul_peak()
-    print(f"{describe_hardware(wanted.threads)['processor']}, {wanted.threads} threads, ", end="")
-    print(f"float32 matrix product {peak:.0f} GMAC/s, {arguments.warmup} runs to warm up, {arguments.runs} timed\n")
+    peaks = measure_peaks(wanted.threads)
+    print(f"{describe_hardware(wanted.threads)['processor']}, {wanted.threads} threads, peak GMAC/s ", end="")
+    print(", ".join(f"{precision} {peak:.0f}" for precision, peak in peaks.items()), end="")
+    print(f"; {arguments.warmup} runs to warm up, {arguments.runs} timed\n")
     rows: List[Row] = []
     absent: List[str] = []
     for model in arguments.model if arguments.model or arguments.exported else ["stdc2_seg"]:
@@ -77,11 +84,11 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         found, folder_wanted = exported_variants(Path(folder), wanted)
         rows += measure(folder, found, folder_wanted, None, arguments)
         absent += [line for line in found.absent if line not in absent]
-    print(table(rows, peak))
+    print(table(rows, peaks))
     for line in absent:
         print(f"not measured: {line}")
     if arguments.json:
-        write_json(arguments.json, rows, absent, peak, wanted.threads)
+        write_json(arguments.json, rows, absent, peaks, wanted.threads)
 
 
 def wanted_of(arguments) -> Wanted:
@@ -122,13 +129,13 @@ def measure(model: str, found: Found, wanted: Wanted, gmacs: Optional[float], ar
     ]
 
 
-def table(rows: Sequence[Row], peak: float) -> str:
+def table(rows: Sequence[Row], peaks: Mapping[str, float]) -> str:
     """The rows, with what is published of the network at this size."""
     header = ["model", "size", "engine", "precision", "graph", "p50 ms", "p90", "p99", "FPS", "GMAC/s", "of peak"]
     lines = [[*header, "published FPS"]]
     for row in rows:
         known = published(row.model, row.size)
-        rate = row.gmacs_per_second
+        rate, share = row.gmacs_per_second, row.share_of_peak(peaks)
         lines.append(
             [
                 row.model,
@@ -139,7 +146,7 @@ def table(rows: Sequence[Row], peak: float) -> str:
                 *(f"{value:.1f}" for value in row.latency[:3]),
                 f"{1000 * row.batch / row.latency.p50:.1f}",
                 f"{rate:.1f}" if rate else "",
-                f"{100 * rate / peak:.0f} %" if rate else "",
+                f"{100 * share:.0f} %" if share else "",
                 f"{known.fps:g} ({known.hardware})" if known else "",
             ]
         )
@@ -147,12 +154,14 @@ def table(rows: Sequence[Row], peak: float) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 
 
-def write_json(file: Path, rows: Sequence[Row], absent: Sequence[str], peak: float, threads: int) -> None:
+def write_json(
+    file: Path, rows: Sequence[Row], absent: Sequence[str], peaks: Mapping[str, float], threads: int
+) -> None:
     """The figures and the machine; raises UserError where the file cannot be written."""
     content = {
         "hardware": describe_hardware(threads),
-        "peak_gmacs_per_second": peak,
-        "rows": [row.as_dict(peak) for row in rows],
+        "peak_gmacs_per_second": dict(peaks),
+        "rows": [row.as_dict(peaks) for row in rows],
         "not_measured": list(absent),
     }
     try:

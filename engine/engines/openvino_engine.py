@@ -21,24 +21,27 @@ class EngineNetwork(Network):
     def __init__(self, file: Path, precision: str, description: Description, threads: int):
         super().__init__("openvino", precision, description)
         core = openvino.Core()
-        able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if CAPABILITIES[precision] not in able:
-            raise UserError(
-                f"engine openvino: this processor does not compute in {precision}; it has {', '.join(able)}"
-            )
-        # Left alone, OpenVINO computes in bf16 where the processor can, whatever the file says. What an int8 network
-        # leaves in float is meant to be fast.
-        hint = HINTS.get(precision, "bf16" if "BF16" in able else "f32")
-        settings = {
-            "INFERENCE_PRECISION_HINT": hint,
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
-            "PERFORMANCE_HINT": "LATENCY",
-        }
         try:
-            self.request = core.compile_model(core.read_model(file), "CPU", settings).create_infer_request()
+            self.request = compile_model(core, core.read_model(file), precision, threads).create_infer_request()
         except RuntimeError as error:
             raise UserError(f"{file}: OpenVINO cannot load it ({str(error).splitlines()[0]})") from error
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         return self.request.infer([batch], share_inputs=True, share_outputs=True)[0]
+
+
+def compile_model(core: openvino.Core, model: openvino.Model, precision: str, threads: int) -> openvino.CompiledModel:
+    """A model in memory, for the least latency; raises UserError where the processor has not got this precision."""
+    able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if CAPABILITIES[precision] not in able:
+        raise UserError(f"engine openvino: this processor does not compute in {precision}; it has {', '.join(able)}")
+    # Left alone, OpenVINO computes in bf16 where the processor can, whatever the file says. What an int8 network
+    # leaves in float is meant to be fast.
+    hint = HINTS.get(precision, "bf16" if "BF16" in able else "f32")
+    settings = {
+        "INFERENCE_PRECISION_HINT": hint,
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    return core.compile_model(model, "CPU", settings)

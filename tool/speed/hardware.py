@@ -1,20 +1,21 @@
-"""The machine that figures belong to, and what its processor can do at most."""
+"""The machine that figures belong to."""
 
 import os
 import platform
 import re
-import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Dict
 
 import compat  # noqa: F401  it must come before paddle
+from compat.allocator import KEEPING
 from compat.processor import physical_cores
 
 import paddle
 
 PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddleseg", "onnxruntime", "openvino", "numpy")
 INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
+SETTINGS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", *KEEPING)
 
 
 def describe_hardware(threads: int) -> Dict[str, Any]:
@@ -36,7 +37,7 @@ def describe_hardware(threads: int) -> Dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "gpu": paddle.device.cuda.get_device_name() if paddle.device.get_device().startswith("gpu") else None,
-        "environment": {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")},
+        "environment": {name: os.environ.get(name) for name in SETTINGS},
     }
 
 
@@ -44,20 +45,6 @@ def processor_name() -> str:
     """As the system calls it."""
     found = re.search(r"^model name\s*:\s*(.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
     return found.group(1) if found else platform.processor() or platform.machine()
-
-
-def matmul_peak(size: int = 2048, repeats: int = 8) -> float:
-    """Multiply-accumulates a second, in 10^9, of Paddle's float32 product of two square matrices: its best run.
-
-    No convolution is faster in float32; those in bf16 and int8 may be.
-    """
-    left, right = paddle.rand([size, size]), paddle.rand([size, size])
-    seconds = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        paddle.matmul(left, right).numpy()
-        seconds.append(time.perf_counter() - start)
-    return size**3 / min(seconds[1:]) / 1e9
 
 
 def _read(path: str) -> str:

@@ -4,17 +4,17 @@ from pathlib import Path
 
 from compat import UserError
 
-import numpy as np
 import paddle
 from paddle import inference
 
-from engine.engines import Description, Network, read_description
+from engine.engines import read_description
+from engine.engines.paddle_engine import PredictorNetwork, config_of, use_gpu
 
 WORKSPACE = 1 << 30  # bytes
 SMALLEST_SUBGRAPH = 3  # operators; what is smaller stays with Paddle
 
 
-class TensorRTNetwork(Network):
+class TensorRTNetwork(PredictorNetwork):
     """A Paddle inference model of fixed size whose subgraphs TensorRT computes, in `fp32` or `fp16`.
 
     Raises:
@@ -23,11 +23,10 @@ class TensorRTNetwork(Network):
 
     def __init__(self, folder: Path, precision: str):
         check_tensorrt(precision)
-        description: Description = read_description(folder)
-        super().__init__("tensorrt", precision, description)
+        description = read_description(folder)
         file = folder / description.files["paddle"]["fp32"]
-        config = inference.Config(str(file), str(file.with_suffix(".pdiparams")))
-        config.enable_use_gpu(256, int(paddle.device.get_device().partition(":")[2] or 0))
+        config = config_of(file)
+        use_gpu(config)
         config.enable_tensorrt_engine(
             workspace_size=WORKSPACE,
             max_batch_size=description.batch or 1,
@@ -36,14 +35,7 @@ class TensorRTNetwork(Network):
             use_static=False,
             use_calib_mode=False,
         )
-        self.predictor = inference.create_predictor(config)
-        self.input = self.predictor.get_input_handle(self.predictor.get_input_names()[0])
-        self.output = self.predictor.get_output_handle(self.predictor.get_output_names()[0])
-
-    def run(self, batch: np.ndarray) -> np.ndarray:
-        self.input.copy_from_cpu(batch)
-        self.predictor.run()
-        return self.output.copy_to_cpu()
+        super().__init__("tensorrt", file, precision, description, config)
 
 
 def check_tensorrt(precision: str) -> None:

@@ -1,0 +1,75 @@
+"""The most multiply-accumulates a second that the processor was seen to do, in each precision."""
+
+import time
+from typing import Any, Callable, Dict
+
+from compat import UserError
+
+import numpy as np
+import paddle
+
+# Convolutions of the shape that costs the most in STDC-Seg at 512x1024: 3x3, 256 channels, stride 8.
+LAYERS, CHANNELS, HEIGHT, WIDTH, KERNEL = 4, 256, 64, 128, 3
+
+
+def measure_peaks(threads: int) -> Dict[str, float]:
+    """{precision: multiply-accumulates a second in 10^9}, of which no network does more.
+
+    fp32 is Paddle's product of two matrices or OpenVINO's convolutions, whichever is faster; bf16 and int8 are
+    OpenVINO's convolutions, and missing where OpenVINO is not installed or the processor has not got them.
+    """
+    peaks = {"fp32": matmul_peak()}
+    for precision in ("fp32", "bf16", "int8"):
+        try:
+            peaks[precision] = max(peaks.get(precision, 0.0), convolution_peak(precision, threads))
+        except (ImportError, UserError):
+            continue
+    return peaks
+
+
+def matmul_peak(size: int = 2048) -> float:
+    """Of Paddle's float32 product of two square matrices, with Paddle's threads."""
+    left, right = paddle.rand([size, size]), paddle.rand([size, size])
+    return size**3 / _least_seconds(lambda: paddle.matmul(left, right).numpy()) / 1e9
+
+
+def convolution_peak(precision: str, threads: int) -> float:
+    """Of OpenVINO's convolutions; raises ImportError or UserError where there are none in this precision."""
+    import openvino
+
+    from engine.engines.openvino_engine import compile_model
+
+    request = compile_model(openvino.Core(), _convolutions(precision), precision, threads).create_infer_request()
+    image = np.random.default_rng(0).random((1, CHANNELS, HEIGHT, WIDTH), dtype=np.float32)
+    seconds = _least_seconds(lambda: request.infer([image], share_inputs=True, share_outputs=True))
+    return LAYERS * (CHANNELS * KERNEL) ** 2 * HEIGHT * WIDTH / seconds / 1e9
+
+
+def _convolutions(precision: str) -> Any:
+    """An OpenVINO model of LAYERS convolutions, each with ReLU, whose answer is small."""
+    import openvino
+    from openvino import opset13 as operator
+
+    rng = np.random.default_rng(0)
+    image = value = operator.parameter([1, CHANNELS, HEIGHT, WIDTH], np.float32)
+    for _ in range(LAYERS):
+        kernel = rng.normal(0, 0.02, (CHANNELS, CHANNELS, KERNEL, KERNEL)).astype(np.float32)
+        weight = operator.constant(kernel)
+        if precision == "int8":
+            value = operator.fake_quantize(value, *np.float32([0, 4, 0, 4]), 256)
+            weight = operator.fake_quantize(weight, *np.float32([-0.1, 0.1, -0.1, 0.1]), 255)
+        pads = [KERNEL // 2] * 2
+        value = operator.relu(operator.convolution(value, weight, [1, 1], pads, pads, [1, 1]))
+    mean = operator.reduce_mean(value, np.array([2, 3]), keep_dims=True)
+    return openvino.Model([operator.result(mean)], [image])
+
+
+def _least_seconds(call: Callable[[], Any], runs: int = 8) -> float:
+    """Of `runs` calls after one to warm up."""
+    call()
+    seconds = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
