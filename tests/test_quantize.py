@@ -17,6 +17,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("paddle2onnx")
 
 from engine.export.quantize import quantize_exported
+from models.layers import ConvBNReLU
 
 SIZE = (32, 48)
 
@@ -79,6 +80,34 @@ def test_a_network_that_loses_too_much_is_refused(fragile, tmp_path):
     assert sorted(tmp_path.iterdir()) == before
     with pytest.raises(UserError, match="--int8"):
         load_network(tmp_path, "openvino", "int8")
+
+
+class Chain(nn.Layer):
+    """Convolutions with folded batch norm, which is what our networks are made of."""
+
+    output_names = ("main",)
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(ConvBNReLU(3, 8, 3), ConvBNReLU(8, 8, 3), ConvBNReLU(8, 2, 1))
+
+    def forward(self, image):
+        return [self.layers(image)]
+
+
+def test_onnxruntime_computes_in_int8_all_but_the_last_layer(tmp_path):
+    import onnx
+    import onnxruntime
+
+    model = Chain()
+    model.eval()
+    export_network(model, Description(2, size=SIZE), tmp_path, ["onnxruntime"])
+    quantize_exported(tmp_path, "onnxruntime", pictures(2), lambda network: 0.0, max_drop=0)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "as_run.onnx")
+    onnxruntime.InferenceSession(str(tmp_path / "model_int8.onnx"), options, providers=["CPUExecutionProvider"])
+    operators = [node.op_type for node in onnx.load(str(tmp_path / "as_run.onnx")).graph.node]
+    assert operators.count("QLinearConv") == 2 and operators.count("Conv") + operators.count("FusedConv") == 1
 
 
 def test_fitted_images():
