@@ -11,7 +11,7 @@ from paddle import nn
 
 from data import SegmentationDataset
 from engine.checkpoint import save_checkpoint
-from engine.evaluator import evaluate
+from engine.evaluator import Scores, evaluate_protocols
 from engine.parallel import Devices, shard, sum_over_devices
 from engine.pictures import view_sample, view_sheet, write_picture
 from engine.progress import Progress
@@ -58,25 +58,29 @@ class Validation:
 
     def run(self, model: nn.Layer, iteration: int, progress: Progress) -> None:
         """Evaluate by every protocol, keep the weights that are better than all before, draw some predictions."""
-        for rank, name in enumerate(self.protocols):
+        start = time.perf_counter()
+        images = shard(len(self.dataset), self.devices)
+        found = evaluate_protocols(model, self.dataset, self.protocols, self.num_workers, indices=images)
+        found = {
+            name: scores.summed(lambda sums: sum_over_devices(sums, self.devices)) for name, scores in found.items()
+        }
+        logger.info("[EVAL] %d images in %.1f s", len(self.dataset), time.perf_counter() - start)
+        for rank, (name, scores) in enumerate(found.items()):
             folder = self.save_dir / ("best_model" if rank == 0 else f"best_model_{name}")
-            self._evaluate(model, name, folder, iteration, progress)
+            self._keep_best(model, name, scores, folder, iteration, progress)
         if self.devices.rank == 0:
             self._draw(model, iteration, progress)
 
-    def _evaluate(self, model: nn.Layer, protocol: str, folder: Path, iteration: int, progress: Progress) -> None:
-        start = time.perf_counter()
-        images = shard(len(self.dataset), self.devices)
-        scores = evaluate(model, self.dataset, self.protocols[protocol], self.num_workers, indices=images)
-        scores = scores.summed(lambda sums: sum_over_devices(sums, self.devices))
+    def _keep_best(
+        self, model: nn.Layer, protocol: str, scores: Scores, folder: Path, iteration: int, progress: Progress
+    ) -> None:
         logger.info(
-            "[EVAL] %s: #Images: %d mIoU: %.4f Acc: %.4f Kappa: %.4f (%.1f s)",
+            "[EVAL] %s: #Images: %d mIoU: %.4f Acc: %.4f Kappa: %.4f",
             protocol,
             len(self.dataset),
             scores.miou,
             scores.accuracy,
             scores.kappa,
-            time.perf_counter() - start,
         )
         progress.scores(protocol, scores, iteration)
         if scores.miou > self.best.get(protocol, {}).get("miou", -1.0):

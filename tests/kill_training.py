@@ -61,7 +61,7 @@ def left(folder: Path) -> Dict[str, object]:
         for path in sorted(folder.glob("*/model.*")) + sorted(folder.glob("*/training.*"))
     }
     log = [line for line in (folder / "train.log").read_text().splitlines() if "[TRAIN]" in line or "[EVAL]" in line]
-    found["log"] = [re.sub(r"^\S+ \S+|, batch_cost.*|\([\d.]+ s\)", "", line) for line in log]
+    found["log"] = [re.sub(r"^\S+ \S+|, batch_cost.*| in [\d.]+ s$", "", line) for line in log]
     records = list((folder / "vdl").iterdir())
     found["vdl files"] = len(records)
     with contextlib.redirect_stdout(io.StringIO()):
