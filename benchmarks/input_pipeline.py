@@ -7,7 +7,6 @@ about the processor, not the disk. Without --dataset_root the frames are rendere
 """
 
 import json
-import platform
 import statistics
 import tempfile
 import time
@@ -30,6 +29,7 @@ from data.cache import Cache, fill_cache
 from data.sample import render_sample
 from engine.command import parser, run
 from engine.recipe import load_recipe
+from tool.speed.hardware import processor_name
 
 RECIPE = Path(__file__).parents[1] / "configs" / "stdc2_seg50_cityscapes.yml"
 FRAMES, SIZE = 4, (2048, 1024)
@@ -196,14 +196,6 @@ def _seconds_between(loader) -> List[float]:
     for _ in loader:
         ends.append(time.perf_counter())
     return np.diff(ends)[3:].tolist()
-
-
-def processor_name() -> str:
-    """As /proc/cpuinfo has it, or else as Python does."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
 
 
 def report(figures: Mapping[str, Any]) -> str:

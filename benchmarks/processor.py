@@ -16,6 +16,8 @@ from typing import Dict, List, Optional, Sequence
 from compat.allocator import KEEPING
 from compat.processor import mkl_cpu_type, physical_cores
 
+from tool.speed.hardware import processor_name
+
 STEPS, ROUNDS = 4, 3
 SHAPE = (2, 3, 256, 512)
 IMAGE = (1, 3, 512, 1024)
@@ -42,13 +44,14 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     medians = {
         choice: {what: statistics.median(values) for what, values in found.items()} for choice, found in seconds.items()
     }
-    name = next((line.partition(":")[2].strip() for line in cpuinfo.splitlines() if line.startswith("model name")), "?")
-    print(f"{name}, {physical_cores()} threads, {ROUNDS} rounds of {STEPS} after 1 to warm up, medians, ratio")
+    print(
+        f"{processor_name()}, {physical_cores()} threads, {ROUNDS} rounds of {STEPS} after 1 to warm up, medians, ratio"
+    )
     for choice, found in medians.items():
         cells = (f"{what} {value:.2f} s {value / medians[AS_IT_COMES][what]:.2f}" for what, value in found.items())
         print(f"{choice:26}{'   '.join(cells)}")
     if options.json:
-        options.json.write_text(json.dumps({"seconds": medians, "processor": name}), encoding="utf-8")
+        options.json.write_text(json.dumps({"seconds": medians, "processor": processor_name()}), encoding="utf-8")
 
 
 def settings(kind: str) -> Dict[str, Dict[str, str]]:

@@ -12,7 +12,6 @@ made float here, and nothing else is changed (`compat`'s repair of it is other c
 import importlib
 import json
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -31,6 +30,7 @@ from engine.optimizer import build_optimizer, build_schedule
 from engine.recipe import load_recipe
 from loss import build_criterion
 from models import build_model
+from tool.speed.hardware import processor_name
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "configs" / "stdc1_seg_sample.yml"
@@ -210,14 +210,6 @@ def table(cases: Sequence[Dict[str, Any]]) -> str:
         rows.append(("peak memory, MB", *(case["memory_mb"][side] for side in SIDES)))
         lines += [f"  {name:26}{a:10.3f}{b:11.3f}{a / b:7.2f}" for name, a, b in rows]
     return "\n".join(lines)
-
-
-def processor_name() -> str:
-    """The processor's name as the system gives it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or "unknown processor")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
