@@ -142,7 +142,7 @@ def test_nothing_is_fetched_from_elsewhere(app):
 
 def test_the_rendered_street(app):
     response = app.test_client().get("/sample/3.png")
-    assert Image.open(io.BytesIO(response.data)).size == (1024, 512)
+    assert Image.open(io.BytesIO(response.data)).size == (512, 256)
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -318,7 +318,7 @@ def test_dropping_and_the_rendered_street(page):
         });""")
     page.wait(lambda: page.text("size") == "60 × 30")
     page("sample").click()
-    page.wait(lambda: page.text("size") == "1024 × 512")
+    page.wait(lambda: page.text("size") == "512 × 256")
 
 
 def test_a_phone_has_everything_in_its_width(page, street):

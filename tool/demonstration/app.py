@@ -93,9 +93,9 @@ def is_loopback(host: str) -> bool:
 
 
 def sample_picture(seed: int) -> np.ndarray:
-    """A rendered street [512, 1024, 3] uint8 RGB, for those who have no image at hand."""
+    """A rendered street [256, 512, 3] uint8 RGB, the size of those that make demo trains on."""
     rng = np.random.default_rng(seed)
-    return develop(paint_scene((1024, 512), seed, rng), rng)
+    return develop(paint_scene((512, 256), seed, rng), rng)
 
 
 def describe(answer: Answer) -> Dict:
