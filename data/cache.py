@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -115,7 +116,8 @@ class Cache:
             raise UserError(f"{sample.label}: size {label.shape} (h, w), but its image has {image.shape[:2]}")
         content = image.tobytes() if label is None else image.tobytes() + label.tobytes()
         file = self.file_of(sample)
-        partial = self.folder / f"{file}.{os.getpid()}.partial"
+        # A name of its own for each writer: a thread of a call that failed may still be at the same sample.
+        partial = self.folder / f"{file}.{os.getpid()}.{threading.get_ident()}.partial"
         try:
             with partial.open("wb") as stream:
                 stream.write(content)

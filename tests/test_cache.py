@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import threading
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 
 from compat import UserError
 
@@ -165,6 +167,19 @@ def test_a_disk_that_fills_up_keeps_what_is_whole(root, monkeypatch):
         with pytest.raises(UserError, match=r"cannot be written \(No space left on device\); 2 files"):
             fill(root)
     assert fill(root) == 4
+
+
+def test_threads_may_write_the_same_sample(root, monkeypatch):
+    """As after a call that failed, whose threads are still at work when it is repeated."""
+    sample, cache = dataset_of(root, cache="never").samples[0], Cache(root / "cache", root)
+    cache.folder.mkdir()
+    both_have_written = threading.Barrier(2, timeout=30)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: both_have_written.wait())
+    with ThreadPoolExecutor(2) as threads:
+        entries = list(threads.map(lambda _: cache.write(sample, 19), range(2)))
+    cache.add(entries[0])
+    assert entries[0] == entries[1] and cache.is_intact(sample)
+    assert [path.suffix for path in cache.folder.glob("*.*") if path.name != INDEX] == [".raw"]
 
 
 @pytest.mark.parametrize(
