@@ -1,7 +1,7 @@
 """How fast every network is in every engine here, beside PaddleSeg's STDCSeg: uint8 image to class map, batch 1.
 
 All calls of a network take turns in one run. PaddleSeg runs in a process of its own: as Paddle comes, and once more
-with the environment that the commands of this project set (number of threads, MKL's kernels). Weights are random.
+with the environment that the commands of this project set (threads, MKL's kernels, freed memory). Weights are random.
 Below the table stands the least that a network can take here, its multiply-accumulates at the processor's peak.
 """
 

@@ -56,16 +56,16 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 def settings(kind: str) -> Dict[str, Dict[str, str]]:
     """Environments to compare by name; `kind` is MKL's, or empty where MKL is left alone."""
-    mkl = {"MKL_DEBUG_CPU_TYPE": kind, "MALLOC_PERTURB_": "0"}
+    mkl = {**NEUTRAL, "MKL_DEBUG_CPU_TYPE": kind}
     memory = {"MKL_DEBUG_CPU_TYPE": "", **{name: str(value) for name, (_, value) in KEEPING.items()}}
     choices = {AS_IT_COMES: NEUTRAL, "freed memory kept": memory}
     return {**choices, f"MKL_DEBUG_CPU_TYPE={kind}": mkl, "both": {**memory, **mkl}} if kind else choices
 
 
-def _run(settings: Dict[str, str]) -> Dict[str, List[float]]:
+def _run(choice: Dict[str, str]) -> Dict[str, List[float]]:
     """What `measure` answers in a process under these settings."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    environment = {**inherited, **settings, "OMP_NUM_THREADS": str(physical_cores())}
+    environment = {**inherited, **choice, "OMP_NUM_THREADS": str(physical_cores())}
     command = [sys.executable, "-m", "benchmarks.processor", "--measure"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])

@@ -16,13 +16,14 @@ def measure_peaks(threads: int) -> Dict[str, float]:
     """{precision: multiply-accumulates a second in 10^9}, of which no network does more.
 
     fp32 is Paddle's product of two matrices or OpenVINO's convolutions, whichever is faster; bf16 and int8 are
-    OpenVINO's convolutions, and missing where OpenVINO is not installed or the processor has not got them.
+    OpenVINO's convolutions, and missing where OpenVINO is not installed or has none for the processor.
     """
     peaks = {"fp32": matmul_peak()}
     for precision in ("fp32", "bf16", "int8"):
         try:
             peaks[precision] = max(peaks.get(precision, 0.0), convolution_peak(precision, threads))
-        except (ImportError, UserError):
+        # RuntimeError is OpenVINO's, where it has no such convolution for this processor.
+        except (ImportError, UserError, RuntimeError):
             continue
     return peaks
 
@@ -34,7 +35,7 @@ def matmul_peak(size: int = 2048) -> float:
 
 
 def convolution_peak(precision: str, threads: int) -> float:
-    """Of OpenVINO's convolutions; raises ImportError or UserError where there are none in this precision."""
+    """Of OpenVINO's convolutions; raises ImportError, UserError or RuntimeError where there are none."""
     import openvino
 
     from engine.engines.openvino_engine import compile_model
