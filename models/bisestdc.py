@@ -6,7 +6,8 @@ from paddle import nn
 
 from models.context_path import ContextPath, FeatureFusionModule
 from models.heads import DetailHead, SegHead
-from models.layers import ConvBNReLU, kaiming_fan_out, resize
+from models.layers import ConvBNReLU, kaiming_fan_out
+from models.segmentation import SegmentationNetwork
 from models.stdcnet import ShortTermDenseConcat, STDCNet
 
 
@@ -26,7 +27,7 @@ class SpatialPath(nn.Sequential):
         kaiming_fan_out(self)
 
 
-class BiSeSTDC(nn.Layer):
+class BiSeSTDC(SegmentationNetwork):
     """Segmentation network whose main head reads features at stride 4, for images of any size.
 
     `forward(image [N, 3, H, W] float32)` returns, in training, the outputs named by `output_names`: logits
@@ -51,8 +52,7 @@ class BiSeSTDC(nn.Layer):
         spatial_strides: Tuple[int, int],
         align_corners: bool = True,
     ):
-        super().__init__()
-        self.align_corners = align_corners
+        super().__init__(align_corners)
         channels, width = backbone.channels, 128
         self.backbone = backbone
         self.spatial_path = SpatialPath(spatial_widths, spatial_strides)
@@ -74,11 +74,8 @@ class BiSeSTDC(nn.Layer):
         spatial = self.spatial_fusion(self.spatial_path(image), features[4])  # [N, 256, H/4, W/4]
         context = self.context_path(features)
         size = image.shape[2:]
-        main = self._segment("main", self.fusion(spatial, context[4]), size)
+        main = self.segment("main", self.fusion(spatial, context[4]), size)
         if not self.training:
             return [main]
-        auxiliary = [self._segment(f"aux{s}", context[s], size) for s in (4, 8, 16)]
+        auxiliary = [self.segment(f"aux{s}", context[s], size) for s in (4, 8, 16)]
         return [main, *auxiliary, self.heads["detail4"](spatial)]
-
-    def _segment(self, head: str, x, size):
-        return resize(self.heads[head](x), size, align_corners=self.align_corners)

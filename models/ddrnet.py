@@ -11,6 +11,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from models.layers import ConvBN, ConvBNReLU, kaiming_fan_out, resize
+from models.segmentation import SegmentationNetwork
 
 
 class BNReLUConv(nn.Layer):
@@ -153,7 +154,7 @@ class DualResolutionHead(nn.Sequential):
         super().__init__(BNReLUConv(in_channels, mid_channels, 3), BNReLUConv(mid_channels, num_classes, 1, bias=True))
 
 
-class DualResolutionNet(nn.Layer):
+class DualResolutionNet(SegmentationNetwork):
     """Real-time segmentation network for images of any size.
 
     `forward(image [N, 3, H, W] float32)` returns, in training, the logits [N, num_classes, H, W] of the main head and
@@ -171,8 +172,7 @@ class DualResolutionNet(nn.Layer):
     output_names = ("main", "aux8")
 
     def __init__(self, num_classes: int, width: int, high_width: int, head_width: int, align_corners: bool = False):
-        super().__init__()
-        self.align_corners = align_corners
+        super().__init__(align_corners)
         self.backbone = DualResolutionBackbone(width, high_width)
         self.dappm = DAPPM(16 * width, 128, 2 * high_width)
         self.heads = nn.LayerDict(
@@ -187,8 +187,5 @@ class DualResolutionNet(nn.Layer):
         fused, high, low = self.backbone(image)
         size = image.shape[2:]
         context = resize(self.dappm(low), high.shape[2:])
-        main = self._segment("main", high + context, size)
-        return [main, self._segment("aux8", fused, size)] if self.training else [main]
-
-    def _segment(self, head: str, x, size):
-        return resize(self.heads[head](x), size, align_corners=self.align_corners)
+        main = self.segment("main", high + context, size)
+        return [main, self.segment("aux8", fused, size)] if self.training else [main]

@@ -6,13 +6,13 @@ from paddle import nn
 
 from models.context_path import ContextPath, FeatureFusionModule
 from models.heads import DetailHead, SegHead
-from models.layers import resize
+from models.segmentation import SegmentationNetwork
 from models.stdcnet import STDCNet
 
 DETAIL_STRIDES = (2, 4, 8, 16)
 
 
-class STDCSeg(nn.Layer):
+class STDCSeg(SegmentationNetwork):
     """Real-time segmentation network for images of any size.
 
     `forward(image [N, 3, H, W] float32)` returns, in training, the outputs named by `output_names`: logits
@@ -42,12 +42,11 @@ class STDCSeg(nn.Layer):
         gate_bias: bool = False,
         exclusive_pool: bool = False,
     ):
-        super().__init__()
+        super().__init__(align_corners)
         unknown = sorted(set(detail_strides) - set(DETAIL_STRIDES))
         if unknown:
             raise ValueError(f"detail_strides: {unknown[0]} is not one of {', '.join(map(str, DETAIL_STRIDES))}")
         self.detail_strides = tuple(sorted(set(detail_strides)))
-        self.align_corners = align_corners
         self.output_names = ("main", "aux8", "aux16", *(f"detail{s}" for s in self.detail_strides))
 
         channels, width = backbone.channels, 128
@@ -69,12 +68,9 @@ class STDCSeg(nn.Layer):
         features = self.backbone(image)
         context = self.context_path(features)
         size = image.shape[2:]
-        main = self._segment("main", self.fusion(features[8], context[8]), size)
+        main = self.segment("main", self.fusion(features[8], context[8]), size)
         if not self.training:
             return [main]
-        auxiliary = [self._segment(f"aux{s}", context[s], size) for s in (8, 16)]
+        auxiliary = [self.segment(f"aux{s}", context[s], size) for s in (8, 16)]
         details = [self.heads[f"detail{s}"](features[s]) for s in self.detail_strides]
         return [main, *auxiliary, *details]
-
-    def _segment(self, head: str, x, size):
-        return resize(self.heads[head](x), size, align_corners=self.align_corners)

@@ -7,11 +7,13 @@ from compat import UserError
 
 import numpy as np
 import paddle
+import paddle.nn.functional as F
 import pytest
 import yaml
 
 from engine.engines import EXPORTED_ENGINES, Description, EagerNetwork, load_network, read_description
 from engine.export import compare, export_network, fold_batch_norm, writers
+from engine.export.class_map import ClassMap
 from models import build_model, list_models
 
 onnx = pytest.importorskip("onnx")
@@ -87,6 +89,29 @@ def test_an_odd_fixed_size_with_argmax(name, tmp_path):
             exported.classes(photos(1, 65, 96))
         with pytest.raises(UserError, match="--output_op none"):
             exported.logits(images)
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize("stride_size, size", [((9, 70), (65, 560)), ((1, 5), (7, 39)), ((25, 13), (100, 52))])
+def test_the_class_map_is_that_of_resized_logits(stride_size, size, align_corners):
+    paddle.seed(0)
+    logits = paddle.randn([2, 19, *stride_size])
+    resized = F.interpolate(logits, size=size, mode="bilinear", align_corners=align_corners).numpy()
+    classes = ClassMap(stride_size, size, align_corners)(logits).numpy()
+    assert classes.shape == (2, *size)
+    # Another class only where both are as good.
+    lead = resized.max(axis=1) - np.take_along_axis(resized, classes[:, None].astype("int64"), axis=1)[:, 0]
+    assert lead.max() < 1e-5
+
+
+def test_a_class_map_of_fixed_size_is_computed_without_the_logits_of_its_size(stdc1_seg, tmp_path):
+    size = (96, 1024)
+    export_network(stdc1_seg, Description(19, size=size), tmp_path, ["onnxruntime"])
+    nodes = onnx.load(str(tmp_path / "model.onnx")).graph.node
+    modes = [b"".join(a.s for a in node.attribute if a.name == "mode") for node in nodes if node.op_type == "Resize"]
+    operators = [node.op_type for node in nodes]
+    assert modes == [b"nearest"] * 2  # those of the context path
+    assert operators.count("MatMul") == 2 + 2 * 2 and operators.count("ArgMax") == 2 * 2
 
 
 def test_float_input_is_paddlesegs(stdc1_seg, tmp_path):

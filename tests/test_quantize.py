@@ -1,5 +1,9 @@
 """int8: what it costs is measured, a layer that cannot bear it stays in float, and a network that loses is refused."""
 
+import os
+import subprocess
+import sys
+
 from compat import UserError
 
 import numpy as np
@@ -16,8 +20,10 @@ pytest.importorskip("nncf")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("paddle2onnx")
 
+from engine.export import quantizable
+from engine.export.onnx_concatenation import quantize_concatenations
 from engine.export.quantize import quantize_exported
-from models.layers import ConvBNReLU
+from models.layers import ConvBN, ConvBNReLU
 
 SIZE = (32, 48)
 
@@ -82,32 +88,115 @@ def test_a_network_that_loses_too_much_is_refused(fragile, tmp_path):
         load_network(tmp_path, "openvino", "int8")
 
 
-class Chain(nn.Layer):
-    """Convolutions with folded batch norm, which is what our networks are made of."""
+class Stage(nn.Layer):
+    """What STDC is made of: convolutions with folded batch norm, a concatenation of what they answer, and of that one.
+
+    Args:
+        stride: 2 puts a depthwise convolution behind the first.
+    """
 
     output_names = ("main",)
 
-    def __init__(self):
+    def __init__(self, stride=1):
         super().__init__()
-        self.layers = nn.Sequential(ConvBNReLU(3, 8, 3), ConvBNReLU(8, 8, 3), ConvBNReLU(8, 2, 1))
+        paddle.seed(0)
+        self.first, self.second = ConvBNReLU(3, 8, 3), ConvBNReLU(8, 8, 3)
+        self.down = ConvBN(8, 8, 3, stride=2, groups=8) if stride == 2 else nn.Identity()
+        self.fuse, self.last = ConvBNReLU(24, 8, 1), nn.Conv2D(8, 2, 1)
+        self.eval()
 
     def forward(self, image):
-        return [self.layers(image)]
+        first = self.down(self.first(image))
+        second = self.second(first)
+        both = paddle.concat([first, second], axis=1)
+        return [self.last(self.fuse(paddle.concat([both, second], axis=1)))]
+
+
+def quantized_stage(folder, engine, stride=1):
+    """A stage whose ranges come from two pictures."""
+    export_network(Stage(stride), Description(2, size=SIZE), folder, [engine])
+    quantize_exported(folder, engine, pictures(2), lambda network: 0.0, max_drop=0)
+    return load_network(folder, engine, "int8")
 
 
 def test_onnxruntime_computes_in_int8_all_but_the_last_layer(tmp_path):
     import onnx
     import onnxruntime
 
-    model = Chain()
-    model.eval()
-    export_network(model, Description(2, size=SIZE), tmp_path, ["onnxruntime"])
-    quantize_exported(tmp_path, "onnxruntime", pictures(2), lambda network: 0.0, max_drop=0)
+    quantized_stage(tmp_path, "onnxruntime")
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "as_run.onnx")
     onnxruntime.InferenceSession(str(tmp_path / "model_int8.onnx"), options, providers=["CPUExecutionProvider"])
     operators = [node.op_type for node in onnx.load(str(tmp_path / "as_run.onnx")).graph.node]
-    assert operators.count("QLinearConv") == 2 and operators.count("Conv") + operators.count("FusedConv") == 1
+    assert operators.count("QLinearConv") == 3 and operators.count("Conv") + operators.count("FusedConv") == 1
+    assert operators.count("QLinearConcat") == 2 and "Concat" not in operators
+
+
+def test_int8_behind_a_concatenation_changes_no_answer(tmp_path, monkeypatch):
+    import onnx
+    import onnxruntime
+
+    monkeypatch.setattr(quantizable, "quantize_concatenations", lambda model: model)
+    quantized_stage(tmp_path, "onnxruntime")
+    model = onnx.load(str(tmp_path / "model_int8.onnx"))
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    model.graph.output[0].name = model.graph.node[-2].input[0]  # logits, of argmax
+    del model.graph.node[-2:], model.graph.output[0].type.tensor_type.shape.dim[:]
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+
+    def answers():
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return [session.run(None, {"image": picture})[0] for picture in pictures(3)]
+
+    before, nodes = answers(), len(model.graph.node)
+    quantize_concatenations(model)
+    assert len(model.graph.node) == nodes + 4
+    np.testing.assert_array_equal(answers(), before)
+
+
+def layers_as_run(network):
+    """[(type, kernel)] of an OpenVINO network."""
+    operators = network.request.get_compiled_model().get_runtime_model().get_ops()
+    return [tuple(op.get_rt_info()[key].value for key in ("layerType", "primitiveType")) for op in operators]
+
+
+def test_openvino_computes_in_int8_from_end_to_end(tmp_path):
+    layers = layers_as_run(quantized_stage(tmp_path, "openvino"))
+    convolutions = [kernel for kind, kernel in layers if kind == "Convolution"]
+    assert len(convolutions) == 4 and all(kernel.endswith("_I8") for kernel in convolutions)
+    # Where a quantiser stands apart from the convolution before it, it is a layer in float.
+    assert not [kernel for kind, kernel in layers if kind == "Subgraph" and not kernel.endswith("I8")], layers
+
+
+# In a process of its own: oneDNN asks once which instructions it may use.
+WITHOUT_AVX512 = """
+import sys
+import numpy as np
+from engine.engines import load_network
+from tests.test_quantize import layers_as_run
+folder = sys.argv[1]
+network = load_network(folder, "openvino", "int8")
+np.save(f"{folder}/classes.npy", network.classes(np.load(f"{folder}/picture.npy")))
+print(*[kernel for kind, kernel in layers_as_run(network) if kind == "Convolution"])
+"""
+
+
+def test_openvino_computes_in_int8_without_avx512(tmp_path):
+    expected = quantized_stage(tmp_path, "openvino", stride=2)
+    picture = pictures(1)[0]
+    np.save(tmp_path / "picture.npy", picture)
+    child = subprocess.run(
+        [sys.executable, "-c", WITHOUT_AVX512, str(tmp_path)],
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"},
+        capture_output=True,
+        text=True,
+    )
+    assert child.returncode == 0, child.stderr
+    kernels = child.stdout.split()
+    assert len(kernels) == 5 and all("avx2" in kernel for kernel in kernels)
+    assert sum(kernel.endswith("_I8") for kernel in kernels) >= 4  # the depthwise one may stay in float
+    assert np.mean(np.load(tmp_path / "classes.npy") == expected.classes(picture)) > 0.95
 
 
 def test_fitted_images():

@@ -24,7 +24,9 @@ class EngineNetwork(Network):
         try:
             self.request = compile_model(core, core.read_model(file), precision, threads).create_infer_request()
         except RuntimeError as error:
-            raise UserError(f"{file}: OpenVINO cannot load it ({str(error).splitlines()[0]})") from error
+            # The lines before the last name places in its source.
+            reason = str(error).strip().splitlines()[-1]
+            raise UserError(f"{file}: OpenVINO cannot load it ({reason})") from error
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         return self.request.infer([batch], share_inputs=True, share_outputs=True)[0]
@@ -35,13 +37,12 @@ def compile_model(core: openvino.Core, model: openvino.Model, precision: str, th
     able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if CAPABILITIES[precision] not in able:
         raise UserError(f"engine openvino: this processor does not compute in {precision}; it has {', '.join(able)}")
-    # Left alone, OpenVINO computes in bf16 where the processor can, whatever the file says. What an int8 network
-    # leaves in float is meant to be fast.
-    hint = HINTS.get(precision, "bf16" if "BF16" in able else "f32")
-    settings = {
-        "INFERENCE_PRECISION_HINT": hint,
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": 1,
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    return core.compile_model(model, "CPU", settings)
+    settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    if precision in HINTS:
+        return core.compile_model(model, "CPU", {**settings, "INFERENCE_PRECISION_HINT": HINTS[precision]})
+    try:
+        # What an int8 network leaves in float is computed in what OpenVINO holds to be the fastest: bf16 where it can.
+        return core.compile_model(model, "CPU", settings)
+    except RuntimeError:
+        # It asks the processor and not oneDNN, which knows fewer instructions under ONEDNN_MAX_CPU_ISA.
+        return core.compile_model(model, "CPU", {**settings, "INFERENCE_PRECISION_HINT": HINTS["fp32"]})

@@ -1,13 +1,16 @@
 """The network as it is deployed: main output only, batch norm folded, and what surrounds it in the graph."""
 
 import copy
+from typing import Optional, Tuple
 
 import numpy as np
 import paddle
 from paddle import nn
 
 from engine.engines import Description
+from engine.export.class_map import ClassMap
 from models.layers import ConvBN
+from models.segmentation import SegmentationNetwork
 
 
 class DeployedNetwork(nn.Layer):
@@ -23,6 +26,7 @@ class DeployedNetwork(nn.Layer):
         self.model = fold_batch_norm(copy.deepcopy(model))
         self.takes_bytes = description.input != "float32"
         self.takes_argmax = description.output_op == "argmax"
+        self.class_map = _class_map(self.model, description.size) if self.takes_argmax else None
         mean, std = (np.asarray(values, "float32") for values in (description.mean, description.std))
         self.reverses = description.input == "uint8_bgr"
         self.register_buffer("scale", paddle.to_tensor((1 / (255 * std)).reshape(1, 3, 1, 1)))
@@ -36,9 +40,21 @@ class DeployedNetwork(nn.Layer):
                 image = paddle.concat([image[:, 2:], image[:, 1:2], image[:, :1]], axis=1)
             image = image * self.scale - self.offset
         logits = self.model(image)[0]
-        if self.takes_argmax:
-            return paddle.argmax(logits, axis=1, dtype="int32").astype("uint8")
-        return logits
+        if not self.takes_argmax:
+            return logits
+        classes = self.class_map(logits) if self.class_map else paddle.argmax(logits, axis=1, dtype="int32")
+        return classes.astype("uint8")
+
+
+def _class_map(model: nn.Layer, size: Optional[Tuple[int, int]]) -> Optional[ClassMap]:
+    """What stands for resizing and argmax where the size is fixed; `model` then answers at its head's stride."""
+    if size is None or not isinstance(model, SegmentationNetwork) or model.at_stride:
+        return None
+    model.eval()
+    model.at_stride = True
+    with paddle.no_grad():
+        height, width = model(paddle.zeros([1, 3, *size]))[0].shape[2:]
+    return ClassMap((height, width), size, model.align_corners)
 
 
 def fold_batch_norm(model: nn.Layer) -> nn.Layer:

@@ -6,6 +6,8 @@ from typing import Any, Callable, Dict, List
 
 import numpy as np
 
+from engine.export.onnx_concatenation import quantize_concatenations
+
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
 
@@ -14,14 +16,24 @@ class OpenVINOForm:
 
     @staticmethod
     def read(file: Path) -> Any:
+        """The model without Identity, which stands for Paddle's assignments and stops NNCF's quantisers."""
         import openvino
 
-        return openvino.Core().read_model(file)
+        model = openvino.Core().read_model(file)
+        for op in model.get_ops():
+            if op.get_type_name() == "Identity":
+                op.output(0).replace(op.input_value(0))
+        return model
 
     @staticmethod
     def feed(model: Any, batch: np.ndarray) -> np.ndarray:
         """The batch as NNCF hands it to the model."""
         return batch
+
+    @staticmethod
+    def finish(model: Any) -> Any:
+        """The model as the engine wants it of NNCF."""
+        return model
 
     @staticmethod
     def runner(model: Any) -> Callable[[np.ndarray], np.ndarray]:
@@ -41,8 +53,15 @@ class OpenVINOForm:
         return [
             op.get_friendly_name()
             for op in model.get_ops()
-            if op.get_type_name() in CONVOLUTIONS and op.input_value(0).get_node().get_type_name() != "FakeQuantize"
+            if op.get_type_name() in CONVOLUTIONS and not _is_quantized(op.input_value(0).get_node())
         ]
+
+
+def _is_quantized(image: Any) -> bool:
+    """Whether an OpenVINO node answers int8, or concatenates what does."""
+    if image.get_type_name() == "Concat":
+        return all(_is_quantized(value.get_node()) for value in image.input_values())
+    return image.get_type_name() == "FakeQuantize"
 
 
 class ONNXForm:
@@ -55,13 +74,15 @@ class ONNXForm:
         Where a bias is an addition of its own, as Paddle's exporter writes it, ONNX Runtime computes in float32.
         """
         import onnx
-        import onnxruntime
+        from onnxruntime import GraphOptimizationLevel
 
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        from engine.engines.onnxruntime_engine import open_session, quiet_options
+
+        options = quiet_options()
+        options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_BASIC
         with tempfile.TemporaryDirectory() as folder:
             options.optimized_model_filepath = str(Path(folder) / "model.onnx")
-            onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+            open_session(str(file), options)
             return onnx.load(options.optimized_model_filepath)
 
     @staticmethod
@@ -70,11 +91,16 @@ class ONNXForm:
         return {model.graph.input[0].name: batch}
 
     @staticmethod
+    def finish(model: Any) -> Any:
+        """The model as the engine wants it of NNCF."""
+        return quantize_concatenations(model)
+
+    @staticmethod
     def runner(model: Any) -> Callable[[np.ndarray], np.ndarray]:
         """A function of a batch."""
-        import onnxruntime
+        from engine.engines.onnxruntime_engine import open_session, quiet_options
 
-        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        session = open_session(model.SerializeToString(), quiet_options())
         return lambda batch: session.run(None, {session.get_inputs()[0].name: batch})[0]
 
     @staticmethod

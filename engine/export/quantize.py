@@ -1,6 +1,7 @@
 """Quantisation to int8 after training, by NNCF: for OpenVINO, and with QuantizeLinear for ONNX Runtime."""
 
 import dataclasses
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -58,6 +59,8 @@ def quantize_exported(
         "preset": nncf.QuantizationPreset.MIXED,
         "target_device": nncf.TargetDevice.CPU,
         "subset_size": len(calibration),
+        # Only resizing is a product of matrices, and it would lose.
+        "ignored_scope": nncf.IgnoredScope(types=["MatMul"], validate=False),
     }
     reference = score(network)
 
@@ -68,12 +71,12 @@ def quantize_exported(
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
-        model = nncf.quantize(source, data, **options)
+        model = form.finish(nncf.quantize(source, data, **options))
         in_float = set(form.float_layers(model))
         result = _try(model, form, network, folder, draft, score)
         if reference - result > max_drop:
             # The validation data go through `score`, which has its own; NNCF asks for some all the same.
-            model = nncf.quantize_with_accuracy_control(
+            restored = nncf.quantize_with_accuracy_control(
                 source,
                 data,
                 data,
@@ -85,6 +88,7 @@ def quantize_exported(
                 ),
                 **options,
             )
+            model = form.finish(restored)
             result = _try(model, form, network, folder, draft, score)
         quantized = Quantized(reference, result, sorted(set(form.float_layers(model)) - in_float))
         if quantized.drop > max_drop:
@@ -121,10 +125,11 @@ class _Candidate(Network):
 
 
 def import_nncf():
-    """NNCF without its telemetry; raises UserError when it is not installed."""
+    """NNCF without its telemetry and its remarks; raises UserError when it is not installed."""
     os.environ.setdefault("NNCF_CI", "1")  # its word for: send nothing
     try:
         import nncf
     except ImportError as error:
         raise UserError(f"int8: {error}; install it with: pip install -r {REQUIREMENTS}") from error
+    nncf.set_log_level(logging.ERROR)
     return nncf

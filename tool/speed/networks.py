@@ -95,13 +95,7 @@ def load_variants(folder: Path, engines: Sequence[str], wanted: Wanted, graph: s
 def model_for(name: str, num_classes: int, graph: str) -> nn.Layer:
     """A network with random weights in evaluation mode; for `stride_logits` without its last resize."""
     model = build_model(name, num_classes)
-    if graph == "stride_logits":
-
-        class StrideLogits(type(model)):
-            def _segment(self, head, x, size):
-                return self.heads[head](x)
-
-        model.__class__ = StrideLogits
+    model.at_stride = graph == "stride_logits"
     model.eval()
     return model
 

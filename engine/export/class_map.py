@@ -1,0 +1,60 @@
+"""From logits at a head's stride to the class map of the image, without logits of the image's size."""
+
+from typing import List, Tuple
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from models.layers import interpolation_matrix
+
+# The logits of a tile, 2.5 MB for 19 classes, stay in a processor's cache; those of a whole image do not.
+TILE = (64, 512)
+
+
+class ClassMap(nn.Layer):
+    """Bilinear resizing and argmax, tile by tile: what argmax answers of the resized logits, up to rounding.
+
+    Resizing is a product with a matrix from either side; of each matrix only the band that is not zero is computed.
+
+    Shape: logits [N, K, h, w] -> class map [N, H, W] int32.
+
+    Args:
+        stride_size: (h, w) of the logits.
+        size: (H, W) of the class map.
+        align_corners: as of resizing.
+    """
+
+    def __init__(self, stride_size: Tuple[int, int], size: Tuple[int, int], align_corners: bool):
+        super().__init__()
+        self.rows, self.columns = (_bands(*axis, align_corners) for axis in zip(stride_size, size, TILE))
+
+    def forward(self, logits):
+        tiles: List[List[paddle.Tensor]] = [[] for _ in self.rows]
+        for column in self.columns:
+            wide = paddle.matmul(logits[:, :, :, column.start : column.stop], column.matrix, transpose_y=True)
+            for row, line in zip(self.rows, tiles):
+                tile = paddle.matmul(row.matrix, wide[:, :, row.start : row.stop])
+                line.append(paddle.argmax(tile, axis=1, dtype="int32"))
+        return paddle.concat([paddle.concat(line, axis=2) for line in tiles], axis=1)
+
+
+class _Band(nn.Layer):
+    """`matrix` [tile, stop - start] makes a tile of the class map's axis of `start` to `stop` of the logits'."""
+
+    def __init__(self, start: int, stop: int, matrix: np.ndarray):
+        super().__init__()
+        self.start, self.stop = start, stop
+        self.register_buffer("matrix", paddle.to_tensor(np.ascontiguousarray(matrix)))
+
+
+def _bands(length: int, new_length: int, tile: int, align_corners: bool) -> nn.LayerList:
+    """What resizing from `length` to `new_length` is made of; the last tile may be smaller."""
+    matrix = interpolation_matrix(length, new_length, align_corners).numpy()
+    bands = nn.LayerList()
+    for first in range(0, new_length, tile):
+        piece = matrix[first : first + tile]
+        used = np.flatnonzero(piece.any(axis=0))
+        start, stop = int(used[0]), int(used[-1]) + 1
+        bands.append(_Band(start, stop, piece[:, start:stop]))
+    return bands

@@ -1,0 +1,47 @@
+"""int8 through concatenations, for ONNX Runtime."""
+
+from typing import Any, Dict, List, Optional, Sequence
+
+import numpy as np
+
+
+def quantize_concatenations(model: Any) -> Any:
+    """Put QuantizeLinear and DequantizeLinear behind each concatenation of int8 images of one scale.
+
+    NNCF puts all that goes into a concatenation on one scale, and nothing behind it; ONNX Runtime then computes the
+    next convolution in float32. No answer changes, for the values are on that scale already.
+
+    Args:
+        model: onnx.ModelProto, its nodes in the order of computation; changed in place.
+
+    Returns:
+        The same model.
+    """
+    from onnx import helper, numpy_helper
+
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    makers = {output: node for node in model.graph.node for output in node.output}
+    nodes: List[Any] = []
+    for node in model.graph.node:
+        nodes.append(node)
+        scale = _common_scale([makers.get(name) for name in node.input], constants)
+        if node.op_type != "Concat" or scale is None:
+            continue
+        image = node.output[0]
+        node.output[0], quantized = f"{image}/concatenated", f"{image}/quantized"
+        quantize = helper.make_node("QuantizeLinear", [node.output[0], *scale], [quantized], name=f"{image}/quantize")
+        dequantize = helper.make_node("DequantizeLinear", [quantized, *scale], [image], name=f"{image}/dequantize")
+        nodes += [quantize, dequantize]
+        makers[image] = dequantize  # which a later concatenation may read
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def _common_scale(makers: Sequence[Any], constants: Dict[str, np.ndarray]) -> Optional[List[str]]:
+    """Names of the scale and the zero point that all of these nodes dequantise with, or None."""
+    if any(node is None or node.op_type != "DequantizeLinear" for node in makers):
+        return None
+    names = [list(node.input[1:]) for node in makers]
+    values = {tuple((constants[name].dtype.str, constants[name].tobytes()) for name in pair) for pair in names}
+    return names[0] if len(values) == 1 else None
