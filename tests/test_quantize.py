@@ -155,6 +155,33 @@ def test_int8_behind_a_concatenation_changes_no_answer(tmp_path, monkeypatch):
     np.testing.assert_array_equal(answers(), before)
 
 
+@pytest.mark.parametrize(
+    "scales, zeros, added",
+    [
+        ((0.5, 0.5), (0, 0), 2),
+        ((0.5, 0.25), (0, 0), 0),
+        ((0.5, 0.5), (0, 3), 0),
+        (([0.5, 0.25], [0.5, 0.25]), (0, 0), 0),
+    ],
+)
+def test_only_images_of_one_scale_are_one_int8_image(scales, zeros, added):
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes, constants = [], []
+    for side, scale, zero in zip("ab", scales, zeros):
+        zero_points = np.full_like(scale, zero, dtype=np.uint8)
+        constants += [
+            numpy_helper.from_array(np.float32(scale), f"{side}s"),
+            numpy_helper.from_array(zero_points, f"{side}z"),
+        ]
+        nodes.append(helper.make_node("DequantizeLinear", [side, f"{side}s", f"{side}z"], [f"{side}f"], axis=1))
+    nodes.append(helper.make_node("Concat", ["af", "bf"], ["both"], axis=1))
+    images = [helper.make_tensor_value_info(side, TensorProto.UINT8, [1, 2, 4, 4]) for side in "ab"]
+    answer = helper.make_tensor_value_info("both", TensorProto.FLOAT, [1, 4, 4, 4])
+    model = helper.make_model(helper.make_graph(nodes, "g", images, [answer], constants))
+    assert len(quantize_concatenations(model).graph.node) == 3 + added
+
+
 def layers_as_run(network):
     """[(type, kernel)] of an OpenVINO network."""
     operators = network.request.get_compiled_model().get_runtime_model().get_ops()

@@ -1,6 +1,6 @@
 """int8 through concatenations, for ONNX Runtime."""
 
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 
@@ -24,8 +24,8 @@ def quantize_concatenations(model: Any) -> Any:
     nodes: List[Any] = []
     for node in model.graph.node:
         nodes.append(node)
-        scale = _common_scale([makers.get(name) for name in node.input], constants)
-        if node.op_type != "Concat" or scale is None:
+        scale = _common_scale(node, makers, constants) if node.op_type == "Concat" else None
+        if scale is None:
             continue
         image = node.output[0]
         node.output[0], quantized = f"{image}/concatenated", f"{image}/quantized"
@@ -38,10 +38,11 @@ def quantize_concatenations(model: Any) -> Any:
     return model
 
 
-def _common_scale(makers: Sequence[Any], constants: Dict[str, np.ndarray]) -> Optional[List[str]]:
-    """Names of the scale and the zero point that all of these nodes dequantise with, or None."""
-    if any(node is None or node.op_type != "DequantizeLinear" for node in makers):
+def _common_scale(concatenation: Any, makers: Dict[str, Any], constants: Dict[str, np.ndarray]) -> Optional[List[str]]:
+    """Names of the scale and the zero point, one for all channels, of all that is concatenated, or None."""
+    inputs = [makers.get(name) for name in concatenation.input]
+    if any(node is None or node.op_type != "DequantizeLinear" for node in inputs):
         return None
-    names = [list(node.input[1:]) for node in makers]
+    names = [list(node.input[1:]) for node in inputs]
     values = {tuple((constants[name].dtype.str, constants[name].tobytes()) for name in pair) for pair in names}
-    return names[0] if len(values) == 1 else None
+    return names[0] if len(values) == 1 and constants[names[0][0]].size == 1 else None
