@@ -92,7 +92,7 @@ def test_the_graph_without_resize_lacks_nothing_else(name):
     image = paddle.randn([1, 3, *SIZE])
     with paddle.no_grad():
         small = model(image)[0]
-        model.__class__ = type(model).__mro__[1]
+        model.at_stride = False
         whole = model(image)[0]
         resized = F.interpolate(small, SIZE, mode="bilinear", align_corners=model.align_corners)
     assert small.shape[2] in (SIZE[0] // 4, SIZE[0] // 8) and whole.shape[2:] == list(SIZE)
