@@ -26,6 +26,6 @@ class SegmentationNetwork(nn.Layer):
         self.at_stride = False
 
     def segment(self, head: str, x: paddle.Tensor, size: Sequence[int]) -> paddle.Tensor:
-        """Logits [N, num_classes, *size] of a head, or at its stride."""
+        """Logits [N, num_classes, *size] of a head that reads x [N, C, h, w]; [N, num_classes, h, w] `at_stride`."""
         logits = self.heads[head](x)
         return logits if self.at_stride else resize(logits, size, align_corners=self.align_corners)

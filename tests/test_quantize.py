@@ -24,6 +24,7 @@ pytest.importorskip("paddle2onnx")
 from engine.export import quantizable
 from engine.export.onnx_concatenation import quantize_concatenations
 from engine.export.quantize import quantize_exported
+from models import build_model
 from models.layers import ConvBN, ConvBNReLU
 
 SIZE = (32, 48)
@@ -181,6 +182,31 @@ def test_only_images_of_one_scale_are_one_int8_image(scales, zeros, added):
     answer = helper.make_tensor_value_info("both", TensorProto.FLOAT, [1, 4, 4, 4])
     model = helper.make_model(helper.make_graph(nodes, "g", images, [answer], constants))
     assert len(quantize_concatenations(model).graph.node) == 3 + added
+
+
+def test_resizing_stays_in_float(tmp_path):
+    import onnx
+    import openvino
+
+    paddle.seed(0)
+    model = build_model("stdc1_seg", 2)
+    model.eval()
+    export_network(model, Description(2, size=SIZE), tmp_path, ["openvino", "onnxruntime"])
+    for engine in ("openvino", "onnxruntime"):
+        quantize_exported(tmp_path, engine, pictures(1), lambda network: 0.0, max_drop=0)
+    nodes = onnx.load(str(tmp_path / "model_int8.onnx")).graph.node
+    makers = {output: node.op_type for node in nodes for output in node.output}
+    products = [[makers.get(name) for name in node.input] for node in nodes if node.op_type == "MatMul"]
+    operators = openvino.Core().read_model(tmp_path / "model_int8.xml").get_ops()
+    products += [
+        [value.get_node().get_type_name() for value in op.input_values()]
+        for op in operators
+        if op.get_type_name() == "MatMul"
+    ]
+    assert len(products) == 4
+    assert not {"DequantizeLinear", "FakeQuantize", "Multiply", "Convert"} & {
+        kind for pair in products for kind in pair
+    }
 
 
 def layers_as_run(network):
