@@ -21,7 +21,7 @@ endif
 RUN = $(VENV)/bin/python
 DEMO = output/demo
 RECIPE = configs/stdc1_seg_sample.yml
-ENGINE_TESTS = $(patsubst %,tests/test_%.py,demo evaluate_exported export predict quantize speed)
+ENGINE_TESTS = tests/engine/export $(patsubst %,tests/tool/test_%.py,demo evaluate_exported predict speed)
 
 .PHONY: install install-dev demo test lint fixup clean
 

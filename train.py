@@ -9,10 +9,10 @@ from compat import UserError
 import paddle
 
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
-from engine.divergence import POLICIES
-from engine.precision import DTYPES
 from engine.recipe import Recipe, load_recipe, scale_learning_rate
-from engine.trainer import RunOptions, Trainer
+from engine.resilience.divergence import POLICIES
+from engine.training.precision import DTYPES
+from engine.training.trainer import RunOptions, Trainer
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "stdc2_seg50_cityscapes.yml"
 RECIPE_FLAGS = ("iters", "batch_size", "accumulate", "save_interval", "log_iters", "precision")

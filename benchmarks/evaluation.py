@@ -21,10 +21,10 @@ from paddle import nn
 from paddleseg.utils import metrics as paddleseg_metrics
 
 from data import SegmentationDataset, build_dataset
-from data.sample import render_sample
-from engine import metrics
+from data.renderer.sample import render_sample
 from engine.command import parser, run
-from engine.evaluator import ImageResult, Scores, evaluate
+from engine.evaluation import metrics
+from engine.evaluation.evaluator import ImageResult, Scores, evaluate
 from engine.protocols import STANDARD_PROTOCOLS
 from engine.recipe import Protocol
 from models import build_model

@@ -2,7 +2,7 @@
 
 Each reference file describes random weights and inputs by their seeds, and holds what the original answered. The
 weights go through the converter of `python -m tool.convert`, our network answers, and the largest absolute difference
-over the largest absolute reference value must be within the limit. See benchmarks/reference.py for the files' form.
+over the largest absolute reference value must be within the limit. The files' form: benchmarks/originals/reference.py.
 """
 
 import json
@@ -13,12 +13,12 @@ from compat import UserError
 
 import paddle
 
-from benchmarks.compare_losses import compare_losses
-from benchmarks.compare_network import compare_network
-from benchmarks.compare_training import compare_training
+from benchmarks.originals.compare_losses import compare_losses
+from benchmarks.originals.compare_network import compare_network
+from benchmarks.originals.compare_training import compare_training
 from engine.command import parser, run
 
-REFERENCES = Path(__file__).parents[1] / "tests" / "reference"
+REFERENCES = Path(__file__).parent / "originals" / "reference_files"
 
 
 class Row(NamedTuple):
@@ -50,7 +50,7 @@ def compare(path: Path) -> List[Row]:
         else:
             results = list(compare_network(content, path.with_suffix(".npz")))
     except (KeyError, TypeError, ValueError, OSError) as error:
-        raise UserError(f"{path}: no reference file as benchmarks/reference.py describes them ({error!r})") from error
+        raise UserError(f"{path}: not a reference file of benchmarks/originals ({error!r})") from error
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     return [Row(path.stem, *result) for result in results]
@@ -62,7 +62,7 @@ def reference_files(paths: Sequence[Path]) -> List[Path]:
     for path in paths:
         found = sorted(path.glob("*.json")) if path.is_dir() else [path.with_suffix(".json")]
         if not found or not all(file.is_file() for file in found):
-            raise UserError(f"{path}: no reference file; without arguments those in tests/reference are compared")
+            raise UserError(f"{path}: no reference file; without arguments those in benchmarks/originals are compared")
         files += found
     return files
 
@@ -77,7 +77,9 @@ def table(rows: Sequence[Row]) -> str:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Compare, print the table, write the figures; 1 when an error is over its limit."""
-    arguments = parser(__doc__, "python -m benchmarks.fidelity tests/reference --json output/fidelity.json")
+    arguments = parser(
+        __doc__, "python -m benchmarks.fidelity --json output/fidelity.json"
+    )
     arguments.add_argument("paths", nargs="*", type=Path, default=[REFERENCES], help="reference files and folders")
     arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to this file")
     options = arguments.parse_args(argv)

@@ -17,7 +17,7 @@ from compat.processor import physical_cores
 
 import numpy as np
 
-from benchmarks.paddleseg_peer import PeerProcess
+from benchmarks.peers.paddleseg_peer import PeerProcess
 from tool.model_info import CITYSCAPES_CLASSES, deployed_cost
 from tool.speed.clock import Latency, time_alternating
 from tool.speed.hardware import describe_hardware

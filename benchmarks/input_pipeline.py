@@ -26,7 +26,7 @@ from paddleseg.datasets import Dataset
 
 from data import SegmentationDataset, build_dataset, train_batches
 from data.cache import Cache, fill_cache
-from data.sample import render_sample
+from data.renderer.sample import render_sample
 from engine.command import parser, run
 from engine.recipe import load_recipe
 from tool.speed.hardware import processor_name

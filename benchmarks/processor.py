@@ -77,8 +77,8 @@ def measure() -> Dict[str, List[float]]:
 
     import paddle
 
-    from engine.optimizer import build_optimizer, build_schedule
     from engine.recipe import load_recipe
+    from engine.training.optimizer import build_optimizer, build_schedule
     from loss import build_criterion
     from models import build_model
 

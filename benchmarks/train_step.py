@@ -26,8 +26,8 @@ import paddle
 from paddle import nn
 
 from engine.command import parser, run
-from engine.optimizer import build_optimizer, build_schedule
 from engine.recipe import load_recipe
+from engine.training.optimizer import build_optimizer, build_schedule
 from loss import build_criterion
 from models import build_model
 from tool.speed.hardware import processor_name

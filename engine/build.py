@@ -7,8 +7,8 @@ import paddle
 from paddle import nn
 
 from data import build_dataset
-from engine.checkpoint import MODEL
 from engine.recipe import DatasetRecipe, Recipe
+from engine.resilience.checkpoint import MODEL
 from models import build_model
 
 

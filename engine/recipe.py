@@ -96,8 +96,9 @@ class Recipe:
 
     batch_size is that of one device; an iteration takes `accumulate` such batches and one step of the optimiser.
     total_batch_size is the batch that the learning rate is stated for, over all devices and accumulated batches; by
-    default batch_size * accumulate. precision and amp_level are those of engine.precision, ema_decay that of
-    engine.ema, with 0 for no average. test_config holds named protocols; the first decides which model is the best.
+    default batch_size * accumulate. precision and amp_level are those of engine.training.precision, ema_decay that of
+    engine.training.ema, with 0 for no average. test_config holds named protocols; the first decides which model is
+    the best.
     """
 
     batch_size: int

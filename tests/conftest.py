@@ -6,7 +6,7 @@ import compat  # noqa: F401
 
 import pytest
 
-from data.sample import render_sample
+from data.renderer.sample import render_sample
 from engine.recipe import load_recipe
 
 SAMPLE_RECIPE = "configs/stdc1_seg_sample.yml"

@@ -13,7 +13,7 @@ from compat import UserError
 from engine.command import parser, run
 from models import list_models
 from tool.conversion import SOURCES, convert, to_official
-from tool.weight_files import PADDLE_SUFFIX, SAFE_SUFFIX, read_weight_file, write_weight_file
+from tool.conversion.weight_files import PADDLE_SUFFIX, SAFE_SUFFIX, read_weight_file, write_weight_file
 
 EXAMPLE = "python -m tool.convert pretrained/STDCNet813M_73.91.tar pretrained/stdc1_imagenet.pdparams --model stdc1"
 

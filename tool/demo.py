@@ -17,9 +17,9 @@ from werkzeug.serving import make_server
 from data import dataset_classes
 from engine.build import weight_file
 from engine.command import add_override_flags, choose_device, dataset_overrides, parser, run
-from engine.engines import DEPLOY_FILE, load_network, read_description
-from engine.engines.load import engine_class
 from engine.recipe import Protocol, Recipe, load_recipe
+from engine.runtime import DEPLOY_FILE, load_network, read_description
+from engine.runtime.load import engine_class
 from tool.demonstration.app import create_app, is_loopback
 from tool.demonstration.networks import Choice, Networks
 from tool.prediction.classify import Classify, network_classifier, recipe_classifier

@@ -14,17 +14,17 @@ import paddle
 from paddle import nn
 
 from data import SegmentationDataset
-from engine.checkpoint import prepare_save_dir
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
-from engine.comparison import Comparison
-from engine.engines import EXPORTED_ENGINES, PRECISIONS
-from engine.metrics import ABSENT
+from engine.evaluation.comparison import Comparison
+from engine.evaluation.metrics import ABSENT
+from engine.evaluation.scorecard import ScoreOptions, score_protocols
 from engine.protocols import STANDARD_PROTOCOLS, describe
 from engine.recipe import Protocol, Recipe, load_recipe
-from engine.scorecard import ScoreOptions, score_protocols
-from engine.trainer import dataset_of, network_of, weight_file
+from engine.resilience.checkpoint import prepare_save_dir
+from engine.runtime import EXPORTED_ENGINES, PRECISIONS
+from engine.training.trainer import dataset_of, network_of, weight_file
 from models.weights import load_weights
-from tool.comparison import (
+from tool.evaluation.comparison import (
     Evaluated,
     Subject,
     check_same_images,
@@ -33,11 +33,11 @@ from tool.comparison import (
     comparison_table,
     table_text,
 )
-from tool.evaluate_exported import drop_table, exported_model, is_exported
-from tool.report.build import build_report
-from tool.report.gathered import Gathered
-from tool.report.page import write_report
-from tool.score_table import as_csv, as_json, class_table, protocol_table
+from tool.evaluation.exported import drop_table, exported_model, is_exported
+from tool.evaluation.report.build import build_report
+from tool.evaluation.report.gathered import Gathered
+from tool.evaluation.report.page import write_report
+from tool.evaluation.score_table import as_csv, as_json, class_table, protocol_table
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:

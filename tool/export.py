@@ -14,14 +14,14 @@ import numpy as np
 from data import dataset_classes
 from data.transforms import build_transform
 from engine.build import dataset_of, network_of, weight_file
-from engine.checkpoint import prepare_save_dir
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
-from engine.engines import EXPORTED_ENGINES, Description, load_network
-from engine.engines.description import INPUTS, OUTPUT_OPS
-from engine.engines.score import deployed_miou, fit_image
 from engine.export import export_network
 from engine.export.quantize import quantize_exported
 from engine.recipe import Recipe, load_recipe
+from engine.resilience.checkpoint import prepare_save_dir
+from engine.runtime import EXPORTED_ENGINES, Description, load_network
+from engine.runtime.description import INPUTS, OUTPUT_OPS
+from engine.runtime.score import deployed_miou, fit_image
 from models.weights import load_weights
 
 INT8_ENGINES = ("openvino", "onnxruntime")

@@ -21,7 +21,7 @@ from compat.processor import physical_cores
 import numpy as np
 
 from engine.command import choose_device, parser, run
-from engine.engines import EXPORTED_ENGINES, PRECISIONS, read_description
+from engine.runtime import EXPORTED_ENGINES, PRECISIONS, read_description
 from tool.model_info import CITYSCAPES_CLASSES, deployed_cost
 from tool.speed.clock import Latency, time_alternating
 from tool.speed.hardware import describe_hardware

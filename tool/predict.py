@@ -19,11 +19,11 @@ from data import ClassSet, dataset_classes
 from data.classes import CITYSCAPES
 from data.submission import submission_names, write_submission
 from engine.build import dataset_of
-from engine.checkpoint import prepare_save_dir
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
-from engine.engines import EXPORTED_ENGINES, PRECISIONS, load_network
-from engine.pictures import write_picture
+from engine.evaluation.pictures import write_picture
 from engine.recipe import Recipe, load_recipe
+from engine.resilience.checkpoint import prepare_save_dir
+from engine.runtime import EXPORTED_ENGINES, PRECISIONS, load_network
 from tool.prediction.classify import Classify, network_classifier, recipe_classifier
 from tool.prediction.pipeline import Timing, overlap
 from tool.prediction.results import KINDS, Painter, PictureWriter, Predicted, VideoFileWriter

@@ -21,12 +21,12 @@ from data.check import Report, check_dataset
 from data.datasets import build_dataset
 from data.files import map_label, read_image, read_label
 from data.layouts import LAYOUTS, MODES, Sample
-from data.sample import render_sample
+from data.renderer.sample import render_sample
 from data.submission import check_submission, split_sizes
-from engine.checkpoint import prepare_save_dir
 from engine.command import dataset_overrides, parser, run
-from engine.pictures import colorize, heat, overlay, sheet, write_picture
+from engine.evaluation.pictures import colorize, heat, overlay, sheet, write_picture
 from engine.recipe import load_recipe
+from engine.resilience.checkpoint import prepare_save_dir
 from loss import detail_target
 
 LIST_SEPARATOR = ","  # the seed's

@@ -2,6 +2,6 @@
 
 from engine.export.agreement import Agreement, compare
 from engine.export.deployed import DeployedNetwork, fold_batch_norm
-from engine.export.export import export_network
+from engine.export.exporter import export_network
 
 __all__ = ["Agreement", "DeployedNetwork", "compare", "export_network", "fold_batch_norm"]

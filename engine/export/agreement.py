@@ -5,7 +5,7 @@ from typing import Iterable, Iterator, NamedTuple
 import cv2
 import numpy as np
 
-from engine.engines import Description, Network
+from engine.runtime import Description, Network
 
 LOGITS_TOLERANCE = 1e-4
 EQUAL_PIXELS = 0.999

@@ -7,8 +7,8 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from engine.engines import Description
 from engine.export.class_map import ClassMap
+from engine.runtime import Description
 from models.layers import ConvBN
 from models.segmentation import SegmentationNetwork
 

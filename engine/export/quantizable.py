@@ -76,7 +76,7 @@ class ONNXForm:
         import onnx
         from onnxruntime import GraphOptimizationLevel
 
-        from engine.engines.onnxruntime_engine import open_session, quiet_options
+        from engine.runtime.onnxruntime import open_session, quiet_options
 
         options = quiet_options()
         options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -98,7 +98,7 @@ class ONNXForm:
     @staticmethod
     def runner(model: Any) -> Callable[[np.ndarray], np.ndarray]:
         """A function of a batch."""
-        from engine.engines.onnxruntime_engine import open_session, quiet_options
+        from engine.runtime.onnxruntime import open_session, quiet_options
 
         session = open_session(model.SerializeToString(), quiet_options())
         return lambda batch: session.run(None, {session.get_inputs()[0].name: batch})[0]

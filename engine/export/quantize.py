@@ -11,9 +11,9 @@ from compat import UserError
 
 import numpy as np
 
-from engine.engines import Network, load_network, read_description, write_description
-from engine.engines.load import REQUIREMENTS
 from engine.export import quantizable
+from engine.runtime import Network, load_network, read_description, write_description
+from engine.runtime.load import REQUIREMENTS
 
 NAME = "model_int8"
 

@@ -9,9 +9,9 @@ from compat import UserError
 import paddle
 from paddle.static import InputSpec
 
-from engine.engines import Description
-from engine.engines.load import REQUIREMENTS
 from engine.export.deployed import DeployedNetwork
+from engine.runtime import Description
+from engine.runtime.load import REQUIREMENTS
 
 OPSET = 17
 NAME = "model"

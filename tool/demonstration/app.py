@@ -14,8 +14,8 @@ from PIL import Image
 from werkzeug.exceptions import HTTPException
 
 from data import ClassSet
-from data.sample_photo import develop
-from data.sample_scene import paint_scene
+from data.renderer.photo import develop
+from data.renderer.scene import paint_scene
 from tool.demonstration.networks import Answer, Networks
 from tool.demonstration.upload import FORMATS, decode_upload
 

@@ -11,9 +11,9 @@ import paddle
 
 from data.transforms import build_transform
 from engine.build import network_of, weight_file
-from engine.engines import Network
-from engine.inference import predict_classes
+from engine.evaluation.inference import predict_classes
 from engine.recipe import Protocol, Recipe
+from engine.runtime import Network
 from models.weights import load_weights
 
 Classify = Callable[[np.ndarray], np.ndarray]

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from data.classes import IGNORED, ClassSet
-from engine.pictures import colorize, legend, overlay, sheet, write_class_map, write_picture
+from engine.evaluation.pictures import colorize, legend, overlay, sheet, write_class_map, write_picture
 from tool.prediction.sources import Frame, Video
 
 KINDS = ("pseudo_color_prediction", "added_prediction", "side_by_side")

@@ -8,12 +8,12 @@ from compat import UserError
 import numpy as np
 from paddle import nn
 
-from engine.engines import EXPORTED_ENGINES, Description, EagerNetwork, Network, load_network
-from engine.engines.load import engine_class
 from engine.export import export_network
 from engine.export.quantize import quantize_exported
+from engine.runtime import EXPORTED_ENGINES, Description, EagerNetwork, Network, load_network
+from engine.runtime.load import engine_class
+from engine.runtime.tensorrt import TensorRTNetwork, check_tensorrt
 from models import build_model
-from tool.speed.tensorrt import TensorRTNetwork, check_tensorrt
 
 INT8_ENGINES = ("openvino", "onnxruntime")
 CALIBRATION_BATCHES = 2

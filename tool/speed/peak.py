@@ -38,7 +38,7 @@ def convolution_peak(precision: str, threads: int) -> float:
     """Of OpenVINO's convolutions; raises ImportError, UserError or RuntimeError where there are none."""
     import openvino
 
-    from engine.engines.openvino_engine import compile_model
+    from engine.runtime.openvino import compile_model
 
     request = compile_model(openvino.Core(), _convolutions(precision), precision, threads).create_infer_request()
     image = np.random.default_rng(0).random((1, CHANNELS, HEIGHT, WIDTH), dtype=np.float32)

@@ -1,0 +1,66 @@
+"""The process that runs PaddleSeg's network, started and asked from benchmarks.inference."""
+
+import os
+import subprocess
+import sys
+import threading
+from typing import Tuple
+
+from compat import UserError
+from compat.allocator import KEEPING
+from compat.processor import physical_cores
+
+OURS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", *KEEPING)
+"""What compat sets before paddle is imported, and a user of PaddleSeg does not."""
+
+PATIENCE = 600  # seconds for one answer
+
+
+class PeerProcess:
+    """PaddleSeg's STDCSeg at one size; `run("eager")` and `run("exported")` compute one class map.
+
+    Args:
+        model: `stdc1_seg` or `stdc2_seg`.
+        size: (h, w).
+        our_settings: whether its environment is ours, or without what compat sets.
+
+    Raises:
+        UserError: where the process ends, with the last line that it said.
+    """
+
+    def __init__(self, model: str, size: Tuple[int, int], our_settings: bool):
+        environment = {name: value for name, value in os.environ.items() if our_settings or name not in OURS}
+        height, width = size
+        command = [sys.executable, "-m", "benchmarks.peers.paddleseg_inference", model, width, height, physical_cores()]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen([str(part) for part in command], env=environment, text=True, **pipes)
+        self._answer(lambda line: line == "ready")
+
+    def __enter__(self) -> "PeerProcess":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+    def run(self, kind: str) -> float:
+        """Seconds of one call, inside the process."""
+        self.process.stdin.write(f"{kind}\n")
+        self.process.stdin.flush()
+        return float(self._answer(lambda line: line.replace(".", "").replace("e-", "").isdigit()))
+
+    def _answer(self, is_meant) -> str:
+        """The next line that is meant for us; Paddle and PaddleSeg print too."""
+        watchdog = threading.Timer(PATIENCE, self.process.kill)
+        watchdog.start()
+        last = ""
+        try:
+            for line in self.process.stdout:
+                last = line.strip()
+                if is_meant(last):
+                    return last
+        finally:
+            watchdog.cancel()
+        raise UserError(f"paddleseg: its process ended ({last or 'without a word'}); is paddleseg 2.8.0 installed?")

@@ -1,0 +1,267 @@
+"""Evaluation: one pass over the images, one confusion matrix for each protocol and image.
+
+The areas are those of `paddleseg.core.evaluate`, to the last pixel.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Callable, Dict, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from compat import UserError
+
+import numpy as np
+from paddle import nn
+from paddle.io import DataLoader, Dataset
+from tqdm import tqdm
+
+from data import SegmentationDataset, serve_the_trainer
+from engine.evaluation import metrics
+from engine.evaluation.inference import predict_classes, predict_details
+from engine.recipe import Protocol
+
+
+class ImageResult(NamedTuple):
+    """What came of one image under one protocol."""
+
+    index: int  # in the dataset
+    label: np.ndarray  # [H, W] uint8, 255 where ignored
+    prediction: np.ndarray  # [H, W] uint8
+    confusion: np.ndarray  # [K, K] int64, rows label, columns prediction
+    details: Optional[np.ndarray] = None  # [H, W] bool, what the detail head marks, where it was asked for
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Sums over images, and every score by its name. Results of parts of a dataset are added with `+`.
+
+    Attributes:
+        confusion: [K, K] int64, rows label, columns prediction; ignored pixels are not in it.
+        images: how many were summed.
+        replicates: [B, 3, K] int64, the areas of B bootstrap replicates of the dataset; B is 0 without bootstrap.
+        absent: what counts for a class that does not occur, see metrics.ABSENT.
+    """
+
+    confusion: np.ndarray
+    images: int
+    replicates: np.ndarray
+    absent: str = "zero"
+
+    @classmethod
+    def of_nothing(cls, num_classes: int, absent: str = "zero", bootstrap: int = 0) -> "Scores":
+        """The sum of no image."""
+        return cls(
+            np.zeros((num_classes, num_classes), np.int64), 0, np.zeros((bootstrap, 3, num_classes), np.int64), absent
+        )
+
+    def with_image(self, result: ImageResult, seed: int = 0) -> "Scores":
+        """This and one more image.
+
+        Each replicate of the bootstrap counts an image as often as a draw from Poisson(1) says. The draws are a
+        function of (seed, index), so that neither order nor processes change them, and nothing is kept of an image.
+        """
+        often = np.random.default_rng([seed, result.index]).poisson(1.0, len(self.replicates))
+        replicates = self.replicates + often[:, None, None] * metrics.areas(result.confusion)
+        return Scores(self.confusion + result.confusion, self.images + 1, replicates, self.absent)
+
+    def __add__(self, other: "Scores") -> "Scores":
+        return Scores(
+            self.confusion + other.confusion,
+            self.images + other.images,
+            self.replicates + other.replicates,
+            self.absent,
+        )
+
+    def summed(self, all_sum: Callable[[np.ndarray], np.ndarray]) -> "Scores":
+        """The scores over all processes; `all_sum` answers the sum over them of an int64 array, in its shape."""
+        return replace(
+            self,
+            confusion=all_sum(self.confusion),
+            images=int(all_sum(np.array([self.images], np.int64))[0]),
+            replicates=all_sum(self.replicates) if self.replicates.size else self.replicates,
+        )
+
+    @property
+    def areas(self) -> np.ndarray:
+        """[3, K] int64: intersect, prediction and label areas."""
+        return metrics.areas(self.confusion)
+
+    @property
+    def class_iou(self) -> np.ndarray:
+        """[K]."""
+        return metrics.class_iou(self.areas, self.absent)
+
+    @property
+    def class_precision(self) -> np.ndarray:
+        """[K]."""
+        return metrics.class_precision(self.areas, self.absent)
+
+    @property
+    def class_recall(self) -> np.ndarray:
+        """[K]."""
+        return metrics.class_recall(self.areas, self.absent)
+
+    @property
+    def class_dice(self) -> np.ndarray:
+        """[K]."""
+        return metrics.class_dice(self.areas, self.absent)
+
+    @property
+    def miou(self) -> float:
+        """Mean IoU over the classes."""
+        return float(metrics.mean_score(self.class_iou))
+
+    @property
+    def mdice(self) -> float:
+        """Mean Dice over the classes."""
+        return float(metrics.mean_score(self.class_dice))
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right pixels."""
+        return float(metrics.accuracy(self.areas))
+
+    @property
+    def kappa(self) -> float:
+        """Cohen's kappa, in [-1, 1]."""
+        return float(metrics.kappa(self.areas))
+
+    def group_miou(self, classes: Sequence[int]) -> float:
+        """Mean IoU over some of the classes."""
+        return float(metrics.mean_score(self.class_iou[list(classes)]))
+
+    def miou_interval(self, level: float = 0.95) -> Optional[Tuple[float, float]]:
+        """Bootstrap percentile interval of the mIoU over images; None without replicates."""
+        if not len(self.replicates):
+            return None
+        means = metrics.mean_score(metrics.class_iou(self.replicates, self.absent))
+        low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
+
+
+def evaluate(
+    model: nn.Layer,
+    dataset: SegmentationDataset,
+    protocol: Protocol,
+    num_workers: int = 0,
+    progress: bool = False,
+    indices: Optional[Sequence[int]] = None,
+    absent: str = "zero",
+    bootstrap: int = 0,
+) -> Scores:
+    """Evaluate a network under one protocol; its mode is as before afterwards.
+
+    Args:
+        model: answers [logits [1, K, H, W], ...] in evaluation mode.
+        dataset: of mode `val`.
+        protocol: scales, flips and windows.
+        num_workers: loader processes.
+        progress: whether to show a bar.
+        indices: the images to take, such as range(rank, len(dataset), count); by default all.
+        absent: what counts for a class that does not occur, see metrics.ABSENT.
+        bootstrap: number of replicates for `Scores.miou_interval`.
+
+    Raises:
+        UserError: for a protocol that is not whole, a dataset without labels, and labels that are no class.
+    """
+    protocols = {"": protocol}
+    return evaluate_protocols(model, dataset, protocols, num_workers, progress, indices, absent, bootstrap)[""]
+
+
+def evaluate_protocols(
+    model: nn.Layer,
+    dataset: SegmentationDataset,
+    protocols: Mapping[str, Protocol],
+    num_workers: int = 0,
+    progress: bool = False,
+    indices: Optional[Sequence[int]] = None,
+    absent: str = "zero",
+    bootstrap: int = 0,
+) -> Dict[str, Scores]:
+    """The scores under several protocols from one pass over the images; see `evaluate`."""
+    scores = {name: Scores.of_nothing(dataset.num_classes, absent, bootstrap) for name in protocols}
+    for results in evaluate_images(model, dataset, protocols, num_workers, progress, indices):
+        scores = {name: scores[name].with_image(result) for name, result in results.items()}
+    return scores
+
+
+def evaluate_images(
+    model: nn.Layer,
+    dataset: SegmentationDataset,
+    protocols: Mapping[str, Protocol],
+    num_workers: int = 0,
+    progress: bool = False,
+    indices: Optional[Sequence[int]] = None,
+    details: bool = False,
+) -> Iterator[Dict[str, ImageResult]]:
+    """Yield {protocol: result} of one image after the other, each read once; see `evaluate`.
+
+    With `details` also what the network's detail head marks, see `inference.predict_details`.
+
+    The network is in evaluation mode between the images, and in its former mode when the iterator is exhausted or
+    closed.
+    """
+    for name, protocol in protocols.items():
+        _check(protocol, f"test_config.{name}" if name else "test_config")
+    if any(sample.label is None for sample in dataset.samples):
+        raise UserError(f"{dataset.samples[0].image}: has no label to evaluate against; use a split that has labels")
+    indices = range(len(dataset)) if indices is None else indices
+    loader = DataLoader(
+        _Labelled(dataset),
+        batch_sampler=[[index] for index in indices],
+        num_workers=num_workers,
+        return_list=True,
+        worker_init_fn=serve_the_trainer,
+    )
+    was_training = model.training
+    model.eval()
+    try:
+        for (image, label), index in zip(tqdm(loader, "evaluating", disable=not progress, unit="image"), indices):
+            label = label.numpy()[0, 0]
+            results = {
+                name: _result(model, image, label, protocol, index, dataset) for name, protocol in protocols.items()
+            }
+            if details:
+                results = {
+                    name: result._replace(details=predict_details(model, image, protocols[name]))
+                    for name, result in results.items()
+                }
+            yield results
+    finally:
+        model.train() if was_training else model.eval()
+
+
+class _Labelled(Dataset):
+    """(image [3, H, W] float32, label [1, H, W] uint8) of a dataset's items."""
+
+    def __init__(self, dataset: SegmentationDataset):
+        super().__init__()
+        self.dataset = dataset
+
+    def __getitem__(self, index: int):
+        item = self.dataset[index]
+        return item["img"], item["label"]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+
+def _result(model, image, label, protocol: Protocol, index: int, dataset: SegmentationDataset) -> ImageResult:
+    prediction = predict_classes(model, image, protocol)
+    try:
+        confusion = metrics.confusion_matrix(label, prediction, dataset.num_classes, dataset.ignore_index)
+    except UserError as error:
+        raise UserError(f"{dataset.samples[index].label}: {error}") from error
+    return ImageResult(index, label, prediction, confusion)
+
+
+def _check(protocol: Protocol, where: str) -> None:
+    if not all(scale > 0 for scale in np.atleast_1d(protocol.scales).tolist()):
+        raise UserError(f"{where}: scales {protocol.scales} must be larger than 0")
+    if not protocol.is_slide:
+        return
+    if not (protocol.crop_size and protocol.stride):
+        raise UserError(f"{where}: is_slide needs crop_size and stride, each (w, h)")
+    if not all(0 < step <= side for step, side in zip(protocol.stride, protocol.crop_size)):
+        raise UserError(
+            f"{where}: stride {tuple(protocol.stride)} must be positive and at most crop_size "
+            f"{tuple(protocol.crop_size)}, or pixels would be left out"
+        )

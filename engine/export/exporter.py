@@ -1,0 +1,80 @@
+"""Write a network for engines, run what was written, and keep it only if it answers what eager answers."""
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+from typing import Dict, Sequence
+
+from compat import UserError
+
+from paddle import nn
+
+from engine.export import writers
+from engine.export.agreement import EQUAL_PIXELS, LOGITS_TOLERANCE, Agreement, compare, probe_images
+from engine.export.deployed import DeployedNetwork
+from engine.runtime import EXPORTED_ENGINES, Description, EagerNetwork, load_network, write_description
+
+MAX_CLASSES = 256  # that a uint8 class map can tell apart
+
+
+def export_network(
+    model: nn.Layer, description: Description, folder: Path, engines: Sequence[str] = EXPORTED_ENGINES
+) -> Dict[str, Agreement]:
+    """Write `model` for the engines into `folder`, with `deploy.yaml`; what was there under these names is replaced.
+
+    Args:
+        model: a network of models.build_model with its weights; it is in evaluation mode afterwards.
+        description: of the graph to write; its `files` are filled in.
+        folder: is created if need be.
+        engines: of EXPORTED_ENGINES. The OpenVINO file is made of the ONNX file, and that of the Paddle file.
+
+    Returns:
+        {engine: agreement with eager}.
+
+    Raises:
+        UserError: where a written network does not answer what eager answers, or its package is not installed; the
+            folder is then as it was before.
+    """
+    if description.output_op == "argmax" and description.num_classes > MAX_CLASSES:
+        raise UserError(f"{description.num_classes} classes do not fit into a uint8 class map; use --output_op none")
+    eager = EagerNetwork(model, description.num_classes, (description.mean, description.std))
+    draft = folder / ".export.tmp"
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        draft.mkdir(parents=True)
+        files = _write(DeployedNetwork(model, description), description, draft, engines)
+        description = dataclasses.replace(description, files={engine: {"fp32": files[engine]} for engine in engines})
+        write_description(draft, description)
+        agreements = {}
+        for engine in engines:
+            agreements[engine] = compare(load_network(draft, engine, threads=1), eager, probe_images(description))
+            check(engine, agreements[engine])
+        wanted = {".yaml", *(suffix for engine in engines for suffix in writers.SUFFIXES[engine])}
+        for file in draft.iterdir():
+            if file.suffix in wanted:
+                os.replace(file, folder / file.name)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return agreements
+
+
+def _write(network: DeployedNetwork, description: Description, folder: Path, engines: Sequence[str]) -> Dict[str, str]:
+    """{engine: file}, also of the formats that the wanted ones are made of."""
+    files = {"paddle": writers.write_paddle(network, description, folder)}
+    if set(engines) - {"paddle"}:
+        files["onnxruntime"] = writers.write_onnx(folder, files["paddle"])
+    if "openvino" in engines:
+        files["openvino"] = writers.write_openvino(folder, files["onnxruntime"])
+    return files
+
+
+def check(engine: str, agreement: Agreement) -> None:
+    """Raise UserError unless the agreement holds."""
+    if not agreement.holds:
+        raise UserError(
+            f"engine {engine}: the exported network does not answer what eager answers: {agreement} (allowed: "
+            f"{LOGITS_TOLERANCE:.0e}, at least {100 * EQUAL_PIXELS} %). Nothing was kept; leave it out with --engines"
+        )

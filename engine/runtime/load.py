@@ -1,0 +1,72 @@
+"""Exported networks by engine and precision."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Optional, Union
+
+from compat import UserError, unknown_name
+from compat.processor import physical_cores
+
+from engine.runtime.description import Description, read_description
+from engine.runtime.network import Network
+
+EXPORTED_ENGINES = ("paddle", "onnxruntime", "openvino")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+REQUIREMENTS = "requirements-deploy.txt"
+
+
+def load_network(
+    path: Union[str, Path], engine: str, precision: Optional[str] = None, threads: Optional[int] = None
+) -> Network:
+    """Load what tool.export wrote.
+
+    Args:
+        path: the folder with `deploy.yaml`, or one of the model files in it.
+        engine: one of EXPORTED_ENGINES.
+        precision: one of PRECISIONS; by default that of the file, or fp32 for a folder.
+        threads: number of threads; by default the number of physical cores.
+
+    Raises:
+        UserError: for an engine that is not installed (saying how to install it), a folder that holds no network for
+            this engine and precision, or a precision that the engine or the processor cannot compute in.
+    """
+    if engine == "eager":
+        raise UserError(
+            "engine eager: takes a recipe and weights, not an exported network; use --config C --model_path M"
+        )
+    if engine not in EXPORTED_ENGINES:
+        raise unknown_name("engine", engine, (*EXPORTED_ENGINES, "eager"))
+    if precision is not None and precision not in PRECISIONS:
+        raise unknown_name("precision", precision, PRECISIONS)
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such exported network; export it with: python -m tool.export")
+    folder = path if path.is_dir() else path.parent
+    description = read_description(folder)
+    precision = precision or _precision_of_file(path, description, engine)
+    # bf16 and fp16 are computed from the float32 file.
+    stored = "int8" if precision == "int8" else "fp32"
+    file = description.files.get(engine, {}).get(stored)
+    if file is None or not (folder / file).is_file():
+        option = "--int8" if stored == "int8" else f"--engines {engine}"
+        raise UserError(
+            f"{folder}: holds no {stored} network for {engine}; export it with: python -m tool.export {option}"
+        )
+    network = engine_class(engine)
+    return network(folder / file, precision, description, threads or physical_cores())
+
+
+def engine_class(engine: str) -> type:
+    """The class of an engine; raises UserError when its package is not installed, saying how to install it."""
+    try:
+        module = import_module(f"engine.runtime.{engine}")
+    except ImportError as error:
+        raise UserError(f"engine {engine}: {error}; install the engines with: pip install -r {REQUIREMENTS}") from error
+    return module.EngineNetwork
+
+
+def _precision_of_file(path: Path, description: Description, engine: str) -> str:
+    for precision, file in description.files.get(engine, {}).items():
+        if file == path.name:
+            return precision
+    return "fp32"

@@ -1,0 +1,80 @@
+"""What all engines have in common."""
+
+from abc import ABC, abstractmethod
+from typing import Optional, Tuple
+
+from compat import UserError
+
+import numpy as np
+
+from data.transforms import Normalize
+from engine.runtime.description import Description
+
+
+class Network(ABC):
+    """A network that an engine computes.
+
+    Args:
+        engine: `paddle`, `onnxruntime`, `openvino` or `eager`.
+        precision: `fp32`, `bf16`, `fp16` or `int8`: what convolutions are computed in.
+        description: of what `run` takes and answers.
+    """
+
+    def __init__(self, engine: str, precision: str, description: Description):
+        self.engine = engine
+        self.precision = precision
+        self.description = description
+
+    @property
+    def num_classes(self) -> int:
+        return self.description.num_classes
+
+    @property
+    def size(self) -> Optional[Tuple[int, int]]:
+        """(h, w) that images must have, or None for any."""
+        return self.description.size
+
+    @property
+    def gives_logits(self) -> bool:
+        """Whether `logits` works: not where the graph ends with argmax."""
+        return self.description.output_op == "none"
+
+    @abstractmethod
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """The bare engine: takes and answers what the description says; the array may be reused by the next call."""
+
+    def prepare(self, images: np.ndarray) -> np.ndarray:
+        """What `run` takes, of images [N, H, W, 3] uint8 RGB.
+
+        Raises:
+            UserError: for another size or batch than the graph is fixed to.
+        """
+        size, batch = self.description.size, self.description.batch
+        if size and images.shape[1:3] != size:
+            raise UserError(
+                f"image of {images.shape[2]}x{images.shape[1]}: this network was exported for {size[1]}x{size[0]}; "
+                "resize the image, or export with --input_shape 1 3 -1 -1"
+            )
+        if batch and len(images) != batch:
+            raise UserError(f"batch of {len(images)}: this network was exported for {batch}; see --input_shape")
+        if self.description.input == "uint8_bgr":
+            images = images[..., ::-1]
+        elif self.description.input == "float32":
+            normalize = Normalize(self.description.mean, self.description.std)
+            return np.stack([normalize(image) for image in images])
+        return np.ascontiguousarray(images)
+
+    def classes(self, images: np.ndarray) -> np.ndarray:
+        """Class maps [N, H, W] uint8 of images [N, H, W, 3] uint8 RGB; raises as `prepare`."""
+        answer = self.run(self.prepare(images))
+        return answer.argmax(axis=1).astype(np.uint8) if self.gives_logits else answer
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Logits [N, K, H, W] float32 of images [N, H, W, 3] uint8 RGB.
+
+        Raises:
+            UserError: as `prepare`, and where the graph ends with argmax.
+        """
+        if not self.gives_logits:
+            raise UserError("this network answers class maps; for logits export it with --output_op none")
+        return self.run(self.prepare(images))

@@ -1,0 +1,103 @@
+"""One iteration's work: forward and backward of its batches, and the update."""
+
+import contextlib
+from typing import Any, Dict, Mapping, Optional
+
+import paddle
+from paddle import nn
+
+from engine.parallel import Devices, replicate, without_exchange
+from engine.resilience.divergence import LossGuard
+from engine.training.ema import WeightAverage
+from engine.training.gradients import add_gradients
+from engine.training.precision import Precision
+
+
+class TrainStep:
+    """Trains a network batch by batch.
+
+    Args:
+        model: the network.
+        criterion: its losses.
+        optimizer: of the parameters of both.
+        schedule: the optimiser's learning rate.
+        precision: to compute in.
+        average: of the weights, if it is wanted.
+        guard: decides which losses go backward.
+        accumulate: batches of an iteration.
+        devices: of the run.
+    """
+
+    def __init__(
+        self,
+        model: nn.Layer,
+        criterion: nn.Layer,
+        optimizer: paddle.optimizer.Optimizer,
+        schedule: paddle.optimizer.lr.LRScheduler,
+        precision: Precision,
+        average: Optional[WeightAverage],
+        guard: LossGuard,
+        accumulate: int,
+        devices: Devices,
+    ):
+        self.model = model
+        self.criterion = criterion
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.precision = precision
+        self.average = average
+        self.guard = guard
+        self.accumulate = accumulate
+        precision.prepare(model, optimizer)
+        self.replica = replicate(model, devices)
+
+    def __call__(self, number: int, images: paddle.Tensor, labels: paddle.Tensor) -> Dict[str, paddle.Tensor]:
+        """Work off batch `number` of the run, and update the weights if it is the last of its iteration.
+
+        Returns:
+            As `add_gradients`; nothing if the iteration is left out.
+        """
+        if number % self.accumulate == 0:
+            self.guard.begin_iteration(self.model)
+        complete = (number + 1) % self.accumulate == 0
+        with contextlib.nullcontext() if complete else without_exchange(self.replica):
+            losses = add_gradients(
+                self.replica,
+                self.criterion,
+                images,
+                labels,
+                1 / self.accumulate,
+                self.precision,
+                lambda losses: self.guard.accepts(number, losses),
+            )
+        if complete:
+            self._update((number + 1) // self.accumulate)
+        return {} if self.guard.skipping else losses
+
+    def applied_average(self) -> contextlib.AbstractContextManager:
+        """The network has the averaged weights meanwhile, if there are any."""
+        return self.average.applied() if self.average else contextlib.nullcontext()
+
+    def state_dict(self) -> Dict[str, Any]:
+        """What is not in the network's and the optimiser's state."""
+        state = {"criterion": self.criterion.state_dict(), "scaler": self.precision.scaler.state_dict()}
+        return {**state, "average": self.average.state_dict()} if self.average else state
+
+    def set_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what `state_dict` gave; an average that the former run did not have starts with the weights."""
+        self.criterion.set_state_dict(state["criterion"])
+        if state["scaler"]:
+            self.precision.scaler.load_state_dict(state["scaler"])
+        if self.average and "average" in state:
+            self.average.set_state_dict(state["average"])
+
+    def _update(self, iteration: int) -> None:
+        if self.guard.skipping:
+            self.guard.undo()
+        else:
+            self.precision.update(self.optimizer)
+            if self.average:
+                self.average.update(iteration)
+        # Freed, not zeroed: the next forward pass can have their memory.
+        self.optimizer.clear_grad(set_to_zero=False)
+        self.schedule.step()

@@ -1,0 +1,104 @@
+"""Validation while training: scores by the recipe's protocols, the best weights, pictures."""
+
+import time
+from pathlib import Path
+from typing import Dict
+
+from compat import logger
+
+import numpy as np
+from paddle import nn
+
+from data import SegmentationDataset
+from engine.evaluation.evaluator import Scores, evaluate_protocols
+from engine.evaluation.pictures import view_sample, view_sheet, write_picture
+from engine.parallel import Devices, shard, sum_over_devices
+from engine.recipe import Protocol
+from engine.resilience.checkpoint import save_checkpoint
+from engine.resilience.shared_memory import check_shared_memory
+from engine.training.progress import Progress
+
+PICTURED_IMAGES = 3
+
+
+class Validation:
+    """Evaluates a network again and again, and keeps the best of each protocol.
+
+    Args:
+        dataset: to evaluate on.
+        protocols: by name; the first one's best is `best_model/`, a further one's `best_model_NAME/`.
+        save_dir: for these folders and the pictures.
+        devices: of the run; the first writes.
+        num_workers: loader processes.
+
+    Raises:
+        UserError: when loader processes would not find the shared memory that they need.
+
+    Attributes:
+        best: {protocol: {"miou": best mIoU, "iteration": where}}.
+    """
+
+    def __init__(
+        self,
+        dataset: SegmentationDataset,
+        protocols: Dict[str, Protocol],
+        save_dir: Path,
+        devices: Devices,
+        num_workers: int,
+    ):
+        self.dataset = dataset
+        self.protocols = protocols
+        self.save_dir = save_dir
+        self.devices = devices
+        self.num_workers = num_workers
+        if num_workers:
+            item = dataset[0]
+            check_shared_memory((item["img"], item["label"]), num_workers)
+        self.best: Dict[str, Dict[str, float]] = {}
+
+    def run(self, model: nn.Layer, iteration: int, progress: Progress) -> None:
+        """Evaluate by every protocol, keep the weights that are better than all before, draw some predictions."""
+        start = time.perf_counter()
+        images = shard(len(self.dataset), self.devices)
+        found = evaluate_protocols(model, self.dataset, self.protocols, self.num_workers, indices=images)
+        found = {
+            name: scores.summed(lambda sums: sum_over_devices(sums, self.devices)) for name, scores in found.items()
+        }
+        logger.info("[EVAL] %d images in %.1f s", len(self.dataset), time.perf_counter() - start)
+        for rank, (name, scores) in enumerate(found.items()):
+            folder = self.save_dir / ("best_model" if rank == 0 else f"best_model_{name}")
+            self._keep_best(model, name, scores, folder, iteration, progress)
+        if self.devices.rank == 0:
+            self._draw(model, iteration, progress)
+
+    def _keep_best(
+        self, model: nn.Layer, protocol: str, scores: Scores, folder: Path, iteration: int, progress: Progress
+    ) -> None:
+        logger.info(
+            "[EVAL] %s: #Images: %d mIoU: %.4f Acc: %.4f Kappa: %.4f",
+            protocol,
+            len(self.dataset),
+            scores.miou,
+            scores.accuracy,
+            scores.kappa,
+        )
+        progress.scores(protocol, scores, iteration)
+        if scores.miou > self.best.get(protocol, {}).get("miou", -1.0):
+            self.best[protocol] = {"miou": scores.miou, "iteration": iteration}
+            if self.devices.rank == 0:
+                save_checkpoint(folder, model)
+        best = self.best[protocol]
+        logger.info(
+            "[EVAL] The model with the best validation mIoU (%.4f, %s) was saved at iter %d.",
+            best["miou"],
+            protocol,
+            best["iteration"],
+        )
+
+    def _draw(self, model: nn.Layer, iteration: int, progress: Progress) -> None:
+        protocol = next(iter(self.protocols.values()))
+        indices = np.linspace(0, len(self.dataset) - 1, min(PICTURED_IMAGES, len(self.dataset))).astype(int)
+        views = [view_sample(model, self.dataset, int(index), protocol) for index in indices]
+        picture = view_sheet(views, self.dataset.classes.palette())
+        write_picture(self.save_dir / "pictures" / f"iter_{iteration}.png", picture)
+        progress.picture(picture, iteration)

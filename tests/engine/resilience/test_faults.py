@@ -1,0 +1,357 @@
+"""What happens to a training run when something goes wrong, and what is kept: the table of faults in the README."""
+
+import hashlib
+import json
+import logging
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+from types import SimpleNamespace
+
+from compat import UserError, logger
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from data import sample_of
+from engine.resilience.checkpoint import damage, finish_replacements, list_checkpoints, newest_intact, save_checkpoint
+from engine.resilience.interruption import Interrupted, Interruption
+from engine.training.trainer import RunOptions, Trainer
+from engine.training.validation import Validation
+from tests.helpers.tiny_training import tiny_network, tiny_recipe
+
+
+@pytest.fixture
+def lines():
+    """What the log says meanwhile."""
+    found = []
+    handler = logging.Handler()
+    handler.emit = lambda record: found.append(record.getMessage())
+    logger.addHandler(handler)
+    yield found
+    logger.removeHandler(handler)
+
+
+def train(recipe, folder, kind=Trainer, **options):
+    with tiny_network():
+        trainer = kind(recipe, RunOptions(save_dir=str(folder), seed=5, **options))
+        trainer.fit()
+    return trainer
+
+
+def weights(trainer):
+    return {name: tensor.numpy().copy() for name, tensor in trainer.model.state_dict().items()}
+
+
+def same(ours, theirs):
+    return all((ours[name] == theirs[name]).all() for name in {**ours, **theirs})
+
+
+def hashes(folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def whole(sample_root, tmp_path_factory):
+    """A run without faults: 8 iterations, saved at 3, 6 and 8."""
+    return train(tiny_recipe(sample_root), tmp_path_factory.mktemp("whole"))
+
+
+# --- signals ----------------------------------------------------------------------------------------------------------
+
+
+class Signalled(Trainer):
+    """Is sent a signal in the fifth iteration, between its two batches."""
+
+    number = signal.SIGTERM
+
+    def _step(self, number, images, labels):
+        if number == 9:
+            os.kill(os.getpid(), self.number)
+        return super()._step(number, images, labels)
+
+
+class SignalledByKeyboard(Signalled):
+    number = signal.SIGINT
+
+
+@pytest.mark.parametrize(("kind", "status"), [(Signalled, 143), (SignalledByKeyboard, 130)])
+def test_a_signal_saves_and_leaves_within_one_iteration(kind, status, sample_root, tmp_path, whole):
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(Interrupted) as left:
+        train(tiny_recipe(sample_root), tmp_path, kind)
+    assert left.value.code == status
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["iter_3", "iter_5"]
+    assert same(weights(train(tiny_recipe(sample_root), tmp_path, resume_model="auto")), weights(whole))
+
+
+def test_a_signal_while_validating_leaves_the_validation_to_the_resumed_run(sample_root, tmp_path, whole, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Validation, "_draw", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            train(tiny_recipe(sample_root), tmp_path)
+    state = json.loads((tmp_path / "iter_3" / "state.json").read_text())
+    assert (state["iteration"], state["validated"], state["best"]) == (3, 0, {})
+    resumed = train(tiny_recipe(sample_root), tmp_path, resume_model="auto")
+    assert same(weights(resumed), weights(whole)) and resumed.best == whole.best
+    assert (tmp_path / "train.log").read_text().count("[EVAL] full") == 3
+
+
+def test_a_second_signal_leaves_at_once(monkeypatch):
+    left = []
+    monkeypatch.setattr(os, "_exit", left.append)
+    monkeypatch.setattr("engine.resilience.interruption.SAME_REQUEST_SECONDS", -1)
+    with Interruption() as interruption:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interruption.asked and not left
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert left == [143]
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_intact_checkpoint_is_found(sample_root, tmp_path, whole, lines):
+    shutil.copytree(whole.save_dir, tmp_path, dirs_exist_ok=True)
+    newest = tmp_path / "iter_8" / "model.pdopt"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    flipped = bytearray((tmp_path / "iter_6" / "model.pdparams").read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    (tmp_path / "iter_6" / "model.pdparams").write_bytes(flipped)
+    resumed = train(tiny_recipe(sample_root), tmp_path, resume_model="auto")
+    said = [line for line in lines if "damaged" in line or "resumed" in line]
+    assert "iter_8 is damaged (model.pdopt is not as it was written)" in said[0]
+    assert "iter_6 is damaged (model.pdparams" in said[1] and "iter_3 at iteration 3" in said[2]
+    assert same(weights(resumed), weights(whole))
+    for folder in list_checkpoints(tmp_path):
+        assert damage(folder) is None
+        (folder / "state.json").unlink()
+    with pytest.raises(UserError, match="all 3 checkpoints are damaged"):
+        newest_intact(tmp_path)
+
+
+def test_replacing_leaves_no_moment_without_an_intact_one(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path / "best_model", nn.Linear(2, 2), state={"number": 1})
+    renamed = []
+
+    def rename_once(source, target):
+        if renamed:
+            raise KeyboardInterrupt  # stands for a kill between the two renames
+        renamed.append(os.rename(source, target))
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", rename_once)
+        save_checkpoint(tmp_path / "best_model", nn.Linear(2, 2), state={"number": 2})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".best_model.old", ".best_model.tmp"]
+    assert all(damage(path) is None for path in tmp_path.iterdir())
+    finish_replacements(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["best_model"]
+    assert json.loads((tmp_path / "best_model" / "state.json").read_text())["number"] == 1
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path):
+    save_checkpoint(tmp_path / "iter_1", nn.Linear(200, 200))
+    before = hashes(tmp_path / "iter_1")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))  # the system refuses to write more into a file
+    try:
+        for name in ("iter_1", "iter_2"):
+            with pytest.raises(UserError, match=f"{name}: the checkpoint cannot be written .*before it are kept"):
+                save_checkpoint(tmp_path / name, nn.Linear(200, 200))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["iter_1"] and hashes(tmp_path / "iter_1") == before
+
+
+def test_a_disk_too_full_for_the_log(sample_root, tmp_path, capfd):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    recipe = tiny_recipe(sample_root, iters=300, log_iters=1, save_interval=300)
+    with tiny_network():
+        trainer = Trainer(recipe, RunOptions(save_dir=str(tmp_path), validate=False))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+        try:
+            with pytest.raises(UserError, match="nothing more can be written .*make room, then .*--resume_model auto"):
+                trainer.fit()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert 1800 < (tmp_path / "train.log").stat().st_size <= 2000 and "Traceback" not in capfd.readouterr().err
+
+
+def test_output_that_cannot_be_written(sample_root):
+    with pytest.raises(UserError, match="/proc/output: cannot write there .*choose another --save_dir"):
+        train(tiny_recipe(sample_root), "/proc/output")
+
+
+# --- losses -----------------------------------------------------------------------------------------------------------
+
+
+class Diverging(Trainer):
+    """The second batch of some iterations is not finite."""
+
+    bad = (5,)
+
+    def _step(self, number, images, labels):
+        if number in [2 * iteration - 1 for iteration in self.bad]:
+            spoil = self.model.head.register_forward_post_hook(lambda layer, inputs, logits: logits * float("nan"))
+            try:
+                return super()._step(number, images, labels)
+            finally:
+                spoil.remove()
+        return super()._step(number, images, labels)
+
+
+class DivergingTwice(Diverging):
+    bad = (2, 5)
+
+
+class DivergingOnGpu(Diverging):
+    """Looks at losses only where they are read anyway, as on a GPU."""
+
+    def fit(self):
+        self.guard.looks_at_once = False
+        return super().fit()
+
+
+@pytest.mark.parametrize("kind", [Diverging, DivergingOnGpu])
+def test_a_loss_that_is_not_finite_stops_the_run(kind, sample_root, tmp_path, whole):
+    with pytest.raises(UserError) as stopped:
+        train(tiny_recipe(sample_root), tmp_path, kind)
+    _, index = sample_of(9, 6, seed=5)
+    file = whole.train_set.file_list[index][0]
+    for words in ("iteration 5: the loss is not finite", "main nan", file, "not_finite_iter_5.npz", "--on_nan skip"):
+        assert words in str(stopped.value)
+    batch = np.load(tmp_path / "not_finite_iter_5.npz")
+    assert batch["images"].shape == (1, 32, 32, 3) and batch["labels"].shape == (1, 32, 32)
+    assert list(batch["files"]) == [file]
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["iter_3"]
+    assert hashes(tmp_path / "iter_3")["model.pdparams"] == hashes(whole.save_dir / "iter_3")["model.pdparams"]
+    state = json.loads((tmp_path / "iter_3" / "state.json").read_text())
+    assert state["best"]["full"]["iteration"] == 3 and damage(tmp_path / "best_model") is None
+    assert same(weights(train(tiny_recipe(sample_root), tmp_path, resume_model="auto")), weights(whole))
+
+
+def test_skipping_updates_nothing(sample_root, tmp_path, whole, lines):
+    class Watched(Diverging):
+        def _step(self, number, images, labels):
+            losses = super()._step(number, images, labels)
+            if number in (7, 9):
+                velocity = {k: v.numpy() for k, v in self.optimizer.state_dict().items() if k.endswith("velocity_0")}
+                averages = {k: v.numpy().copy() for k, v in self.step.average.averages.items()}
+                self.seen = [*getattr(self, "seen", []), ({**weights(self), **velocity}, averages)]
+            return losses
+
+    trainer = train(tiny_recipe(sample_root), tmp_path, Watched, on_nan="skip", max_skipped=1)
+    (before, average_before), (after, average_after) = trainer.seen
+    assert len(before) > 6 and [name for name in before if (before[name] != after[name]).any()] == []
+    assert same(average_before, average_after)
+    assert trainer.iteration == 8 and trainer.schedule.last_epoch == 8
+    assert all(np.isfinite(value).all() for value in weights(trainer).values())
+    assert any("iteration 5" in line and "(1 of at most 1)" in line for line in lines)
+    assert json.loads((tmp_path / "iter_8" / "state.json").read_text())["skipped"] == 1
+    told = [line for line in (tmp_path / "train.log").read_text().splitlines() if "[TRAIN]" in line]
+    assert len(told) == 4 and not any("nan" in line for line in told)
+    with pytest.raises(UserError, match="iteration 5: .* 1 iterations were skipped before, as --max_skipped allows"):
+        train(tiny_recipe(sample_root), tmp_path / "twice", DivergingTwice, on_nan="skip", max_skipped=1)
+
+
+def test_weights_that_are_not_finite_are_never_kept(sample_root, tmp_path):
+    class Spoilt(Trainer):
+        def _step(self, number, images, labels):
+            losses = super()._step(number, images, labels)
+            if number == 5:
+                self.model.head.bias.set_value(paddle.full([19], float("inf")))
+            return losses
+
+    with pytest.raises(UserError, match="iteration 3: the losses were finite, but a weight is not"):
+        train(tiny_recipe(sample_root), tmp_path, Spoilt)
+    assert not list_checkpoints(tmp_path) and not (tmp_path / "best_model").exists()
+
+
+def test_the_host_waits_for_the_device_at_log_lines_only(sample_root, tmp_path, monkeypatch):
+    steps, waited = [], set()
+
+    class Watched(DivergingOnGpu):
+        bad = ()
+
+        def _step(self, number, images, labels):
+            steps.append(number)
+            return super()._step(number, images, labels)
+
+    for name in ("numpy", "item", "tolist", "__float__", "__int__", "__bool__"):
+        read = getattr(paddle.Tensor, name)
+
+        def watched(self, *arguments, read=read):
+            waited.add(len(steps))
+            return read(self, *arguments)
+
+        monkeypatch.setattr(paddle.Tensor, name, watched)
+    monkeypatch.setattr(paddle.base.core.Place, "is_cpu_place", lambda place: False)  # where a loss may look
+    loss = {"type": "OhemCrossEntropyLoss"}
+    recipe = tiny_recipe(sample_root, accumulate=1, log_iters=4, save_interval=8, loss={"main": loss})
+    train(recipe, tmp_path, Watched, validate=False)
+    assert len(steps) == 8 and waited - {0} == {4, 8}
+
+
+# --- images -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def corrupt_root(sample_root, tmp_path):
+    """The sample with two images that end early."""
+    root = tmp_path / "data"
+    shutil.copytree(sample_root, root)
+    for image in sorted((root / "leftImg8bit" / "train").rglob("*.png"))[:2]:
+        image.write_bytes(image.read_bytes()[:-40])
+    return root
+
+
+def test_bad_images(corrupt_root, tmp_path, lines):
+    recipe = tiny_recipe(corrupt_root)
+    with pytest.raises(UserError, match="leftImg8bit.*png: not a complete image file"):
+        train(recipe, tmp_path / "none")
+    with pytest.raises(UserError, match="bad sample number 2, and --skip_bad_samples allows 1"):
+        train(recipe, tmp_path / "one", skip_bad_samples=1)
+    two = train(recipe, tmp_path / "two", skip_bad_samples=2)
+    listed = (tmp_path / "two" / "bad_samples.txt").read_text().splitlines()
+    assert len(listed) == 2 and all("not a complete image file" in line for line in listed)
+    assert sum("skipped:" in line and "(bad sample 2 of at most 2)" in line for line in lines) == 1
+    with pytest.raises(Interrupted):
+        train(recipe, tmp_path / "again", Signalled, skip_bad_samples=2)
+    again = train(recipe, tmp_path / "again", skip_bad_samples=2, resume_model="auto")
+    assert (
+        same(weights(again), weights(two)) and again.feed.bad_samples.found.keys() == two.feed.bad_samples.found.keys()
+    )
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_loader_process(sample_root, tmp_path):
+    class Robbed(Trainer):
+        def _step(self, number, images, labels):
+            if number == 9:
+                multiprocessing.active_children()[0].kill()
+            return super()._step(number, images, labels)
+
+    recipe = tiny_recipe(sample_root, iters=4000, test_config__full__scales=0.25)
+    with pytest.raises(UserError, match="a loader process is gone .*--resume_model auto, and fewer --num_workers"):
+        train(recipe, tmp_path, Robbed, num_workers=2, validate=False)
+    assert damage(tmp_path / "iter_3") is None
+
+
+def test_a_small_shared_memory_is_noticed_before_it_kills(sample_root, tmp_path, monkeypatch):
+    real = os.statvfs
+
+    def eight_megabytes(path):
+        return SimpleNamespace(f_bavail=2048, f_frsize=4096) if str(path) == "/dev/shm" else real(path)
+
+    monkeypatch.setattr(os, "statvfs", eight_megabytes)
+    recipe = tiny_recipe(sample_root, batch_size=6, train_dataset__transforms__RandomPaddingCrop__crop_size=[512, 256])
+    with pytest.raises(UserError, match="/dev/shm: 8.0 MB are free, and 2 loader processes need 12.0 MB.*--shm-size"):
+        train(recipe, tmp_path, num_workers=2)
+    train(tiny_recipe(sample_root, iters=1), tmp_path / "small", num_workers=1, validate=False)

@@ -1,0 +1,72 @@
+"""Averaged weights, mixed precision, and what a step leaves behind."""
+
+from compat import UserError, logger
+
+import numpy as np
+import paddle
+import pytest
+
+from engine.training.ema import WeightAverage
+from engine.training.precision import Precision
+from engine.training.trainer import RunOptions, Trainer
+from models.weights import read_weights
+from tests.helpers.tiny_training import TinyNetwork, tiny_network, tiny_recipe
+
+
+def test_the_average_follows_its_formula():
+    model = TinyNetwork()
+    average = WeightAverage(model, decay=0.6)
+    expected = {name: weight.numpy().astype("float64") for name, weight in model.state_dict().items()}
+    for updates in (1, 2, 3, 20):
+        for weight in model.state_dict().values():
+            weight.set_value(paddle.to_tensor(weight.numpy() * 1.5 + updates))
+        average.update(updates)
+        decay = min(0.6, (1 + updates) / (10 + updates))
+        for name, weight in model.state_dict().items():
+            expected[name] = decay * expected[name] + (1 - decay) * weight.numpy()
+    own = {name: weight.numpy().copy() for name, weight in model.state_dict().items()}
+    with average.applied():
+        for name, weight in model.state_dict().items():
+            assert np.allclose(weight.numpy(), expected[name], rtol=1e-5), name
+    assert all((weight.numpy() == own[name]).all() for name, weight in model.state_dict().items())
+    with pytest.raises(UserError, match="ema_decay: 1.0 is not in"):
+        WeightAverage(model, 1.0)
+
+
+def train(recipe, folder):
+    with tiny_network():
+        trainer = Trainer(recipe, RunOptions(save_dir=str(folder)))
+        trainer.fit()
+    return trainer
+
+
+def test_the_average_is_what_is_kept_as_the_best(sample_root, tmp_path):
+    trainer = train(tiny_recipe(sample_root, iters=1), tmp_path)
+    best, last = (read_weights(tmp_path / name / "model.pdparams") for name in ("best_model", "iter_1"))
+    for name, weight in trainer.model.state_dict().items():
+        assert (last[name].numpy() == weight.numpy()).all()
+        assert (best[name].numpy() == trainer.step.average.averages[name].numpy()).all()
+    assert (best["head.weight"].numpy() != last["head.weight"].numpy()).any()
+
+
+def test_gradients_take_no_memory_between_iterations(sample_root, tmp_path):
+    trainer = train(tiny_recipe(sample_root, iters=1), tmp_path)
+    assert all(parameter.grad is None for parameter in trainer.model.parameters())
+
+
+@pytest.mark.parametrize("level", ["O1", "O2"])
+def test_mixed_precision_on_the_cpu_is_float32_and_says_so(level, sample_root, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(logger, "warning", lambda *words: said.append(words[0] % words[1:]))
+    plain = train(tiny_recipe(sample_root, iters=2), tmp_path / "fp32")
+    mixed = train(tiny_recipe(sample_root, iters=2, precision="fp16", amp_level=level), tmp_path / "fp16")
+    for name, weight in plain.model.state_dict().items():
+        assert (mixed.model.state_dict()[name].numpy() == weight.numpy()).all()
+    assert said == ["precision fp16: Paddle has mixed precision on GPUs only; on the CPU this run is fp32"]
+
+
+def test_unknown_precisions_are_refused():
+    with pytest.raises(UserError, match="precision: 'fp8' is not one of fp32, fp16, bf16"):
+        Precision("fp8")
+    with pytest.raises(UserError, match="amp_level: 'O3' is not one of O1, O2"):
+        Precision("bf16", "O3")

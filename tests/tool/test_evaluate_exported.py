@@ -1,0 +1,104 @@
+"""Exported networks are scored as the network that they were made from, and compared with a checkpoint."""
+
+import json
+
+from compat import UserError
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from data.transforms import Normalize
+from engine.evaluation.evaluator import evaluate
+from engine.recipe import Protocol, load_recipe
+from engine.runtime import Description, EagerNetwork, Network, write_description
+from engine.runtime.layer import NetworkLayer
+from engine.training.trainer import dataset_of
+from models import build_model
+from tests.helpers.zero_networks import zero_networks
+from tool.evaluate import main
+
+SAMPLE = "configs/stdc1_seg_sample.yml"
+
+
+class Pixelwise(nn.Layer):
+    """A network of one 1x1 convolution."""
+
+    def __init__(self, classes=19):
+        super().__init__()
+        paddle.seed(3)
+        self.classify = nn.Conv2D(3, classes, 1)
+
+    def forward(self, image):
+        return [self.classify(image)]
+
+
+class Shipped(Network):
+    """A Pixelwise in the form that a description names, as an engine computes it."""
+
+    def __init__(self, model, **description):
+        super().__init__("eager", "fp32", Description(19, **description))
+        self.model = model
+
+    def run(self, batch):
+        if self.description.input != "float32":
+            channels = batch[..., ::-1] if self.description.input == "uint8_bgr" else batch
+            batch = np.stack([Normalize()(image) for image in channels])
+        logits = self.model(paddle.to_tensor(batch))[0].numpy()
+        return logits if self.gives_logits else logits.argmax(1).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def dataset(sample_root):
+    return dataset_of(load_recipe(SAMPLE, {"val_dataset.dataset_root": str(sample_root)}).val_dataset)
+
+
+@pytest.mark.parametrize("input", ["uint8_rgb", "uint8_bgr", "float32"])
+@pytest.mark.parametrize("output_op", ["argmax", "none"])
+def test_what_is_shipped_scores_as_the_network(dataset, input, output_op):
+    model = Pixelwise()
+    expected = evaluate(model, dataset, Protocol()).confusion
+    shipped = NetworkLayer(Shipped(model, input=input, output_op=output_op), Normalize())
+    assert (evaluate(shipped, dataset, Protocol()).confusion == expected).all()
+    assert (expected.sum(0) > 0).sum() > 2
+
+
+def test_scaled_images_are_rounded_to_bytes(dataset):
+    model, protocol = Pixelwise(), Protocol(scales=(0.5, 1.0), flip_horizontal=True)
+    expected = evaluate(model, dataset, protocol).confusion
+    found = evaluate(NetworkLayer(EagerNetwork(model, 19), Normalize()), dataset, protocol).confusion
+    assert 0 < np.abs(found - expected).sum() < 0.02 * expected.sum()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A folder with a Paddle inference model, as tool.export writes it."""
+
+    class Deployed(Pixelwise):
+        def forward(self, image):
+            return self.classify(image)
+
+    folder = tmp_path_factory.mktemp("exported")
+    model = Deployed()
+    model.eval()
+    paddle.jit.save(model, str(folder / "model"), [paddle.static.InputSpec([-1, 3, -1, -1], "float32")])
+    file = next(name for name in ("model.json", "model.pdmodel") if (folder / name).is_file())
+    write_description(folder, Description(19, "float32", "none", batch=None, files={"paddle": {"fp32": file}}))
+    return folder, file
+
+
+def test_a_checkpoint_against_what_is_exported(exported, dataset, sample_root, tmp_path):
+    folder, file = exported
+    common = ["--config", SAMPLE, "--dataset_root", str(sample_root), "--json", str(tmp_path / "out.json")]
+    weights = str(tmp_path / "zero.pdparams")
+    with zero_networks():
+        paddle.save(build_model("stdc1_seg", 19).state_dict(), weights)
+        main([*common, "--compare", weights, str(folder / file), "--engine", "paddle"])
+    rows = json.loads((tmp_path / "out.json").read_text())["compared_with"]["rows"]
+    assert rows[0]["second"] == pytest.approx(evaluate(Pixelwise(), dataset, Protocol()).miou)
+    assert rows[0]["first"] != rows[0]["second"]
+    with pytest.raises(UserError, match="an exported network; say what computes it: --engine paddle"):
+        main([*common, "--compare", weights, str(folder)])
+    with pytest.raises(UserError, match="deploy.yaml: no such file; export the network"):
+        main([*common, "--engine", "paddle", "--model_path", str(tmp_path)])

@@ -1,0 +1,267 @@
+"""tool.predict: the pipeline, videos, cameras, class maps, and what it refuses. Networks are stand-ins of one line."""
+
+import argparse
+import itertools
+import threading
+
+from compat import UserError
+
+import cv2
+import numpy as np
+import pytest
+
+from data import CITYSCAPES
+from data.files import read_image, read_label
+from engine.evaluation.pictures import write_picture
+from engine.runtime import Description, Network
+from tool import predict
+from tool.prediction import results, sources
+from tool.prediction.classify import network_classifier
+from tool.prediction.pipeline import overlap
+from tool.prediction.results import KINDS, Painter, PictureWriter, Predicted
+from tool.prediction.sources import Frame, find_sources
+
+ROAD, CAR = CITYSCAPES.names.index("road"), CITYSCAPES.names.index("car")
+OPTIONS = argparse.Namespace(results=list(KINDS), frames=False, max_frames=None)
+
+
+def left_is_road(image):
+    """Class map of a stand-in network: road on the left half, car on the right."""
+    classes = np.full(image.shape[:2], CAR, np.uint8)
+    classes[:, : image.shape[1] // 2] = ROAD
+    return classes
+
+
+@pytest.fixture
+def video(tmp_path):
+    """12 frames of 98 x 66 whose grey grows by 20 a frame."""
+    file = tmp_path / "street.mp4"
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), 10, (98, 66))
+    for grey in range(0, 240, 20):
+        writer.write(np.full((66, 98, 3), grey, np.uint8))
+    writer.release()
+    return file
+
+
+def frames_of(file):
+    capture = cv2.VideoCapture(str(file))
+    frames = itertools.takewhile(lambda frame: frame is not None, (capture.read()[1] for _ in itertools.count()))
+    return list(frames), capture.get(cv2.CAP_PROP_FPS)
+
+
+# --- pipeline ---------------------------------------------------------------------------------------------------------
+
+
+def test_stages_overlap():
+    """Reading the second item and writing the first must happen while the network holds another."""
+    second_read, first_written = threading.Event(), threading.Event()
+    met = []
+
+    def read(task):
+        if task == 1:
+            second_read.set()
+        return task
+
+    def infer(item):
+        met.append({0: second_read, 1: first_written}.get(item, second_read).wait(timeout=10))
+        return item
+
+    def write(item):
+        if item == 0:
+            first_written.set()
+
+    timing = overlap(range(3), read, infer, write)
+    assert met == [True] * 3 and timing.items == 3
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_network_sees_the_order_and_memory_is_bounded(threads):
+    read, seen, written, ahead = [], [], [], []
+
+    def infer(item):
+        ahead.append(len(read) - len(written))
+        seen.append(item)
+        return item
+
+    def source(task):
+        read.append(task)
+        return task if task < 30 else None  # the end of an endless run of tasks
+
+    timing = overlap(itertools.count(), source, infer, written.append, threads, depth=3)
+    assert seen == list(range(30)) and sorted(written) == seen and timing.items == 30
+    assert written == seen or threads > 1
+    assert max(ahead) <= 7  # 3 before the network, 3 behind it, 1 in it
+
+
+@pytest.mark.parametrize("stage", ["read", "infer", "write"])
+def test_an_error_of_any_stage_is_raised_and_the_rest_is_written(stage):
+    def fails(item):
+        if item == 5:
+            raise UserError("number 5")
+        return item
+
+    written = []
+    stages = {"read": lambda item: item, "infer": lambda item: item, "write": written.append}
+    stages[stage] = (lambda item: written.append(fails(item))) if stage == "write" else fails
+    with pytest.raises(UserError, match="number 5"):
+        overlap(range(20), *stages.values())
+    assert written[:5] == list(range(5))
+
+
+# --- what is read -----------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_gives_images_and_videos_under_different_names(tmp_path, video):
+    grey = np.zeros((4, 4, 3), np.uint8)
+    for name in ("a.png", "a.bmp", "below/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), grey)
+    (tmp_path / "notes.txt").write_text("no image")
+    pictures, videos = find_sources(str(tmp_path))
+    assert {picture.name for picture in pictures} == {"a_png", "a_bmp", "below/a"} and videos == [video]
+
+
+def test_a_list_names_the_missing_image(tmp_path):
+    (tmp_path / "list.txt").write_text("nothing.png\n")
+    with pytest.raises(UserError, match="nothing.png: no such image, named in .*list.txt"):
+        find_sources(str(tmp_path / "list.txt"))
+    (tmp_path / "list.txt").write_text("\n")
+    with pytest.raises(UserError, match="list.txt: holds no image"):
+        find_sources(str(tmp_path / "list.txt"))
+
+
+def test_broken_videos_are_one_line(tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(UserError, match="text.mp4: not a video that OpenCV can read"):
+        sources.Video(tmp_path / "text.mp4")
+    with pytest.raises(UserError, match="gone.mp4: no such"):
+        find_sources(str(tmp_path / "gone.mp4"))
+
+
+# --- what is written --------------------------------------------------------------------------------------------------
+
+
+def test_a_class_map_holds_ids_and_shows_colours(tmp_path):
+    image = np.full((6, 8, 3), 200, np.uint8)
+    PictureWriter(tmp_path, Painter(CITYSCAPES)).write(Predicted(Frame(image, "x"), left_is_road(image)))
+    file = tmp_path / "pseudo_color_prediction" / "x.png"
+    np.testing.assert_array_equal(read_label(file), left_is_road(image))
+    colors = read_image(file)
+    assert tuple(colors[0, 0]) == (128, 64, 128) and tuple(colors[0, 7]) == (0, 0, 142)  # Cityscapes' own
+
+
+def test_only_the_chosen_classes_are_shown(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    painter = Painter(CITYSCAPES, ["car"], opacity=0.5)
+    pictures = painter.draw(Frame(image, "x"), left_is_road(image), KINDS)
+    np.testing.assert_array_equal(pictures["added_prediction"][:, :4], image[:, :4])
+    mixed = (image[:, 4:].astype(float) + np.array([0, 0, 142])) / 2
+    assert np.abs(pictures["added_prediction"][:, 4:] - mixed).max() <= 0.5
+    assert not pictures["pseudo_color_prediction"][:, :4].any()
+    PictureWriter(tmp_path, painter).write(Predicted(Frame(image, "x"), left_is_road(image)))
+    assert set(np.unique(read_label(tmp_path / "pseudo_color_prediction" / "x.png"))) == {CAR, 255}
+    assert painter.legend().shape[0] == 24 and Painter(CITYSCAPES).legend().shape[0] == 240
+    assert Painter(CITYSCAPES, ["13"]).ids == painter.ids
+    with pytest.raises(UserError, match="'cra' is not known; did you mean car"):
+        Painter(CITYSCAPES, ["cra"])
+
+
+def test_the_legend_shows_each_colour_once(tmp_path):
+    legend = Painter(CITYSCAPES).legend()
+    write_picture(tmp_path / "legend.png", legend)
+    shown = {tuple(color) for color in read_image(tmp_path / "legend.png").reshape(-1, 3).tolist()}
+    assert set(CITYSCAPES.colors) <= shown
+
+
+def test_a_video_becomes_videos_of_the_same_length_rate_and_size(video, tmp_path):
+    timing = predict.predict_video(video, left_is_road, tmp_path / "out", Painter(CITYSCAPES, opacity=1.0), OPTIONS)
+    assert timing.items == 12 and "12 frames" in str(timing)
+    for kind in KINDS:
+        frames, rate = frames_of(tmp_path / "out" / kind / "street.mp4")
+        assert len(frames) == 12 and rate == 10
+        assert frames[0].shape == (66, 98, 3) or kind == "side_by_side"
+    frames, _ = frames_of(tmp_path / "out" / "pseudo_color_prediction" / "street.mp4")
+    left, right = frames[5][30, 20, ::-1].astype(int), frames[5][30, 80, ::-1].astype(int)
+    assert np.abs(left - (128, 64, 128)).max() < 12 and np.abs(right - (0, 0, 142)).max() < 12
+
+
+def test_frames_of_a_video_as_exact_class_maps(video, tmp_path):
+    options = argparse.Namespace(results=["pseudo_color_prediction"], frames=True, max_frames=3)
+    predict.predict_video(video, left_is_road, tmp_path, Painter(CITYSCAPES), options)
+    files = sorted((tmp_path / "pseudo_color_prediction" / "street").iterdir())
+    assert [file.name for file in files] == ["000000.png", "000001.png", "000002.png"]
+    np.testing.assert_array_equal(read_label(files[2]), left_is_road(np.zeros((66, 98, 3))))
+
+
+def test_what_was_predicted_before_an_error_plays(video, tmp_path):
+    counter = itertools.count()
+
+    def breaks(image):
+        if next(counter) == 7:
+            raise KeyboardInterrupt
+        return left_is_road(image)
+
+    with pytest.raises(KeyboardInterrupt):
+        predict.predict_video(video, breaks, tmp_path, Painter(CITYSCAPES), OPTIONS)
+    assert len(frames_of(tmp_path / "added_prediction" / "street.mp4")[0]) == 7
+
+
+def test_a_camera_keeps_the_time_of_the_clock(video, tmp_path, monkeypatch):
+    """The camera is a file here, and the clock a counter: 0.3 s a frame at 10 frames a second is 3 frames each."""
+    capture = cv2.VideoCapture
+    monkeypatch.setattr(sources.cv2, "VideoCapture", lambda source: capture(str(video) if source == 0 else source))
+    ticks = itertools.count()
+    monkeypatch.setattr(results, "time", argparse.Namespace(perf_counter=lambda: 0.3001 * next(ticks)))
+    options = argparse.Namespace(results=["added_prediction"], frames=False, max_frames=4)
+    assert predict.predict_video(0, left_is_road, tmp_path, Painter(CITYSCAPES), options).items == 4
+    monkeypatch.undo()
+    assert len(frames_of(tmp_path / "added_prediction" / "camera_0.mp4")[0]) == 12
+
+
+class StandIn(Network):
+    """An exported network that calls bright pixels road and dark ones car."""
+
+    def __init__(self, num_classes=19, size=None):
+        super().__init__("onnxruntime", "fp32", Description(num_classes, size=size))
+        self.seen = []
+
+    def run(self, batch):
+        self.seen.append(batch.shape)
+        return np.where(batch[..., 0] > 128, ROAD, CAR).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("size", "scale", "seen"), [(None, 1.0, (20, 40)), (None, 0.5, (10, 20)), ((8, 12), 1.0, (8, 12))]
+)
+def test_an_exported_network_sees_its_size_and_answers_in_the_images(size, scale, seen):
+    network = StandIn(size=size)
+    image = np.zeros((20, 40, 3), np.uint8)
+    image[:, 20:] = 255
+    class_map = network_classifier(network, 19, "exported", scale)(image)
+    assert network.seen == [(1, *seen, 3)]
+    np.testing.assert_array_equal(class_map, np.where(image[..., 0], ROAD, CAR))
+
+
+def test_the_number_of_classes_must_be_the_recipes():
+    with pytest.raises(UserError, match="exported: has 11 classes, the recipe 19"):
+        network_classifier(StandIn(num_classes=11), 19, "exported")
+
+
+def test_an_exported_network_by_its_engine(tmp_path, monkeypatch, capsys):
+    """The command with --engine; what loads the network is a stand-in."""
+    asked = []
+    monkeypatch.setattr(predict, "load_network", lambda *arguments: asked.append(arguments) or StandIn())
+    write_picture(tmp_path / "a.png", np.full((20, 40, 3), 255, np.uint8))
+    flags = ["--config", "configs/stdc1_seg_sample.yml", "--model_path", "exported", "--engine", "onnxruntime"]
+    paths = ["--image_path", str(tmp_path / "a.png"), "--save_dir", str(tmp_path)]
+    predict.main([*flags, *paths, "--precision", "int8", "--results", "pseudo_color_prediction"])
+    assert asked == [("exported", "onnxruntime", "int8")]
+    assert not read_label(tmp_path / "pseudo_color_prediction" / "a.png").any()
+    assert "frames a second end to end" in capsys.readouterr().out and (tmp_path / "legend.png").is_file()
+    with pytest.raises(UserError, match="predicts at one scale, test_config.full asks for more"):
+        predict.main([*flags, *paths, "--opts", "test_config.full.scales=[0.5,1.0]"])
+
+
+def test_an_absent_camera_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="camera 77: is it plugged in"):
+        predict.predict_video(77, left_is_road, tmp_path, Painter(CITYSCAPES), OPTIONS)

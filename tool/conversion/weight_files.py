@@ -1,0 +1,118 @@
+"""Weight files in and out, none of which can run code: torch's, Paddle's `.pdparams`, and `.safetensors`."""
+
+import os
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, Dict, Mapping, Union
+
+from compat import UserError
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from tool.conversion.torch_file import TorchWeights, read_torch_file
+
+PADDLE_SUFFIX, SAFE_SUFFIX = ".pdparams", ".safetensors"
+_ARRAY_NAMES = {
+    ("_codecs", "encode"),
+    ("collections", "OrderedDict"),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+}
+
+
+def read_weight_file(path: Union[str, Path]) -> TorchWeights:
+    """Read a checkpoint; its suffix tells `.pdparams` and `.safetensors`, everything else is torch's.
+
+    Raises:
+        UserError: for a file that is missing, damaged, or holds anything but arrays and plain data.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such weight file")
+    if path.suffix == SAFE_SUFFIX:
+        return TorchWeights(_read_safetensors(path), ())
+    if path.suffix == PADDLE_SUFFIX:
+        return _read_pdparams(path)
+    return read_torch_file(path)
+
+
+def write_weight_file(path: Union[str, Path], tensors: Mapping[str, np.ndarray]) -> None:
+    """Write {name: array} in float32 as `.pdparams` or `.safetensors`, as the suffix says, in one step.
+
+    Raises:
+        UserError: where the file cannot be written; one that was there is kept.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    write = _write_safetensors if path.suffix == SAFE_SUFFIX else _write_pdparams
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(tensors, temporary)
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_safetensors(tensors: Mapping[str, np.ndarray], path: Path) -> None:
+    safetensors.numpy.save_file({name: _float32(array) for name, array in tensors.items()}, str(path))
+
+
+class _ArrayPickler(pickle.Pickler):
+    """Writes what paddle.load reads; unlike paddle.save it makes each array's copy only when its turn comes."""
+
+    fast = True  # no memo, which would keep every copy until the end
+
+    def reducer_override(self, value: Any) -> Any:
+        return _float32(value).__reduce__() if isinstance(value, np.ndarray) else NotImplemented
+
+
+def _write_pdparams(tensors: Mapping[str, np.ndarray], path: Path) -> None:
+    with open(path, "wb") as file:
+        _ArrayPickler(file, protocol=4).dump(dict(tensors))
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, dtype="float32")
+
+
+def _read_safetensors(path: Path) -> Dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load_file(str(path))
+    # numpy lacks some types of the format, which ends in one of the latter.
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+class _ArrayUnpickler(pickle._Unpickler):
+    """Knows numpy's arrays and nothing else; in Python, as C's lets a file choose how much memory to fill."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ARRAY_NAMES:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no part of an array and was not run")
+        return super().find_class(module, name)
+
+
+def _read_pdparams(path: Path) -> TorchWeights:
+    try:
+        with open(path, "rb") as file:
+            state = _ArrayUnpickler(file, encoding="latin1").load()
+    # A damaged pickle can fail at any of the unpickler's operations, with whatever that operation raises.
+    except Exception as error:
+        reason = str(error) if isinstance(error, pickle.UnpicklingError) else type(error).__name__
+        raise UserError(f"{path}: not a readable Paddle weight file ({reason})") from error
+    state = state if isinstance(state, (dict, OrderedDict)) else {}
+    # Paddle writes some tensors as (internal name, array).
+    pairs = {name: v[1] if isinstance(v, tuple) and len(v) == 2 else v for name, v in state.items()}
+    tensors = {name: v for name, v in pairs.items() if isinstance(name, str) and isinstance(v, np.ndarray)}
+    if not tensors:
+        raise UserError(f"{path}: holds no Paddle weights")
+    return TorchWeights(tensors, ())

@@ -1,0 +1,120 @@
+"""Two networks on the same images, as `tool.evaluate --compare` shows them."""
+
+from textwrap import fill
+from typing import Any, Dict, List, Mapping, NamedTuple
+
+from compat import UserError
+
+import numpy as np
+from paddle import nn
+
+from data import SegmentationDataset
+from engine.evaluation.comparison import Comparison, compare
+from engine.evaluation.metrics import ABSENT_MEANING
+from engine.evaluation.scorecard import Scorecard
+from engine.recipe import Protocol, Recipe
+from tool.evaluation.report.content import Signed, Table
+from tool.evaluation.report.gathered import Gathered
+from tool.evaluation.score_table import NONE
+
+LEVEL = 0.05
+
+
+class Subject(NamedTuple):
+    """A network to evaluate: where its weights and its recipe are, and what they are; on which images, and how."""
+
+    path: str
+    config: str
+    recipe: Recipe
+    dataset: SegmentationDataset
+    model: nn.Layer
+    protocols: Mapping[str, Protocol]
+
+
+class Evaluated(NamedTuple):
+    """A network's scores by protocol, and its results image by image under the first one."""
+
+    subject: Subject
+    cards: Mapping[str, Scorecard]
+    gathered: Gathered
+
+    @property
+    def card(self) -> Scorecard:
+        """Of the first protocol."""
+        return next(iter(self.cards.values()))
+
+    def describe(self) -> str:
+        """The weights and the images in words."""
+        dataset = self.subject.dataset
+        return f"{self.subject.path}: {len(dataset)} images of {self.subject.recipe.val_dataset.dataset_root}"
+
+
+def check_same_images(first: Subject, second: Subject) -> None:
+    """Raise UserError where two networks would be evaluated on different images or classes."""
+    if first.dataset.classes != second.dataset.classes:
+        raise UserError(
+            f"{second.config}: its val_dataset has {second.dataset.num_classes} classes, that of {first.config} has "
+            f"{first.dataset.num_classes}, or others; only networks of the same classes can be compared"
+        )
+    if first.dataset.file_list != second.dataset.file_list:
+        raise UserError(
+            f"{second.config}: its val_dataset holds other images than that of {first.config}; --dataset_root and "
+            "--opts set them for both"
+        )
+
+
+def compare_networks(first: Evaluated, second: Evaluated) -> Comparison:
+    """The paired test of the first protocols."""
+    return compare(first.gathered.confusions, second.gathered.confusions, first.card.options.absent)
+
+
+def significant(p_values: np.ndarray) -> np.ndarray:
+    """Which classes differ when as many tests as there are classes were made: Holm's step-down at 5 %. [K] bool."""
+    tested = np.flatnonzero(~np.isnan(p_values))
+    order = tested[np.argsort(p_values[tested], kind="stable")]
+    passed = p_values[order] <= LEVEL / np.arange(len(order), 0, -1)
+    found = np.zeros(len(p_values), bool)
+    found[order[: len(order) if passed.all() else int(np.argmin(passed))]] = True
+    return found
+
+
+def comparison_table(comparison: Comparison, card: Scorecard) -> Table:
+    """A row for the mean IoU and one for each class of the scorecard."""
+    marks = ["", *("*" if mark else "" for mark in significant(comparison.p_value[1:]))]
+    rows = []
+    for name, mark, a, b, d, low, high, p in zip(("mean IoU", *card.names), marks, *comparison):
+        p_text = NONE if np.isnan(p) else f"{p:.4f}{mark}"
+        rows.append((name.replace("_", " "), float(a), float(b), Signed(d), Signed(low), Signed(high), p_text))
+    note = (
+        "Difference is A - B in points; low and high its 95 % interval, by bootstrap over the images; p of a paired "
+        f"permutation test over the images, * where it holds for all classes together (Holm, {100 * LEVEL:.0f} %). A "
+        f"class that occurs neither in labels nor in predictions {ABSENT_MEANING[card.options.absent]}."
+    )
+    return Table("A against B", ("class", "A", "B", "difference", "low", "high", "p"), rows, note)
+
+
+def comparison_rows(comparison: Comparison, card: Scorecard) -> List[Dict[str, Any]]:
+    """The same for JSON: `name` (`all` for the mean IoU) and fractions by the names of Comparison's fields."""
+    rows = []
+    for name, *values in zip(("all", *card.names), *comparison):
+        numbers = (None if np.isnan(value) else float(value) for value in values)
+        rows.append({"name": name, **dict(zip(comparison._fields, numbers))})
+    return rows
+
+
+def table_text(table: Table) -> str:
+    """The table for a terminal, scores in percent."""
+
+    def cell(value) -> str:
+        if isinstance(value, str):
+            return value
+        if np.isnan(value):
+            return NONE
+        return f"{100 * value:+.2f}" if isinstance(value, Signed) else f"{100 * value:.2f}"
+
+    rows = [table.header, *(tuple(map(cell, row)) for row in table.rows)]
+    first, *widths = (max(map(len, column)) for column in zip(*rows))
+    lines = [
+        f"{row[0]:<{first}}" + "".join(f"  {text:>{width}}" for text, width in zip(row[1:], widths)) for row in rows
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], fill(table.note, 100)])

@@ -1,0 +1,99 @@
+"""Scorecards as text, JSON and CSV. Texts are in percent, files hold fractions."""
+
+import csv
+import io
+import json
+import math
+from dataclasses import asdict
+from typing import Any, Dict, List, Mapping, Sequence
+
+from engine.evaluation.metrics import ABSENT_MEANING
+from engine.evaluation.scorecard import Scorecard
+from engine.protocols import describe
+from engine.recipe import Protocol
+
+NONE = "-"  # where there is no such score
+
+
+def protocol_table(cards: Mapping[str, Scorecard], protocols: Mapping[str, Protocol]) -> str:
+    """Every protocol in one table: a column each, a line for each score of the whole dataset."""
+    totals = [{score.title: score.value for score in card.totals()} for card in cards.values()]
+    titles = list(dict.fromkeys(title for column in totals for title in column))
+    rows = [[title, *(_percent(column.get(title, math.nan)) for column in totals)] for title in titles]
+    lines = _aligned([["", *cards], *rows], headers=1)
+    lines += [f"{name}: {describe(protocols[name])}." for name in cards]
+    return "\n".join([*lines, _footnote(cards)])
+
+
+def class_table(card: Scorecard) -> str:
+    """A line for each class, and for each of Cityscapes' categories."""
+    columns = card.columns()
+    rows = [[name, *(_percent(column.values[index]) for column in columns)] for index, name in enumerate(card.names)]
+    lines = _aligned([["class", *(column.title for column in columns)], *rows], headers=1)
+    categories = card.categories()
+    if categories:
+        rows = [[name, _percent(scores["iou"]), _percent(scores["iiou"])] for name, scores in categories.items()]
+        lines += ["", *_aligned([["category", "IoU", "iIoU"], *rows], headers=1)]
+    return "\n".join([*lines, _footnote({"": card})])
+
+
+def as_json(cards: Mapping[str, Scorecard], protocols: Mapping[str, Protocol], about: Mapping[str, Any]) -> str:
+    """Everything of the tables and the confusion matrices, after `about`; null where there is no such score."""
+    content: Dict[str, Any] = dict(about)
+    content["protocols"] = {
+        name: {
+            "protocol": asdict(protocols[name]),
+            "images": card.scores.images,
+            "absent": card.options.absent,
+            "scores": {score.key: _or_null(score.value) for score in card.totals()},
+            "classes": {
+                class_name: {column.key: _or_null(column.values[index]) for column in card.columns()}
+                for index, class_name in enumerate(card.names)
+            },
+            "categories": {
+                category: {key: _or_null(value) for key, value in scores.items()}
+                for category, scores in card.categories().items()
+            },
+            "confusion": card.scores.confusion.tolist(),
+        }
+        for name, card in cards.items()
+    }
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def as_csv(cards: Mapping[str, Scorecard]) -> str:
+    """A line for each number: protocol, kind (all, class, category), name, score, value; empty where there is none."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("protocol", "kind", "name", "score", "value"))
+    for protocol, card in cards.items():
+        lines: List[Sequence] = [("all", "", score.key, score.value) for score in card.totals()]
+        for index, name in enumerate(card.names):
+            lines += [("class", name, column.key, float(column.values[index])) for column in card.columns()]
+        for name, scores in card.categories().items():
+            lines += [("category", name, key, value) for key, value in scores.items()]
+        writer.writerows((protocol, *line[:3], "" if math.isnan(line[3]) else repr(line[3])) for line in lines)
+    return text.getvalue()
+
+
+def _footnote(cards: Mapping[str, Scorecard]) -> str:
+    absent = next(iter(cards.values())).options.absent
+    note = f"A class that occurs neither in labels nor in predictions {ABSENT_MEANING[absent]} (--absent {absent})."
+    if any(card.names and card.categories() for card in cards.values()):
+        note += "\nCategories and iIoU are cityscapesscripts': what does not occur is left out of their means."
+    return note
+
+
+def _aligned(rows: Sequence[Sequence[str]], headers: int) -> List[str]:
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
+    lines.insert(headers, "-" * (sum(widths) + 2 * (len(widths) - 1)))
+    return lines
+
+
+def _percent(value: float) -> str:
+    return NONE if math.isnan(value) else f"{100 * value:.2f}"
+
+
+def _or_null(value: float):
+    return None if math.isnan(value) else float(value)
