@@ -77,9 +77,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Compare, print the table, write the figures; 1 when an error is over its limit."""
-    arguments = parser(
-        __doc__, "python -m benchmarks.fidelity --json output/fidelity.json"
-    )
+    arguments = parser(__doc__, "python -m benchmarks.fidelity --json output/fidelity.json")
     arguments.add_argument("paths", nargs="*", type=Path, default=[REFERENCES], help="reference files and folders")
     arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to this file")
     options = arguments.parse_args(argv)

@@ -18,8 +18,8 @@ from compat.processor import physical_cores
 import numpy as np
 
 from benchmarks.peers.paddleseg_peer import PeerProcess
-from tool.model_info import CITYSCAPES_CLASSES, deployed_cost
 from tool.speed.clock import Latency, time_alternating
+from tool.speed.cost import CITYSCAPES_CLASSES, deployed_cost
 from tool.speed.hardware import describe_hardware
 from tool.speed.networks import Wanted, build_variants
 from tool.speed.peak import measure_peaks

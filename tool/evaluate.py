@@ -14,6 +14,7 @@ import paddle
 from paddle import nn
 
 from data import SegmentationDataset
+from engine.build import dataset_of, network_of, weight_file
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
 from engine.evaluation.comparison import Comparison
 from engine.evaluation.metrics import ABSENT
@@ -22,8 +23,8 @@ from engine.protocols import STANDARD_PROTOCOLS, describe
 from engine.recipe import Protocol, Recipe, load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
 from engine.runtime import EXPORTED_ENGINES, PRECISIONS
-from engine.training.trainer import dataset_of, network_of, weight_file
 from models.weights import load_weights
+from tool.evaluation.build_report import build_report
 from tool.evaluation.comparison import (
     Evaluated,
     Subject,
@@ -34,7 +35,6 @@ from tool.evaluation.comparison import (
     table_text,
 )
 from tool.evaluation.exported import drop_table, exported_model, is_exported
-from tool.evaluation.report.build import build_report
 from tool.evaluation.report.gathered import Gathered
 from tool.evaluation.report.page import write_report
 from tool.evaluation.score_table import as_csv, as_json, class_table, protocol_table

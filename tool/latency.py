@@ -22,8 +22,8 @@ import numpy as np
 
 from engine.command import choose_device, parser, run
 from engine.runtime import EXPORTED_ENGINES, PRECISIONS, read_description
-from tool.model_info import CITYSCAPES_CLASSES, deployed_cost
 from tool.speed.clock import Latency, time_alternating
+from tool.speed.cost import CITYSCAPES_CLASSES, deployed_cost
 from tool.speed.hardware import describe_hardware
 from tool.speed.networks import ENGINES, GRAPHS, Found, Wanted, build_variants, load_variants
 from tool.speed.peak import measure_peaks

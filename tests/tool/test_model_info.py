@@ -8,7 +8,8 @@ import pytest
 from paddle import nn
 
 from models import UserError, build_model, list_models
-from tool.model_info import Output, activation_bytes, deployed_cost, inspect_model, main
+from tool.model_info import main
+from tool.speed.cost import Output, activation_bytes, deployed_cost, inspect_model
 
 # Parameters of the deployed network and 10^9 multiply-accumulates at 512x1024, as published or as the original
 # code gives them; None where nothing is published.
