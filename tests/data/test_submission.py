@@ -26,7 +26,7 @@ def test_label_ids_are_those_of_cityscapesscripts():
     assert not ours[19:].any()
 
 
-def test_predicted_submission_is_found_and_scored_by_cityscapesscripts(sample_root, tmp_path, capsys):
+def test_predicted_submission_is_found_and_scored_by_cityscapesscripts(sample_root, tmp_path, capsys, monkeypatch):
     from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as server  # noqa: N813  its name
 
     from engine.evaluation.evaluator import evaluate
@@ -49,11 +49,9 @@ def test_predicted_submission_is_found_and_scored_by_cityscapesscripts(sample_ro
     with zipfile.ZipFile(archive) as opened:
         opened.extractall(tmp_path / "unpacked")
     labels = sorted(glob.glob(str(sample_root / "gtFine" / "val" / "*" / "*_gtFine_labelIds.png")))
-    server.args.predictionPath = str(tmp_path / "unpacked")
-    server.args.predictionWalk = None
-    server.args.evalInstLevelScore = False
-    server.args.JSONOutput = False
-    server.args.quiet = True
+    settings = {"predictionPath": str(tmp_path / "unpacked"), "predictionWalk": None, "evalInstLevelScore": False}
+    for name, value in {**settings, "JSONOutput": False, "quiet": True}.items():
+        monkeypatch.setattr(server.args, name, value)
     found = [server.getPrediction(server.args, label) for label in labels]
     theirs = server.evaluateImgLists(found, labels, server.args)
 

@@ -31,7 +31,7 @@ def distorted(label, rng):
     return prediction
 
 
-def test_equal_to_cityscapesscripts(root, tmp_path):
+def test_equal_to_cityscapesscripts(root, tmp_path, monkeypatch):
     scripts = pytest.importorskip("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
     dataset = build_dataset("Cityscapes", str(root), "val", [{"type": "Normalize"}])
     rng = np.random.default_rng(0)
@@ -48,7 +48,8 @@ def test_equal_to_cityscapesscripts(root, tmp_path):
         cv2.imwrite(str(written), np.array(CITYSCAPES_LABEL_IDS, np.uint8)[prediction])
         files[0].append(str(written))
         files[1].append(str(sample.label).replace("labelTrainIds", "labelIds"))
-    scripts.args.JSONOutput, scripts.args.quiet = False, True
+    monkeypatch.setattr(scripts.args, "JSONOutput", False)
+    monkeypatch.setattr(scripts.args, "quiet", True)
     theirs = scripts.evaluateImgLists(*files, scripts.args)
 
     expected = [theirs["classScores"][name.replace("_", " ")] for name in CITYSCAPES.names]
