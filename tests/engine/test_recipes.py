@@ -15,7 +15,8 @@ from loss import build_criterion
 from models import build_model
 
 CONFIGS = Path("configs")
-RECIPES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yml") if path.parent.name != "_base_")
+PARTS = ("_base_", "ablation")  # folders of no recipes
+RECIPES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yml") if path.parent.name not in PARTS)
 
 # By SPEC.md's formulas, with a calculator: iterations, warmup, and the rates at iterations 0, 1, warmup, half and last.
 RATES = {

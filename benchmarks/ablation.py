@@ -1,0 +1,110 @@
+"""Which changes of a recipe help: trains variants by seeds, one at a time, and tests them against a baseline.
+
+Each run is a process of train.py at low priority, in a folder of its own under --save_dir, and goes on from its last
+checkpoint. So the command can be ended at any time: the same command goes on, and leaves out what is at its end. What
+is done stands in SAVE_DIR/PLAN.csv, a line for each run with the IoU of every class, and in the table that it prints.
+"""
+
+import datetime
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import IO, Any, Dict, List, Optional, Sequence
+
+from compat import UserError, logger
+
+from benchmarks.study.plan import Plan, Run, load_plan
+from benchmarks.study.scores import read_result, write_result
+from benchmarks.study.tables import as_csv, find_rows, table
+from benchmarks.study.training import ROOT, check_settings, last_line, locked, remove_checkpoints, train
+from engine.command import choose_device, dataset_overrides, parser, run
+from engine.resilience.checkpoint import prepare_save_dir
+from tool.speed.hardware import processor_name
+
+SIGNALLED = 128  # an exit status above it: the process ended by that signal
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    arguments = _parser().parse_args(argv)
+    plan = load_plan(arguments.config)
+    chosen = [one for variant in plan.chosen(arguments.only) for one in variant.runs()]
+    save_dir = prepare_save_dir(arguments.save_dir)
+    failed: List[str] = []
+    if not arguments.table:
+        choose_device(arguments.device)
+        if hasattr(os, "nice"):
+            os.nice(arguments.nice)
+        with locked(save_dir) as lock:
+            for number, one in enumerate(chosen, start=1):
+                logger.info(
+                    "run %d of %d: %s, seed %d, %d iterations", number, len(chosen), one.variant, one.seed, one.iters
+                )
+                try:
+                    carry_out(one, save_dir / one.folder, arguments, lock)
+                except UserError as error:
+                    logger.error("%s", error)
+                    failed.append(one.variant)
+                write_csv(plan, save_dir)
+    found = find_rows(plan, save_dir)
+    print(f"\n{table(plan.baseline, found)}" if found else f"{save_dir}: no run of this plan is at its end yet")
+    if failed:
+        raise UserError(f"{len(failed)} of {len(chosen)} runs have failed: {', '.join(failed)}; the log says why")
+    return 0
+
+
+def carry_out(one: Run, folder: Path, arguments, lock: IO[str]) -> Dict[str, Any]:
+    """Train a run to its end, unless it is there, and evaluate its last weights.
+
+    Raises:
+        UserError: when the training fails.
+        SystemExit: when a signal has ended it.
+    """
+    check_settings(one, folder)
+    result = read_result(folder)
+    if result is None:
+        flags = ["--dataset_root", str(Path(arguments.dataset_root).resolve())] if arguments.dataset_root else []
+        flags += ["--device", arguments.device] if arguments.device else []
+        started = time.perf_counter()
+        status = train(one, folder, flags, lock)
+        if status < 0 or status > SIGNALLED:
+            raise SystemExit(status if status > 0 else SIGNALLED - status)
+        if status:
+            raise UserError(f"{one.variant}, seed {one.seed}: train.py ended with status {status}: {last_line(folder)}")
+        logger.info("trained for %.0f s in this sitting", time.perf_counter() - started)
+        result = write_result(one, folder, dataset_overrides(arguments.dataset_root), _about())
+        remove_checkpoints(folder)
+    logger.info("mIoU %.4f, best %.4f, %.0f s", result["miou"], result["best_miou"], result["seconds"])
+    return result
+
+
+def write_csv(plan: Plan, save_dir: Path) -> None:
+    """All results of the plan so far, in one file."""
+    (save_dir / f"{plan.path.stem}.csv").write_text(as_csv(find_rows(plan, save_dir)), encoding="utf-8")
+
+
+def _about() -> Dict[str, str]:
+    asked = ["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"]
+    commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    return {"commit": commit, "processor": processor_name(), "date": today}
+
+
+def _parser():
+    arguments = parser(
+        __doc__,
+        "python -m benchmarks.ablation --config configs/ablation/camvid.yml --dataset_root data/camvid --only default",
+    )
+    add = arguments.add_argument
+    add("--config", type=Path, required=True, metavar="PLAN.yml", help="variants, seeds and iterations")
+    add("--save_dir", default="output/ablation", help="folder of all runs (output/ablation)")
+    add("--only", nargs="+", default=[], metavar="VARIANT", help="train these variants alone")
+    add("--table", action="store_true", help="train nothing; print the table of what is there")
+    add("--dataset_root", help="folder of the dataset, instead of the recipe's")
+    add("--device", help="cpu, gpu or gpu:N; by default the GPU where there is one")
+    add("--nice", type=int, default=10, metavar="N", help="added to the process's niceness, 0 to 19 (10)")
+    return arguments
+
+
+if __name__ == "__main__":
+    run(main)
