@@ -1,12 +1,12 @@
 # make demo      render a sample, train on it, evaluate, predict; about ten minutes on two cores
 # make test      the test suite; PADDLE=2.6.2 runs it on that line
-# make install   the environment alone; DEVICE=gpu for a CUDA machine
-# make lint      what is asked of the code's form; make fixup mends what can be mended
+# make install   the environment alone; DEVICE=gpu for a machine with NVIDIA's driver (CUDA=host: with its own CUDA)
+# make lint      the checks of the code's form; make fixup repairs what it can
 
-PADDLE ?= 3.3.1
+DEVICE ?= cpu
+PADDLE ?= $(if $(filter gpu,$(DEVICE)),2.6.2,3.3.1)
 PADDLESEG = 2.8.0
 PADDLE2ONNX = $(if $(filter 2.%,$(PADDLE)),1.3.1,2.1.0)
-DEVICE ?= cpu
 # The first Python that Paddle has wheels for.
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.10 python3.9; do \
 	$$p -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
@@ -14,11 +14,14 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.10 python3.9; d
 ifeq ($(DEVICE),gpu)
 REQUIREMENTS = requirements-gpu.txt
 VENV ?= .venv-gpu
+# Paddle 3 brings CUDA's packages itself. Its builds for GPUs come from Paddle's own index: PADDLE=3.x.y INDEX=https://...
+WITHOUT_NVIDIA = $(if $(filter host,$(CUDA))$(filter-out 2.%,$(PADDLE)),/^nvidia-/d;)
 else
 REQUIREMENTS = requirements.txt
 VENV ?= .venv-$(PADDLE)
 endif
 RUN = $(VENV)/bin/python
+PIP = $(VENV)/bin/pip install --quiet --disable-pip-version-check
 DEMO = output/demo
 RECIPE = configs/stdc1_seg_sample.yml
 ENGINE_TESTS = tests/engine/export $(patsubst %,tests/tool/test_%.py,demo evaluate_exported predict speed)
@@ -32,14 +35,18 @@ install-dev: $(VENV)/installed-dev
 $(VENV)/installed: requirements-common.txt $(REQUIREMENTS)
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.9 to 3.12 found; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	sed 's/^paddlepaddle==.*/paddlepaddle==$(PADDLE)/; s/^-r /-r ..\//' $(REQUIREMENTS) > $(VENV)/requirements.txt
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $(VENV)/requirements.txt
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps paddleseg==$(PADDLESEG)
+	cp requirements-common.txt $(VENV)/
+	sed '$(WITHOUT_NVIDIA) s/^\(paddlepaddle[-gpu]*\)==.*/\1==$(PADDLE)/' $(REQUIREMENTS) > $(VENV)/requirements.txt
+	$(PIP) $(if $(INDEX),--extra-index-url $(INDEX)) -r $(VENV)/requirements.txt
+	$(PIP) --no-deps paddleseg==$(PADDLESEG)
+ifeq ($(DEVICE),gpu)
+	$(RUN) -m compat.cuda_libraries
+endif
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt requirements-deploy.txt
 	sed 's/^paddle2onnx==.*/paddle2onnx==$(PADDLE2ONNX)/' requirements-deploy.txt > $(VENV)/requirements-deploy.txt
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt -r $(VENV)/requirements-deploy.txt
+	$(PIP) -r requirements-dev.txt -r $(VENV)/requirements-deploy.txt
 	@touch $@
 
 demo: install

@@ -5,13 +5,15 @@ import os
 import sys
 from typing import Callable, NoReturn, Optional, Sequence
 
-from compat import UserError
+from compat import UserError, logger
 
 import paddle
 
+from engine.gpu import check_computing, check_gpu, gpu_count, why_no_gpu
+
 
 def run(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoReturn:
-    """Run a command's `main` and leave: status 0, or 1 with one line for what the user can mend, or 130 for ctrl-C."""
+    """Run a command's `main` and leave: status 0, or 1 with one line for the user's mistakes, or 130 for ctrl-C."""
     try:
         sys.exit(main(None) or 0)
     except UserError as error:
@@ -53,16 +55,24 @@ def add_override_flags(arguments: argparse.ArgumentParser) -> None:
 
 
 def choose_device(device: Optional[str]) -> None:
-    """Make Paddle use the device; raises UserError for one that is not there."""
-    gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
-    device = device or ("gpu" if gpus else "cpu")
-    kind, _, number = device.partition(":")
+    """Make Paddle use the device, by default the GPU where there is one.
+
+    Raises:
+        UserError: for a device that is not there, or that Paddle cannot compute on.
+    """
+    kind, _, number = (device or ("gpu" if gpu_count() else "cpu")).partition(":")
     if kind not in ("cpu", "gpu") or (number and not number.isdigit()):
         raise UserError(f"--device {device}: use cpu, gpu or gpu:N")
-    if kind == "gpu" and int(number or 0) >= gpus:
-        reason = f"{gpus} found" if paddle.is_compiled_with_cuda() else "this Paddle is built for the CPU"
-        raise UserError(f"--device {device}: no such GPU ({reason}); use --device cpu, or: make install DEVICE=gpu")
-    paddle.set_device(device)
+    if kind == "cpu":
+        if device is None and paddle.is_compiled_with_cuda():
+            logger.warning("computing on the CPU: %s", why_no_gpu())
+        paddle.set_device("cpu")
+        return
+    # Paddle's launcher gives each process a GPU by this variable.
+    chosen = int(number or os.environ.get("FLAGS_selected_gpus", "0").split(",")[0])  # noqa: SIM112
+    check_gpu(chosen)
+    paddle.set_device(f"gpu:{chosen}")
+    check_computing(chosen)
 
 
 def dataset_overrides(dataset_root: Optional[str]) -> dict:
