@@ -1,5 +1,5 @@
 # make demo      render a sample, train on it, evaluate, predict; about ten minutes on two cores
-# make test      the test suite; PADDLE=2.6.2 runs it on that line
+# make test      the test suite; PADDLE=2.6.2 runs it on that line, DEVICE=gpu on a GPU
 # make install   the environment alone; DEVICE=gpu for a machine with NVIDIA's driver (CUDA=host: with its own CUDA)
 # make lint      the checks of the code's form; make fixup repairs what it can
 
@@ -57,8 +57,8 @@ demo: install
 
 # The engines bring thread pools and OpenMP runtimes of their own, which Paddle's had better not meet in one process.
 test: install-dev
-	$(RUN) -m pytest -q $(addprefix --ignore=,$(ENGINE_TESTS))
-	$(RUN) -m pytest -q $(ENGINE_TESTS)
+	TEST_DEVICE=$(DEVICE) $(RUN) -m pytest -q $(addprefix --ignore=,$(ENGINE_TESTS))
+	TEST_DEVICE=$(DEVICE) $(RUN) -m pytest -q $(ENGINE_TESTS)
 
 lint: install-dev
 	$(VENV)/bin/ruff check .

@@ -10,6 +10,7 @@ THREADS_WARNING = "OMP_NUM_THREADS"
 HARMLESS = (
     "No ccache found",  # no operator is compiled here
     "When training, we now always track global mean and variance",
+    "You are using GPU version Paddle, but your CUDA device is not set properly",  # engine.gpu says why
 )
 
 

@@ -1,15 +1,40 @@
-"""Shared data, and a browser. Importing compat first puts zlib, threads and MKL in place before tests import paddle."""
+"""Shared data, the device, and a browser.
 
+Importing compat first puts zlib, threads and MKL in place before tests import paddle.
+"""
+
+import os
 import shutil
 
-import compat  # noqa: F401
+# TF32 rounds to ten bits: comparisons with other computations need all 23.
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 
+import compat
+
+import paddle
 import pytest
 
 from data.renderer.sample import render_sample
+from engine.command import choose_device
 from engine.recipe import load_recipe
 
 SAMPLE_RECIPE = "configs/stdc1_seg_sample.yml"
+DEVICE = os.environ.get("TEST_DEVICE", "cpu")
+
+
+def pytest_configure():
+    """Tests compute on TEST_DEVICE, by default the CPU; so do the commands that they start."""
+    if DEVICE == "cpu" and paddle.is_compiled_with_cuda():
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    try:
+        choose_device(DEVICE)
+    except compat.UserError as error:
+        raise pytest.UsageError(f"TEST_DEVICE: {error}") from None
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Name the device."""
+    terminalreporter.write_line(f"Paddle {paddle.__version__} on {paddle.get_device()}")
 
 
 @pytest.fixture(scope="session")
