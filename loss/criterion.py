@@ -8,7 +8,11 @@ from compat import UserError, unknown_name
 import paddle
 from paddle import nn
 
+from loss.border import BorderCrossEntropyLoss
 from loss.detail import DetailAggregateLoss
+from loss.dice import DiceLoss
+from loss.focal import FocalLoss
+from loss.lovasz import LovaszSoftmaxLoss
 from loss.ohem import OhemCrossEntropyLoss
 
 
@@ -19,8 +23,12 @@ def cross_entropy(ignore_index: int = 255, class_weights: Sequence[float] = None
 
 
 LOSSES: Dict[str, Callable[..., nn.Layer]] = {
+    "BorderCrossEntropyLoss": BorderCrossEntropyLoss,
     "CrossEntropyLoss": cross_entropy,
     "DetailAggregateLoss": DetailAggregateLoss,
+    "DiceLoss": DiceLoss,
+    "FocalLoss": FocalLoss,
+    "LovaszSoftmaxLoss": LovaszSoftmaxLoss,
     "OhemCrossEntropyLoss": OhemCrossEntropyLoss,
 }
 

@@ -1,0 +1,59 @@
+"""Weights of classes, from how often they occur."""
+
+from typing import Callable, Dict, List, Optional
+
+from compat import unknown_name
+
+import numpy as np
+import paddle
+
+
+def inverse_root_weights(frequency: np.ndarray) -> np.ndarray:
+    """1 / sqrt(f), scaled so that the mean over the pixels is 1 and the loss keeps its size."""
+    root = np.sqrt(np.maximum(frequency, np.finfo(np.float64).tiny))
+    return 1 / (root * np.where(frequency > 0, root, 0).sum())
+
+
+def median_weights(frequency: np.ndarray) -> np.ndarray:
+    """median(f) / f, the median over the classes that occur (SegNet, section 4.1, with frequencies over all images)."""
+    known = frequency > 0
+    return np.median(frequency[known]) / np.where(known, frequency, np.inf)
+
+
+def enet_weights(frequency: np.ndarray) -> np.ndarray:
+    """1 / ln(1.02 + f) (ENet, section 5.1), between 1.4 and 50.5."""
+    return 1 / np.log(1.02 + frequency)
+
+
+FORMULAS: Dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "auto": inverse_root_weights,
+    "median": median_weights,
+    "enet": enet_weights,
+}
+
+
+def class_weights(formula: str, pixels: np.ndarray) -> List[float]:
+    """The weight of each class [K]; 0 for one that does not occur.
+
+    Args:
+        formula: a name of FORMULAS.
+        pixels: [K], how many pixels of each class the dataset holds.
+
+    Raises:
+        UserError: for an unknown formula, naming the nearest.
+    """
+    if formula not in FORMULAS:
+        raise unknown_name("class_weights: the formula", formula, FORMULAS)
+    pixels = np.asarray(pixels, np.float64)
+    weights = FORMULAS[formula](pixels / pixels.sum())
+    return np.where(pixels > 0, weights, 0.0).tolist()
+
+
+def weights_of_pixels(labels: paddle.Tensor, weights: Optional[paddle.Tensor], ignore_index: int) -> paddle.Tensor:
+    """[N, H, W] float32: each pixel's class's weight of [K], by default 1; 0 where the label is ignored."""
+    counted = labels != ignore_index
+    if weights is None:
+        return counted.astype("float32")
+    with paddle.no_grad():
+        classes = paddle.where(counted, labels, paddle.zeros_like(labels))
+        return weights.gather(classes.flatten()).reshape(labels.shape) * counted.astype("float32")

@@ -1,0 +1,83 @@
+"""Dice over the classes (V-Net, Milletari et al. 2016; in the form of super-gradients' recipe for STDC-Seg)."""
+
+from typing import Optional, Sequence
+
+import paddle
+from paddle import nn
+from paddle.autograd import PyLayer
+
+from loss.softmax import class_probabilities, through_softmax
+
+
+class DiceLoss(nn.Layer):
+    """1 - Dice coefficient of each class over the batch of one device, averaged over the classes.
+
+    The coefficient is (2 intersection + smooth) / (predicted + labelled + smooth + eps), where each area is a sum of
+    softmax probabilities over the pixels that are not ignored. A class that occurs nowhere costs what it is given.
+
+    Args:
+        smooth: added to both parts; the larger, the less an absent class counts.
+        eps: added to the denominator.
+        ignore_index: label that does not count.
+        class_weights: of the mean over the classes, [K].
+
+    Raises:
+        ValueError: for a negative smooth or eps.
+    """
+
+    def __init__(
+        self,
+        smooth: float = 1.0,
+        eps: float = 1e-5,
+        ignore_index: int = 255,
+        class_weights: Optional[Sequence[float]] = None,
+    ):
+        super().__init__()
+        if smooth < 0 or eps < 0:
+            raise ValueError(f"smooth: {smooth} and eps: {eps} must not be negative")
+        self.smooth = smooth
+        self.eps = eps
+        self.ignore_index = ignore_index
+        self.class_weights = None if class_weights is None else paddle.to_tensor(class_weights, dtype="float32")
+
+    def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+        """Loss, 0-d float32, of logits [N, K, H, W] float32 and labels [N, H, W] int64."""
+        areas = _ClassAreas.apply(logits.flatten(2), labels.flatten(1), self.ignore_index)
+        intersection, predicted, labelled = areas
+        losses = 1 - (2 * intersection + self.smooth) / (predicted + labelled + self.smooth + self.eps)
+        if self.class_weights is None:
+            return losses.mean()
+        return (losses * self.class_weights).sum() / self.class_weights.sum()
+
+
+class _ClassAreas(PyLayer):
+    """(intersection, predicted, labelled), each [K], of logits [N, K, P] and labels [N, P].
+
+    For the gradient nothing is kept but the arguments: the probabilities are computed again, image by image.
+    """
+
+    @staticmethod
+    def forward(ctx, logits, labels, ignore_index):
+        counted = (labels != ignore_index).astype("float32")
+        classes = range(logits.shape[1])
+        sums = []
+        for image, label, counts in zip(logits, labels, counted):
+            own = [(label == one).astype("float32") for one in classes]
+            probabilities = class_probabilities(image)
+            intersection = [(row * mask).sum() for row, mask in zip(probabilities, own)]
+            predicted = [(row * counts).sum() for row in probabilities]
+            sums.append(paddle.stack([*intersection, *predicted, *(mask.sum() for mask in own)]))
+        ctx.save_for_backward(logits, labels, counted)
+        return tuple(sum(sums).reshape([3, -1]))
+
+    @staticmethod
+    def backward(ctx, of_intersection, of_predicted, _of_labelled):
+        logits, labels, counted = ctx.saved_tensor()
+        images = []
+        for image, label, counts in zip(logits, labels, counted):
+            gradients = [
+                counts * whole + (label == one).astype("float32") * shared
+                for one, (shared, whole) in enumerate(zip(of_intersection, of_predicted))
+            ]
+            images.append(through_softmax(class_probabilities(image), gradients))
+        return paddle.stack(images), None
