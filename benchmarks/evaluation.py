@@ -5,13 +5,13 @@ the whole evaluation with a network that answers at once; the whole evaluation. 
 and under every standard protocol on small images. Without --dataset_root the images are rendered.
 """
 
-import json
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from unittest import mock
 
 import compat
+from compat import check_writable, text_table, write_json
 from compat.processor import physical_cores
 
 import numpy as np
@@ -66,6 +66,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     arguments.add_argument("--runs", type=int, default=6, help="of each in the timing; 0 only compares the areas")
     arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to F")
     options = arguments.parse_args(argv)
+    check_writable(options.json)
     compat.repair_paddleseg()
     with tempfile.TemporaryDirectory() as folder:
         if options.dataset_root:
@@ -81,8 +82,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             figures.update(timed)
     print(report(figures))
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_json(options.json, figures)
     return 0 if figures["areas_equal"] else 1
 
 
@@ -196,16 +196,19 @@ def report(figures: Mapping[str, Any]) -> str:
         lines += [
             f"{figures['model']}, float32, 1024x2048 at scale 0.5, medians of {figures['runs']} runs, ms an image",
             "",
-            f"{'':<18}    ours  paddleseg  ratio",
+            text_table(("", "ours", "paddleseg", "ratio"), map(_milliseconds, *zip(*figures["milliseconds"].items()))),
+            "",
         ]
-        for title, pair in figures["milliseconds"].items():
-            ours, theirs = pair["ours"], pair["paddleseg"]
-            lines.append(f"{title.replace('_', ' '):<18}{ours:8.1f}  {theirs:9.1f}  {ours / theirs:5.2f}")
-        lines.append("")
     lines.append(f"areas of {figures['model']} on {figures['images']} images:")
-    lines += [f"  {name:<18}{'equal' if same else 'DIFFERENT'}" for name, same in figures["areas"].items()]
+    areas = ((name, "equal" if same else "DIFFERENT") for name, same in figures["areas"].items())
+    lines.append(text_table(("protocol", "areas"), areas, left=2))
     lines.append(f"all equal: {'yes' if figures['areas_equal'] else 'NO'}")
     return "\n".join(lines)
+
+
+def _milliseconds(title: str, pair: Mapping[str, float]) -> Tuple[str, ...]:
+    ours, theirs = pair["ours"], pair["paddleseg"]
+    return title.replace("_", " "), f"{ours:.1f}", f"{theirs:.1f}", f"{ours / theirs:.2f}"
 
 
 if __name__ == "__main__":

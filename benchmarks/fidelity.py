@@ -7,9 +7,9 @@ over the largest absolute reference value must be within the limit. The files' f
 
 import json
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from compat import UserError
+from compat import UserError, check_writable, text_table, write_json
 
 import paddle
 
@@ -69,10 +69,8 @@ def reference_files(paths: Sequence[Path]) -> List[Path]:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as aligned text."""
-    cells = [("file", "output", "error", "limit", "")]
-    cells += [(r.file, r.output, f"{r.error:.1e}", f"{r.limit:.0e}", "" if r.passed else "OVER") for r in rows]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells)
+    cells = [(r.file, r.output, f"{r.error:.1e}", f"{r.limit:.0e}", "" if r.passed else "OVER") for r in rows]
+    return text_table(("file", "output", "error", "limit", ""), cells, left=2)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -81,6 +79,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     arguments.add_argument("paths", nargs="*", type=Path, default=[REFERENCES], help="reference files and folders")
     arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to this file")
     options = arguments.parse_args(argv)
+    check_writable(options.json)
     rows = [row for path in reference_files(options.paths) for row in compare(path)]
     print(table(rows))
     worst, nearest = max(rows, key=lambda row: row.error), max(rows, key=lambda row: row.error / row.limit)
@@ -90,20 +89,18 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         f"largest error {worst.error:.1e}, nearest to its limit {nearest.error / nearest.limit:.2f} of it"
     )
     if options.json:
-        _write_json(options.json, rows, worst.error, nearest.error / nearest.limit)
+        write_json(options.json, as_dict(rows, worst.error, nearest.error / nearest.limit))
     return 1 if failed else 0
 
 
-def _write_json(path: Path, rows: Sequence[Row], worst: float, worst_of_limit: float) -> None:
+def as_dict(rows: Sequence[Row], worst: float, worst_of_limit: float) -> Dict[str, Any]:
     """`worst` is the largest relative error, `worst_of_limit` the largest share of a limit."""
-    figures = {
+    return {
         "paddle": paddle.__version__,
         "worst": worst,
         "worst_of_limit": worst_of_limit,
         "rows": [{**row._asdict(), "passed": row.passed} for row in rows],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

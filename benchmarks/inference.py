@@ -5,19 +5,18 @@ with the environment that the commands of this project set (threads, MKL's kerne
 Below the table stands the least that a network can take here, its multiply-accumulates at the processor's peak.
 """
 
-import argparse
-import json
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
-import compat  # noqa: F401  it must come before paddle
+from compat import check_writable, markdown_table, write_json
 from compat.processor import physical_cores
 
 import numpy as np
 
 from benchmarks.peers.paddleseg_peer import PeerProcess
+from engine.command import parser, run
 from tool.speed.clock import Latency, time_alternating
 from tool.speed.cost import CITYSCAPES_CLASSES, deployed_cost
 from tool.speed.hardware import describe_hardware
@@ -58,6 +57,7 @@ class Measured(NamedTuple):
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     options = _parser().parse_args(argv)
+    check_writable(options.json)
     print(f"{describe_hardware(physical_cores())['processor']}, {physical_cores()} threads, medians of {options.runs}")
     peaks: Dict[str, float] = {}
     measured = []
@@ -74,7 +74,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     for line in dict.fromkeys(line for one in measured for line in one.absent):
         print(f"not measured: {line}")
     if options.json:
-        options.json.write_text(json.dumps(as_dict(measured, peaks), indent=2) + "\n", encoding="utf-8")
+        write_json(options.json, as_dict(measured, peaks))
 
 
 def measure(case: str, options) -> Measured:
@@ -100,13 +100,13 @@ def measure(case: str, options) -> Measured:
 def table(measured: Sequence[Measured]) -> str:
     """A Markdown table of medians in milliseconds; the ratio is of the fastest of ours, in bold."""
     names = list(dict.fromkeys(name for one in measured for name in one.latencies))
-    lines = ["| ms | " + " | ".join(names) + " | ratio to paddleseg eager |", "|---" * (len(names) + 2) + "|"]
+    rows = []
     for one in measured:
         cells = [f"{one.latencies[name].p50:.0f}" if name in one.latencies else "" for name in names]
         cells[names.index(one.fastest())] = f"**{cells[names.index(one.fastest())]}**"
         ratio = one.ratio(one.fastest())
-        lines.append(f"| {one.case} | {' | '.join(cells)} | {f'{ratio:.1f}' if ratio else ''} |")
-    return "\n".join(lines)
+        rows.append((one.case, *cells, f"{ratio:.1f}" if ratio else ""))
+    return markdown_table(("ms", *names, "ratio to paddleseg eager"), rows)
 
 
 def least_milliseconds(case: str, peaks: Mapping[str, float]) -> Dict[str, float]:
@@ -144,8 +144,8 @@ def as_dict(measured: Sequence[Measured], peaks: Mapping[str, float]) -> Dict[st
     }
 
 
-def _parser() -> argparse.ArgumentParser:
-    arguments = argparse.ArgumentParser(description=__doc__, epilog="example: python -m benchmarks.inference --json F")
+def _parser():
+    arguments = parser(__doc__, "python -m benchmarks.inference --json output/inference.json")
     add = arguments.add_argument
     add("--cases", nargs="+", choices=CASES, default=list(CASES), help="by default all")
     add("--precisions", nargs="+", choices=("fp32", "bf16", "int8"), default=["fp32", "bf16", "int8"])
@@ -155,4 +155,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

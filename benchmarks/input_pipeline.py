@@ -6,7 +6,6 @@ with 0, 1 and 2 worker processes, and whole batches of 36 from the cache. Files 
 about the processor, not the disk. Without --dataset_root the frames are rendered.
 """
 
-import json
 import statistics
 import tempfile
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 from unittest import mock
 
-import compat  # noqa: F401  it must come before paddle
+from compat import check_writable, text_table, write_json
 from compat.processor import physical_cores
 
 import cv2
@@ -52,6 +51,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments.add_argument("--samples", type=int, default=36, help="samples of each pipeline in a round")
     arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to F")
     options = arguments.parse_args(argv)
+    check_writable(options.json)
     with tempfile.TemporaryDirectory() as folder:
         root = options.dataset_root
         if root is None:
@@ -60,8 +60,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         figures = measure(root, Path(folder), options.rounds, options.samples)
     print(report(figures))
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_json(options.json, figures)
 
 
 def measure(root: Path, folder: Path, rounds: int, samples: int) -> Dict[str, Any]:
@@ -200,19 +199,20 @@ def _seconds_between(loader) -> List[float]:
 
 def report(figures: Mapping[str, Any]) -> str:
     """The figures as a table."""
+    rows = []
+    for name, milliseconds in figures["milliseconds"].items():
+        ratio = milliseconds / figures["milliseconds"]["paddleseg"]
+        rates = (f"{rate:.1f}" for rate in figures["samples_per_second"][name].values())
+        rows.append((name, f"{milliseconds:.1f}", f"{ratio:.3f}", *rates))
     lines = [
         f"{figures['processor']}, {figures['cores']} cores; a sample is a {SIZE[0]}x{SIZE[1]} frame; medians of "
         f"{figures['rounds']} rounds of {figures['samples']} samples in turns, one thread",
-        f"{'':10} {'ms/sample':>9} {'ratio':>6}  samples/s with " + ", ".join(map(str, WORKERS)) + " workers",
+        text_table(("", "ms/sample", "ratio", *(f"samples/s, {count} workers" for count in WORKERS)), rows),
     ]
-    for name, milliseconds in figures["milliseconds"].items():
-        ratio = milliseconds / figures["milliseconds"]["paddleseg"]
-        rates = "  ".join(f"{rate:6.1f}" for rate in figures["samples_per_second"][name].values())
-        lines.append(f"{name:10} {milliseconds:9.1f} {ratio:6.3f}  {rates}")
     lines.append(f"a batch of 36 from the cache: {figures['seconds_per_batch_of_36_from_cache']:.3f} s")
     lines.append("where the time goes, ms:")
     for name, stages in figures["stages"].items():
-        lines.append(f"{name:10} " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items()))
+        lines.append(f"{name}: " + ", ".join(f"{stage} {spent:.1f}" for stage, spent in stages.items()))
     return "\n".join(lines)
 
 

@@ -11,11 +11,13 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Tuple
 
+from compat import check_writable, text_table, write_json
 from compat.allocator import KEEPING
 from compat.processor import mkl_cpu_type, physical_cores
 
+from engine.command import parser, run
 from tool.speed.hardware import processor_name
 
 STEPS, ROUNDS = 4, 3
@@ -27,10 +29,11 @@ AS_IT_COMES = "Paddle as it comes"
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, epilog="example: python -m benchmarks.processor")
+    arguments = parser(__doc__, "python -m benchmarks.processor --json output/processor.json")
     arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to F")
     arguments.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = arguments.parse_args(argv)
+    check_writable(options.json)
     if options.measure:
         print(json.dumps(measure()))
         return
@@ -47,11 +50,18 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     print(
         f"{processor_name()}, {physical_cores()} threads, {ROUNDS} rounds of {STEPS} after 1 to warm up, medians, ratio"
     )
-    for choice, found in medians.items():
-        cells = (f"{what} {value:.2f} s {value / medians[AS_IT_COMES][what]:.2f}" for what, value in found.items())
-        print(f"{choice:26}{'   '.join(cells)}")
+    parts = list(medians[AS_IT_COMES])
+    rows = (
+        (choice, *(text for part in parts for text in _seconds(found[part], medians[AS_IT_COMES][part])))
+        for choice, found in medians.items()
+    )
+    print(text_table(("", *(title for part in parts for title in (f"{part}, s", "ratio"))), rows))
     if options.json:
-        options.json.write_text(json.dumps({"seconds": medians, "processor": processor_name()}), encoding="utf-8")
+        write_json(options.json, {"seconds": medians, "processor": processor_name()})
+
+
+def _seconds(value: float, reference: float) -> Tuple[str, str]:
+    return f"{value:.2f}", f"{value / reference:.2f}"
 
 
 def settings(kind: str) -> Dict[str, Dict[str, str]]:
@@ -114,4 +124,4 @@ def measure() -> Dict[str, List[float]]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

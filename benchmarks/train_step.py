@@ -10,7 +10,6 @@ made float here, and nothing else is changed (`compat`'s repair of it is other c
 """
 
 import importlib
-import json
 import os
 import re
 import statistics
@@ -20,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
-from compat import UserError
+from compat import UserError, check_writable, text_table, write_json
 
 import paddle
 from paddle import nn
@@ -205,10 +204,12 @@ def table(cases: Sequence[Dict[str, Any]]) -> str:
     """The cases as aligned text: seconds of each part, MB, and ratios."""
     lines = []
     for case in cases:
-        lines.append(f"{case['network']} {case['shape']}" + " " * 8 + "ours  paddleseg  ratio")
         rows = [(f"{part}, s", *(case["seconds"][side][part] for side in SIDES)) for part in PARTS]
         rows.append(("peak memory, MB", *(case["memory_mb"][side] for side in SIDES)))
-        lines += [f"  {name:26}{a:10.3f}{b:11.3f}{a / b:7.2f}" for name, a, b in rows]
+        cells = ((f"  {name}", f"{a:.3f}", f"{b:.3f}", f"{a / b:.2f}") for name, a, b in rows)
+        lines.append(
+            text_table((f"{case['network']} {case['shape']}", "ours", "paddleseg", "ratio"), cells, rule=False)
+        )
     return "\n".join(lines)
 
 
@@ -223,6 +224,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to this file")
     arguments.add_argument("--memory_of", choices=SIDES, help="only print the MB that this side adds")
     options = arguments.parse_args(argv)
+    check_writable(options.json)
     for size in options.sizes:
         if not all(part.isdigit() and int(part) and int(part) % 32 == 0 for part in size.split("x")) or "x" not in size:
             raise UserError(f"--sizes {size}: give HEIGHTxWIDTH in multiples of 32, such as 256x512")
@@ -236,9 +238,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     print(f"{processor_name()}, {setting}")
     print("worst: " + ", ".join(f"{key} {value:.2f}" for key, value in worst.items()))
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
         figures = {**worst, "processor": processor_name(), "paddle": paddle.__version__, "cases": cases}
-        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_json(options.json, figures)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,11 @@ import zlib  # noqa: F401  Paddle 2.6.2 ships its own zlib; the system's must be
 
 from compat.allocator import keep_freed_memory
 from compat.errors import UserError, unknown_name
+from compat.files import check_writable, json_text, write_json, write_text
 from compat.log import logger
 from compat.processor import use_processor_well
 from compat.quiet_import import import_paddle_quietly
+from compat.text_table import markdown_table, text_table
 
 use_processor_well()
 keep_freed_memory()
@@ -23,4 +25,17 @@ from compat.paddleseg_repairs import repair_paddleseg
 
 repair_data_loader()
 
-__all__ = ["UserError", "keep_freed_memory", "logger", "repair_paddleseg", "unknown_name", "use_processor_well"]
+__all__ = [
+    "UserError",
+    "check_writable",
+    "json_text",
+    "keep_freed_memory",
+    "logger",
+    "markdown_table",
+    "repair_paddleseg",
+    "text_table",
+    "unknown_name",
+    "use_processor_well",
+    "write_json",
+    "write_text",
+]

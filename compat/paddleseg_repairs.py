@@ -1,4 +1,4 @@
-"""Repairs of PaddleSeg 2.8.0 on Paddle 2.5 and later, where reductions answer 0-d tensors and types do not mix.
+"""Repairs of PaddleSeg 2.8.0 on Paddle 2.5 and later, where reductions return 0-d tensors and types do not mix.
 
 Each repair comes with a probe that runs the original on a few pixels; only what fails its probe is replaced.
 """
@@ -22,11 +22,13 @@ def repair_paddleseg() -> list:
     metrics = importlib.import_module("paddleseg.utils.metrics")
     cross_entropy = importlib.import_module("paddleseg.models.losses.cross_entropy_loss").CrossEntropyLoss
     ohem = importlib.import_module("paddleseg.models.losses.ohem_cross_entropy_loss").OhemCrossEntropyLoss
+    dice = importlib.import_module("paddleseg.models.losses.dice_loss").DiceLoss
     repairs = (
         (metrics, "calculate_area", _calculate_area, _probe_area),
         (train_module, "loss_computation", _one_element_losses(train_module.loss_computation), _probe_losses),
         (cross_entropy, "_post_process_loss", _post_process_loss, _probe_loss(cross_entropy)),
         (ohem, "forward", _ohem_forward, _probe_loss(ohem, min_kept=1)),
+        (dice, "forward", _keeping_labels(dice.forward), _probe_labels(dice)),
     )
     replaced = []
     for owner, name, repaired, probe in repairs:
@@ -60,6 +62,31 @@ def _probe_loss(loss_class, **options):
     return lambda method: loss_class(**options)(logits, labels)
 
 
+def _probe_labels(loss_class):
+    """A probe that fails for a loss that writes to the labels, which the losses after it read too."""
+
+    def probe(forward):
+        labels = paddle.full([1, 2, 2], 255, "int64")
+        forward(loss_class(), paddle.zeros([1, 2, 2, 2]), labels)
+        if bool((labels != 255).any()):
+            raise ValueError("the labels have changed")
+
+    return probe
+
+
+def _keeping_labels(forward):
+    """DiceLoss, which makes ignored pixels class 0 in place, on a copy of the labels.
+
+    In PaddleSeg's MixedLoss the other losses get the same labels: those before it lose what their gradient needs, and
+    those after it count the ignored pixels as class 0.
+    """
+
+    def repaired(self, logits, labels):
+        return forward(self, logits, labels.clone())
+
+    return repaired
+
+
 def _calculate_area(pred, label, num_classes, ignore_index=255):
     """Areas [num_classes] int64 of intersection, prediction and label; labels of `ignore_index` do not count."""
     if pred.ndim == 4:
@@ -81,7 +108,7 @@ def _calculate_area(pred, label, num_classes, ignore_index=255):
 
 
 def _one_element_losses(loss_computation):
-    """The original, answering losses of shape [1], as its log line expects."""
+    """The original, returning losses of shape [1], as its log line expects."""
 
     def repaired(*args, **kwargs):
         return [loss.reshape([1]) for loss in loss_computation(*args, **kwargs)]

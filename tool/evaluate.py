@@ -8,7 +8,7 @@ import dataclasses
 from pathlib import Path
 from typing import Dict, Optional, Sequence
 
-from compat import UserError, unknown_name
+from compat import UserError, check_writable, unknown_name, write_json, write_text
 
 import paddle
 from paddle import nn
@@ -37,12 +37,13 @@ from tool.evaluation.comparison import (
 from tool.evaluation.exported import drop_table, exported_model, is_exported
 from tool.evaluation.report.gathered import Gathered
 from tool.evaluation.report.page import write_report
-from tool.evaluation.score_table import as_csv, as_json, class_table, protocol_table
+from tool.evaluation.score_table import as_csv, as_dict, class_table, protocol_table
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments = _parser().parse_args(argv)
     choose_device(arguments.device)
+    check_writable(arguments.json, arguments.csv)
     if arguments.report:
         prepare_save_dir(arguments.report)
     if arguments.compare:
@@ -60,8 +61,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             print(f"\n{drop_table(networks[0], lambda subject: evaluate_subject(arguments, subject))}")
         comparison, tables = None, []
     first = networks[0]
-    _write(arguments.json, as_json(first.cards, first.subject.protocols, _about(networks, comparison)))
-    _write(arguments.csv, as_csv(first.cards))
+    if arguments.json:
+        write_json(arguments.json, as_dict(first.cards, first.subject.protocols, _about(networks, comparison)))
+    if arguments.csv:
+        write_text(arguments.csv, as_csv(first.cards))
     if arguments.report:
         print(f"report: {write_report(arguments.report, build_report(networks, tables))}")
 
@@ -179,16 +182,6 @@ def _about(networks: Sequence[Evaluated], comparison: Optional[Comparison]) -> d
         rows = comparison_rows(comparison, networks[0].card)
         about["compared_with"] = {"config": other.config, "model_path": other.path, "rows": rows}
     return about
-
-
-def _write(path: Optional[Path], text: str) -> None:
-    if path is None:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def _count(lowest: int):

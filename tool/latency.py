@@ -9,13 +9,12 @@ graphs: class_map    uint8 image to class map, all inside the timer
         stride_logits  without the last resize too: logits at the head's stride
 """
 
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from compat import UserError
+from compat import UserError, check_writable, text_table, write_json
 from compat.processor import physical_cores
 
 import numpy as np
@@ -66,6 +65,7 @@ class Row:
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments = _parser().parse_args(argv)
+    check_writable(arguments.json)
     choose_device(arguments.device)
     wanted = wanted_of(arguments)
     peaks = measure_peaks(wanted.threads)
@@ -88,7 +88,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     for line in absent:
         print(f"not measured: {line}")
     if arguments.json:
-        write_json(arguments.json, rows, absent, peaks, wanted.threads)
+        write_json(arguments.json, as_dict(rows, absent, peaks, wanted.threads))
 
 
 def wanted_of(arguments) -> Wanted:
@@ -132,7 +132,7 @@ def measure(model: str, found: Found, wanted: Wanted, gmacs: Optional[float], ar
 def table(rows: Sequence[Row], peaks: Mapping[str, float]) -> str:
     """The rows, with what is published of the network at this size."""
     header = ["model", "size", "engine", "precision", "graph", "p50 ms", "p90", "p99", "FPS", "GMAC/s", "of peak"]
-    lines = [[*header, "published FPS"]]
+    lines = []
     for row in rows:
         known = published(row.model, row.size)
         rate, share = row.gmacs_per_second, row.share_of_peak(peaks)
@@ -150,24 +150,17 @@ def table(rows: Sequence[Row], peaks: Mapping[str, float]) -> str:
                 f"{known.fps:g} ({known.hardware})" if known else "",
             ]
         )
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
+    return text_table([*header, "published FPS"], lines, left=5)
 
 
-def write_json(
-    file: Path, rows: Sequence[Row], absent: Sequence[str], peaks: Mapping[str, float], threads: int
-) -> None:
-    """The figures and the machine; raises UserError where the file cannot be written."""
-    content = {
+def as_dict(rows: Sequence[Row], absent: Sequence[str], peaks: Mapping[str, float], threads: int) -> Dict[str, Any]:
+    """The figures and the machine, for --json."""
+    return {
         "hardware": describe_hardware(threads),
         "peak_gmacs_per_second": dict(peaks),
         "rows": [row.as_dict(peaks) for row in rows],
         "not_measured": list(absent),
     }
-    try:
-        file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--json {file}: cannot be written ({error.strerror or error})") from error
 
 
 def _size(text: str) -> Tuple[int, int]:

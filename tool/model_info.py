@@ -1,17 +1,13 @@
-"""What each network costs: parameters, multiply-accumulates, outputs, and memory of a training step.
+"""What each network costs: parameters, multiply-accumulates, outputs, and memory of a training step."""
 
-Example: python -m tool.model_info --model stdc2_seg --json output/model_info.json
-"""
-
-import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import List, Optional, Sequence
+from typing import Optional, Sequence
 
-from compat import UserError
+from compat import check_writable, text_table, write_json
 
 import models
+from engine.command import parser, run
 from tool.speed.cost import CROP, ModelInfo, inspect_model
 
 EXPLANATION = """\
@@ -44,9 +40,9 @@ def format_table(infos: Sequence[ModelInfo]) -> str:
     ]
     return "\n".join(
         [
-            *_aligned([header, *rows], left=1),
+            text_table(header, rows),
             "",
-            *_aligned([["model", "output", "stride of head", "stride of answer", "channels"], *outputs], left=2),
+            text_table(["model", "output", "stride of head", "stride of result", "channels"], outputs, left=2),
             "",
             EXPLANATION.format(*CROP),
         ]
@@ -57,42 +53,22 @@ def _or_dash(number: Optional[int]) -> str:
     return "-" if number is None else str(number)
 
 
-def _aligned(rows: Sequence[Sequence[str]], left: int) -> List[str]:
-    """Lines of columns as wide as their widest cell; the first `left` columns are flush left, the others right."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    aligned = (
-        [
-            cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths))
-        ]
-        for row in rows
-    )
-    return ["  ".join(cells) for cells in aligned]
-
-
-def main(arguments: Optional[Sequence[str]] = None) -> None:
+def main(argv: Optional[Sequence[str]] = None) -> None:
     """Print the table of one model or of all; raises UserError for an unknown model."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tool.model_info", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", help=f"one of {', '.join(models.list_models())}; all of them without this flag")
-    parser.add_argument("--num_classes", type=int, help="default: 19, and 1000 for the classifiers stdc1 and stdc2")
-    parser.add_argument("--json", type=Path, metavar="F", help="write the same figures to this file")
-    options = parser.parse_args(arguments)
+    arguments = parser(__doc__, "python -m tool.model_info --model stdc2_seg --json output/model_info.json")
+    arguments.add_argument("--model", help=f"one of {', '.join(models.list_models())}; all of them without this flag")
+    arguments.add_argument("--num_classes", type=int, help="default: 19, and 1000 for the classifiers stdc1 and stdc2")
+    arguments.add_argument("--json", type=Path, metavar="F", help="write the same figures to this file")
+    options = arguments.parse_args(argv)
+    if options.num_classes is not None and options.num_classes < 1:
+        arguments.error("--num_classes takes a positive number")
+    check_writable(options.json)
     names = [options.model] if options.model else models.list_models()
     infos = [inspect_model(name, options.num_classes) for name in names]
     print(format_table(infos))
     if options.json:
-        _write(options.json, [{**asdict(info), "training_bytes": info.training_bytes} for info in infos])
-
-
-def _write(path: Path, rows: List[dict]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(rows, indent=2) + "\n")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+        write_json(options.json, [{**asdict(info), "training_bytes": info.training_bytes} for info in infos])
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -11,7 +11,7 @@ check-submission  say why the Cityscapes server would refuse a zip of tool.predi
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
-from compat import UserError
+from compat import UserError, text_table
 
 import paddle
 from tqdm import tqdm
@@ -112,11 +112,11 @@ def _dataset_of(arguments) -> Tuple[str, Path, dict]:
 def _summary(report: Report) -> str:
     lines = [f"{mode}: {count} images" for mode, count in report.images.items()]
     total = max(1, report.pixels.sum())
-    width = max(map(len, report.classes.names))
-    lines.append(f"{'class':<{width}}        pixels   share")
-    for name, count in zip((*report.classes.names, "(ignored)"), report.pixels):
-        lines.append(f"{name:<{width}}  {count:12d}  {100 * count / total:5.2f} %")
-    return "\n".join(lines)
+    rows = [
+        (name, count, f"{100 * count / total:.2f} %")
+        for name, count in zip((*report.classes.names, "(ignored)"), report.pixels)
+    ]
+    return "\n".join([*lines, text_table(("class", "pixels", "share"), rows)])
 
 
 def draw_sheet(report: Report):

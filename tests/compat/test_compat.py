@@ -8,14 +8,14 @@ import subprocess
 import sys
 
 from compat import repair_paddleseg
-from compat.paddleseg_repairs import _fails, _probe_area, _probe_loss, _probe_losses
+from compat.paddleseg_repairs import _fails, _probe_area, _probe_labels, _probe_loss, _probe_losses
 from compat.processor import mkl_cpu_type, physical_cores
 
 import numpy as np
 import paddle
 import paddleseg.core
 import pytest
-from paddleseg.models.losses import CrossEntropyLoss, OhemCrossEntropyLoss
+from paddleseg.models.losses import CrossEntropyLoss, DiceLoss, MixedLoss, OhemCrossEntropyLoss
 from paddleseg.utils import metrics
 
 from loss import build_criterion
@@ -40,6 +40,8 @@ def test_originals_fail_their_probes_and_the_repaired_pass():
     assert _fails(_probe_losses, original("paddleseg.core.train").loss_computation)
     assert not _fails(_probe_area, metrics.calculate_area)
     assert not _fails(_probe_losses, sys.modules["paddleseg.core.train"].loss_computation)
+    dice = original("paddleseg.models.losses.dice_loss").DiceLoss
+    assert _fails(_probe_labels(dice), dice.forward) and not _fails(_probe_labels(DiceLoss), DiceLoss.forward)
     for loss_class, options in ((CrossEntropyLoss, {}), (OhemCrossEntropyLoss, {"min_kept": 1})):
         assert not _fails(_probe_loss(loss_class, **options), None)
     assert repair_paddleseg() == []
@@ -94,8 +96,8 @@ def test_paddleseg_cross_entropy_with_weights(case):
     counted = labels != 255
     weight = weights[np.where(counted, labels, 0)]
     expected = (cross_entropies(logits, labels) * weight * counted).sum() / (weight * counted).sum()
-    answer = CrossEntropyLoss(weight=weights.tolist())(paddle.to_tensor(logits), paddle.to_tensor(labels))
-    assert float(answer) == pytest.approx(expected, rel=1e-5)
+    loss = CrossEntropyLoss(weight=weights.tolist())(paddle.to_tensor(logits), paddle.to_tensor(labels))
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
 def test_paddleseg_ohem_keeps_the_hardest(case):
@@ -105,9 +107,25 @@ def test_paddleseg_ohem_keeps_the_hardest(case):
     # Far fewer than min_kept pixels lie below the threshold 0.001, so the min_kept hardest decide, less the last one:
     # PaddleSeg keeps what is strictly below it.
     hardest = np.sort(np.where(counted, losses, -np.inf))[::-1][:9]
-    answer = OhemCrossEntropyLoss(thresh=0.001, min_kept=10)(paddle.to_tensor(logits), paddle.to_tensor(labels))
+    loss = OhemCrossEntropyLoss(thresh=0.001, min_kept=10)(paddle.to_tensor(logits), paddle.to_tensor(labels))
     share = 9 / losses.size
-    assert float(answer) == pytest.approx(hardest.mean() * share / (share + 1e-5), rel=1e-4)
+    assert float(loss) == pytest.approx(hardest.mean() * share / (share + 1e-5), rel=1e-4)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_paddleseg_mixed_loss_hands_every_loss_the_same_labels(case, first):
+    logits, labels = paddle.to_tensor(case[0], stop_gradient=False), paddle.to_tensor(case[1])
+    probability = np.exp(case[0]) / np.exp(case[0]).sum(1, keepdims=True)
+    counted = (case[1] != 255)[:, None]
+    target = (case[1][:, None] == np.arange(4)[:, None, None]) & counted
+    overlap, sums = ((x * counted).sum((2, 3)) for x in (probability * target, probability + target))
+    dice = (1 - (2 * overlap + 1) / (sums + 1)).mean()
+    cross_entropy = (cross_entropies(*case) * counted[:, 0]).mean() / counted.mean()
+    losses, expected = [CrossEntropyLoss(), DiceLoss()], [cross_entropy, dice]
+    found = MixedLoss([losses[first], losses[1 - first]], [1, 2])(logits, labels)
+    assert [float(loss) for loss in found] == pytest.approx([expected[first], 2 * expected[1 - first]], rel=1e-4)
+    sum(found).backward()
+    assert np.isfinite(logits.grad.numpy()).all() and (labels.numpy() == case[1]).all()
 
 
 # --- paddleseg.core with our networks, losses and datasets ------------------------------------------------------------
@@ -123,11 +141,11 @@ def parts(small_recipe):
     return recipe, model, dataset_of(recipe.train_dataset), dataset_of(recipe.val_dataset)
 
 
-def test_the_seeds_evaluation_call(parts):
+def test_the_original_ports_evaluation_call(parts):
     from paddleseg.core import evaluate
 
     _, model, _, val_dataset = parts
-    answer = evaluate(
+    miou, accuracy, class_iou, class_precision, kappa = evaluate(
         model,
         val_dataset,
         aug_eval=True,
@@ -140,7 +158,6 @@ def test_the_seeds_evaluation_call(parts):
         num_workers=0,
         print_detail=True,
     )
-    miou, accuracy, class_iou, class_precision, kappa = answer
     assert 0 <= miou <= 1 and 0 <= accuracy <= 1 and len(class_iou) == len(class_precision) == 19 and -1 <= kappa <= 1
 
 

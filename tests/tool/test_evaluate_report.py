@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from compat import UserError
+from compat import UserError, json_text
 
 import numpy as np
 import paddle
@@ -113,7 +113,7 @@ def test_an_absent_class_has_no_number():
     matrices[:, 0, 0], matrices[:, 0, 1] = 9, 1
     card = Scorecard(("road", "sidewalk", "traffic_sign"), ScoreOptions(absent="nan"), has_instances=False)
     comparison = compare(matrices, matrices, "nan")
-    rows = comparison_rows(comparison, card)
+    rows = json.loads(json_text(comparison_rows(comparison, card)))
     assert rows[3] == {"name": "traffic_sign", **dict.fromkeys(comparison._fields)} and rows[1]["p_value"] == 1
     text = table_text(comparison_table(comparison, card))
     assert "\ntraffic sign      -      -           -      -      -       -\n" in text and "is left out of the" in text

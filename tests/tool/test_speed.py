@@ -195,7 +195,8 @@ def test_ratios_are_the_peers_time_over_ours(monkeypatch):
     # 23.46 GMAC at 512x1024: SPEC.
     least = figures["networks"]["STDC2-Seg50"]["least_milliseconds_by_peak"]
     assert least == pytest.approx({"fp32": 234.6, "int8": 50}, rel=1e-3)
-    assert inference.table([measured()]).splitlines()[2] == "| STDC2-Seg50 | 800 | **40** | 1200 | 1000 | 200 | 30.0 |"
+    cells = [cell.strip() for cell in inference.table([measured()]).splitlines()[2].split("|")]
+    assert cells == ["", "STDC2-Seg50", "800", "**40**", "1200", "1000", "200", "30.0", ""]
 
 
 def test_the_peer_runs_without_our_settings(monkeypatch):

@@ -3,7 +3,7 @@
 from textwrap import fill
 from typing import Any, Dict, List, Mapping, NamedTuple
 
-from compat import UserError
+from compat import UserError, text_table
 
 import numpy as np
 from paddle import nn
@@ -95,11 +95,10 @@ def comparison_table(comparison: Comparison, card: Scorecard) -> Table:
 
 def comparison_rows(comparison: Comparison, card: Scorecard) -> List[Dict[str, Any]]:
     """The same for JSON: `name` (`all` for the mean IoU) and fractions by the names of Comparison's fields."""
-    rows = []
-    for name, *values in zip(("all", *card.names), *comparison):
-        numbers = (None if np.isnan(value) else float(value) for value in values)
-        rows.append({"name": name, **dict(zip(comparison._fields, numbers))})
-    return rows
+    return [
+        {"name": name, **dict(zip(comparison._fields, values))}
+        for name, *values in zip(("all", *card.names), *comparison)
+    ]
 
 
 def table_text(table: Table) -> str:
@@ -112,9 +111,5 @@ def table_text(table: Table) -> str:
             return NONE
         return f"{100 * value:+.2f}" if isinstance(value, Signed) else f"{100 * value:.2f}"
 
-    rows = [table.header, *(tuple(map(cell, row)) for row in table.rows)]
-    first, *widths = (max(map(len, column)) for column in zip(*rows))
-    lines = [
-        f"{row[0]:<{first}}" + "".join(f"  {text:>{width}}" for text, width in zip(row[1:], widths)) for row in rows
-    ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], fill(table.note, 100)])
+    rows = [tuple(map(cell, row)) for row in table.rows]
+    return f"{text_table(table.header, rows)}\n{fill(table.note, 100)}"

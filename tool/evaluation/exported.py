@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Callable, Optional
 
-from compat import UserError
+from compat import UserError, text_table
 
 from data import SegmentationDataset
 from engine.runtime import DEPLOY_FILE, load_network
 from engine.runtime.layer import NetworkLayer
 from tool.evaluation.comparison import Evaluated, Subject
 
-HEADER = f"{'protocol':<16} {'engine':<12} {'precision':<10} {'mIoU':>6}  drop against float32"
+HEADER = ("protocol", "engine", "precision", "mIoU", "drop against float32")
 
 
 def is_exported(path: str) -> bool:
@@ -38,10 +38,10 @@ def drop_table(evaluated: Evaluated, evaluate: Callable[[Subject], Evaluated]) -
         folder = Path(subject.path) if Path(subject.path).is_dir() else Path(subject.path).parent
         reference = exported_model(str(folder), network.engine, "fp32", subject.dataset)
         cards = {"fp32": evaluate(subject._replace(model=reference)).cards, **cards}
-    lines = [HEADER]
+    rows = []
     for protocol in subject.protocols:
         for precision, scores in cards.items():
             miou = 100 * scores[protocol].scores.miou
             drop = 100 * cards["fp32"][protocol].scores.miou - miou
-            lines.append(f"{protocol:<16} {network.engine:<12} {precision:<10} {miou:6.2f}  {drop:+.2f} points")
-    return "\n".join(lines)
+            rows.append((protocol, network.engine, precision, f"{miou:.2f}", f"{drop:+.2f} points"))
+    return text_table(HEADER, rows, left=3)

@@ -2,10 +2,11 @@
 
 import csv
 import io
-import json
 import math
 from dataclasses import asdict
 from typing import Any, Dict, List, Mapping, Sequence
+
+from compat import text_table
 
 from engine.evaluation.metrics import ABSENT_MEANING
 from engine.evaluation.scorecard import Scorecard
@@ -20,7 +21,7 @@ def protocol_table(cards: Mapping[str, Scorecard], protocols: Mapping[str, Proto
     totals = [{score.title: score.value for score in card.totals()} for card in cards.values()]
     titles = list(dict.fromkeys(title for column in totals for title in column))
     rows = [[title, *(_percent(column.get(title, math.nan)) for column in totals)] for title in titles]
-    lines = _aligned([["", *cards], *rows], headers=1)
+    lines = [text_table(["", *cards], rows)]
     lines += [f"{name}: {describe(protocols[name])}." for name in cards]
     return "\n".join([*lines, _footnote(cards)])
 
@@ -29,36 +30,35 @@ def class_table(card: Scorecard) -> str:
     """A line for each class, and for each of Cityscapes' categories."""
     columns = card.columns()
     rows = [[name, *(_percent(column.values[index]) for column in columns)] for index, name in enumerate(card.names)]
-    lines = _aligned([["class", *(column.title for column in columns)], *rows], headers=1)
+    lines = [text_table(["class", *(column.title for column in columns)], rows)]
     categories = card.categories()
     if categories:
         rows = [[name, _percent(scores["iou"]), _percent(scores["iiou"])] for name, scores in categories.items()]
-        lines += ["", *_aligned([["category", "IoU", "iIoU"], *rows], headers=1)]
+        lines += ["", text_table(["category", "IoU", "iIoU"], rows)]
     return "\n".join([*lines, _footnote({"": card})])
 
 
-def as_json(cards: Mapping[str, Scorecard], protocols: Mapping[str, Protocol], about: Mapping[str, Any]) -> str:
-    """Everything of the tables and the confusion matrices, after `about`; null where there is no such score."""
+def as_dict(
+    cards: Mapping[str, Scorecard], protocols: Mapping[str, Protocol], about: Mapping[str, Any]
+) -> Dict[str, Any]:
+    """Everything of the tables and the confusion matrices, after `about`; NaN where there is no such score."""
     content: Dict[str, Any] = dict(about)
     content["protocols"] = {
         name: {
             "protocol": asdict(protocols[name]),
             "images": card.scores.images,
             "absent": card.options.absent,
-            "scores": {score.key: _or_null(score.value) for score in card.totals()},
+            "scores": {score.key: score.value for score in card.totals()},
             "classes": {
-                class_name: {column.key: _or_null(column.values[index]) for column in card.columns()}
+                class_name: {column.key: column.values[index] for column in card.columns()}
                 for index, class_name in enumerate(card.names)
             },
-            "categories": {
-                category: {key: _or_null(value) for key, value in scores.items()}
-                for category, scores in card.categories().items()
-            },
-            "confusion": card.scores.confusion.tolist(),
+            "categories": {category: dict(scores) for category, scores in card.categories().items()},
+            "confusion": card.scores.confusion,
         }
         for name, card in cards.items()
     }
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+    return content
 
 
 def as_csv(cards: Mapping[str, Scorecard]) -> str:
@@ -84,16 +84,5 @@ def _footnote(cards: Mapping[str, Scorecard]) -> str:
     return note
 
 
-def _aligned(rows: Sequence[Sequence[str]], headers: int) -> List[str]:
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
-    lines.insert(headers, "-" * (sum(widths) + 2 * (len(widths) - 1)))
-    return lines
-
-
 def _percent(value: float) -> str:
     return NONE if math.isnan(value) else f"{100 * value:.2f}"
-
-
-def _or_null(value: float):
-    return None if math.isnan(value) else float(value)

@@ -4,7 +4,7 @@ import csv
 import json
 import tracemalloc
 
-from compat import UserError
+from compat import UserError, json_text
 
 import numpy as np
 import paddle
@@ -18,7 +18,7 @@ from engine.recipe import Protocol
 from loss import detail_target
 from models import build_model
 from tests.helpers.small_network import SmallNetwork
-from tool.evaluation.score_table import as_csv, as_json, class_table, protocol_table
+from tool.evaluation.score_table import as_csv, as_dict, class_table, protocol_table
 
 PROTOCOLS = {"half": Protocol(scales=0.5), "flip": Protocol(scales=(0.5, 1.0), flip_horizontal=True)}
 EVERYTHING = ScoreOptions(bootstrap=30, boundary_widths=(1, 2))
@@ -111,7 +111,7 @@ def test_tables_state_the_rule_and_hold_the_numbers(cards):
 
 
 def test_files_hold_the_same_numbers(cards):
-    content = json.loads(as_json(cards, PROTOCOLS, {"config": "c"}))
+    content = json.loads(json_text(as_dict(cards, PROTOCOLS, {"config": "c"})))
     lines = list(csv.DictReader(as_csv(cards).splitlines()))
     for name, card in cards.items():
         stored = content["protocols"][name]

@@ -1,0 +1,78 @@
+"""Text and JSON files as commands and benchmarks write them: whole or not at all, with one line where that fails."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any, Mapping, Union
+
+from compat.errors import UserError
+
+
+def check_writable(*paths: Union[str, Path, None]) -> None:
+    """Raise UserError for a file that could not be written; to be called before the work whose result goes there.
+
+    The folders of the files are made. None stands for a file that is not wanted.
+    """
+    for path in map(Path, filter(None, paths)):
+        probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            if path.is_dir():
+                raise IsADirectoryError(0, "it is a folder")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if _is_special(path):
+                continue
+            probe.touch()
+            probe.unlink()
+        except (OSError, ValueError) as error:
+            raise _unwritable(path, error) from error
+
+
+def write_text(path: Union[str, Path], text: str) -> None:
+    """Write a text file in UTF-8; its folder is made if need be.
+
+    Raises:
+        UserError: where the file cannot be written; one that was there is kept.
+    """
+    path = Path(path)
+    check_writable(path)
+    temporary = path if _is_special(path) else path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        if temporary != path:
+            os.replace(temporary, path)
+    except OSError as error:
+        if temporary != path:
+            temporary.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+
+
+def write_json(path: Union[str, Path], content: Any) -> None:
+    """Write `content` as JSON, see `json_text`; raises UserError as `write_text` does."""
+    write_text(path, json_text(content) + "\n")
+
+
+def json_text(content: Any, indent: Union[int, None] = 1) -> str:
+    """Strict JSON: NaN and infinities become null, numpy's numbers and arrays plain ones, paths text."""
+    return json.dumps(_plain(content), indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if hasattr(value, "tolist"):  # numpy's and Paddle's arrays and numbers
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, os.PathLike) else value
+
+
+def _is_special(path: Path) -> bool:
+    """Whether the path is a device or pipe, such as /dev/stdout, which must not be replaced by a file."""
+    return path.exists() and not path.is_file()
+
+
+def _unwritable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error}); name another file")

@@ -1,0 +1,60 @@
+"""Text and JSON files: strict JSON, whole files, one line where a file cannot be written."""
+
+import json
+from pathlib import Path
+
+from compat import UserError, check_writable, json_text, write_json, write_text
+
+import numpy as np
+import pytest
+
+
+def test_json_is_strict_and_takes_what_figures_consist_of(tmp_path):
+    content = {
+        "nan": float("nan"),
+        "infinite": np.float32("-inf"),
+        "array": np.array([[1.5, np.nan]]),
+        "count": np.int64(3),
+        "flag": np.True_,
+        "path": Path("a/b"),
+        1: (True, None, "größe"),
+    }
+    write_json(tmp_path / "new" / "figures.json", content)
+    text = (tmp_path / "new" / "figures.json").read_text(encoding="utf-8")
+
+    def refuse(word):
+        raise AssertionError(f"{word} is not JSON")
+
+    assert json.loads(text, parse_constant=refuse) == {
+        "nan": None,
+        "infinite": None,
+        "array": [[1.5, None]],
+        "count": 3,
+        "flag": True,
+        "path": str(Path("a/b")),
+        "1": [True, None, "größe"],
+    }
+    with pytest.raises(TypeError):
+        json_text({"object": object()})
+
+
+@pytest.mark.parametrize("name", ["file/figures.json", "folder", "nul\0.json", "n" * 300])
+def test_an_unwritable_file_is_one_line_before_the_work_and_after_it(tmp_path, name):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    for call in (check_writable, lambda path: write_text(path, "text")):
+        with pytest.raises(UserError, match="cannot be written .*; name another file") as raised:
+            call(tmp_path / name)
+        assert "\n" not in str(raised.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_check_leaves_nothing_behind_and_keeps_what_is_there(tmp_path):
+    (tmp_path / "old.txt").write_text("old")
+    check_writable(tmp_path / "old.txt", None, tmp_path / "new.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["old.txt"] and (tmp_path / "old.txt").read_text() == "old"
+
+
+def test_a_device_is_written_to_and_stays_a_device():
+    write_text("/dev/null", "gone")
+    assert Path("/dev/null").is_char_device()
