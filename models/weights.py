@@ -32,7 +32,10 @@ def read_weights(path: Union[str, Path]) -> Mapping[str, paddle.Tensor]:
 
 
 def load_weights(
-    model: nn.Layer, source: Union[str, Path, Mapping[str, paddle.Tensor]], leave_out: Optional[str] = None
+    model: nn.Layer,
+    source: Union[str, Path, Mapping[str, paddle.Tensor]],
+    leave_out: Optional[str] = None,
+    where: str = "weights",
 ) -> int:
     """Load weights into `model`; every tensor of either side must match the other's name and shape.
 
@@ -40,6 +43,7 @@ def load_weights(
         model: takes the weights.
         source: a `.pdparams` file, or {name: tensor}.
         leave_out: regular expression; tensors whose name it finds may be missing or differ, and are left as they are.
+        where: names {name: tensor} in an error; a file is named by its path.
 
     Returns:
         How many tensors were taken.
@@ -47,7 +51,7 @@ def load_weights(
     Raises:
         UserError: listing missing, unexpected and differently shaped tensors; the model is then unchanged.
     """
-    where = "weights" if isinstance(source, Mapping) else str(source)
+    where = where if isinstance(source, Mapping) else str(source)
     state = source if isinstance(source, Mapping) else read_weights(source)
     wanted = model.state_dict()
     left_out = re.compile(leave_out) if leave_out else None

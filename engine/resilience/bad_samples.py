@@ -1,7 +1,7 @@
 """Training images that cannot be used: what the loader took instead of them is noticed, counted and listed."""
 
 from pathlib import Path
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Mapping, Sequence, Tuple
 
 from compat import UserError, logger
 
@@ -32,17 +32,25 @@ class BadSamples:
         self.limit = limit
         self.save_dir = save_dir
         self.found: Dict[str, str] = {}  # {image file: what is wrong}
-        self._unseen: List[Tuple[Sequence[int], paddle.Tensor]] = []
+        self._unchecked: List[Tuple[Sequence[int], paddle.Tensor]] = []
+
+    def state_dict(self) -> Dict[str, Dict[str, str]]:
+        """What a resumed run knows of already."""
+        return {"found": dict(self.found)}
+
+    def set_state_dict(self, state: Mapping[str, Mapping[str, str]]) -> None:
+        """Take what `state_dict` returned."""
+        self.found = dict(state["found"])
 
     def delivered(self, numbers: Sequence[int], indices: paddle.Tensor) -> None:
         """To be called with each batch's sample numbers and the indices [N] that came for them."""
         if self.limit:
-            self._unseen.append((numbers, indices))
+            self._unchecked.append((numbers, indices))
 
-    def look(self) -> None:
-        """Look at the batches since the last look; raises UserError when more samples are bad than may be."""
-        unseen, self._unseen = self._unseen, []
-        for numbers, indices in unseen:
+    def check(self) -> None:
+        """Check the batches since the last check; raises UserError when more samples are bad than may be."""
+        unchecked, self._unchecked = self._unchecked, []
+        for numbers, indices in unchecked:
             for number, index in zip(numbers, indices.numpy()):
                 for candidate in sample_candidates(number, len(self.dataset), self.seed):
                     if candidate == index:

@@ -6,22 +6,43 @@ One of the same name is renamed too before it is deleted, so that at every momen
 """
 
 import hashlib
+import io
 import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Union
 
 from compat import UserError, logger
 
 import paddle
 from paddle import nn
 
-from models.weights import load_weights
-
 MODEL, OPTIMIZER, STATE = "model.pdparams", "model.pdopt", "state.json"
 EXTRA = "training.pdstate"  # tensors beside the network's and the optimiser's
 CHECKSUMS = "SHA256SUMS"  # as sha256sum writes it: sha256sum --check SHA256SUMS
+
+
+class Checkpoint(NamedTuple):
+    """What a run resumes from, in memory.
+
+    Attributes:
+        folder: where it was read.
+        weights: {name: tensor} of the network.
+        optimizer: its state.
+        state: the content of `state.json`.
+        extra: further tensors, in nested mappings.
+    """
+
+    folder: Path
+    weights: Mapping[str, Any]
+    optimizer: Mapping[str, Any]
+    state: Mapping[str, Any]
+    extra: Mapping[str, Any]
+
+
+class DamagedError(Exception):
+    """A file of a checkpoint is not as it was written; says which."""
 
 
 def prepare_save_dir(save_dir: Union[str, Path]) -> Path:
@@ -85,14 +106,10 @@ def save_checkpoint(
 def damage(folder: Path) -> Optional[str]:
     """What is wrong with a checkpoint's files, or None if each is as it was written."""
     try:
-        lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
-        for line in lines:
-            checksum, _, name = line.partition("  ")
-            if _sha256(folder / name) != checksum:
-                return f"{name} is not as it was written"
-    except (OSError, UnicodeDecodeError) as error:
-        return f"{getattr(error, 'filename', None) or folder / CHECKSUMS} cannot be read"
-    return None if lines else f"{CHECKSUMS} is empty"
+        _read_verified(folder)
+    except DamagedError as problem:
+        return str(problem)
+    return None
 
 
 def list_checkpoints(save_dir: Path) -> List[Path]:
@@ -106,18 +123,18 @@ def checkpoint_iteration(folder: Path) -> int:
     return int(folder.name[5:])
 
 
-def newest_intact(save_dir: Path) -> Optional[Path]:
-    """The newest checkpoint that is whole, or None where there is none at all; the log names those that are not.
+def newest_intact(save_dir: Path) -> Optional[Checkpoint]:
+    """Read the newest checkpoint that is whole; None where there is none at all. The log names those that are not.
 
     Raises:
         UserError: when there are checkpoints, and all are damaged.
     """
     found = list_checkpoints(save_dir)
     for folder in reversed(found):
-        problem = damage(folder)
-        if problem is None:
-            return folder
-        logger.warning("%s is damaged (%s): looking for the one before it", folder, problem)
+        try:
+            return _parse(folder, _read_verified(folder))
+        except DamagedError as problem:
+            logger.warning("%s is damaged (%s): trying the one before it", folder, problem)
     if found:
         raise UserError(
             f"{save_dir}: all {len(found)} checkpoints are damaged; to start anew choose another --save_dir"
@@ -147,22 +164,21 @@ def finish_replacements(save_dir: Path) -> None:
         _delete(temporary)
 
 
-def load_checkpoint(folder: Path, model: nn.Layer, optimizer: paddle.optimizer.Optimizer) -> Dict[str, Any]:
-    """Load what `save_checkpoint` wrote and return its state; `extra` is found there under that name.
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read what `save_checkpoint` wrote; every file once.
 
     Raises:
-        UserError: for a folder that lacks a file or is damaged, or weights that do not fit.
+        UserError: for a folder that lacks a file or is damaged.
     """
     for name in (MODEL, OPTIMIZER, EXTRA, STATE):
         if not (folder / name).is_file():
             raise UserError(f"{folder}: lacks {name}, so the run cannot be resumed; --load_from takes weights alone")
-    problem = damage(folder)
-    if problem:
-        raise UserError(f"{folder}: is damaged ({problem}); --resume_model auto takes the newest intact checkpoint")
-    load_weights(model, folder / MODEL)
-    optimizer.set_state_dict(paddle.load(str(folder / OPTIMIZER)))
-    state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    return {**state, "extra": paddle.load(str(folder / EXTRA))}
+    try:
+        return _parse(folder, _read_verified(folder))
+    except DamagedError as problem:
+        raise UserError(
+            f"{folder}: is damaged ({problem}); --resume_model auto takes the newest intact checkpoint"
+        ) from problem
 
 
 def flush_to_disk(path: Path) -> None:
@@ -174,6 +190,32 @@ def flush_to_disk(path: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def _read_verified(folder: Path) -> Dict[str, bytes]:
+    """{name: content} of every file that the checksums list; raises DamagedError where one differs."""
+    try:
+        lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+        sums = {name: checksum for checksum, _, name in (line.partition("  ") for line in lines)}
+        contents = {name: (folder / name).read_bytes() for name in sums}
+    except (OSError, UnicodeDecodeError) as error:
+        raise DamagedError(f"{getattr(error, 'filename', None) or folder / CHECKSUMS} cannot be read") from error
+    for name, content in contents.items():
+        if hashlib.sha256(content).hexdigest() != sums[name]:
+            raise DamagedError(f"{name} is not as it was written")
+    if not contents:
+        raise DamagedError(f"{CHECKSUMS} is empty")
+    return contents
+
+
+def _parse(folder: Path, contents: Mapping[str, bytes]) -> Checkpoint:
+    """The checkpoint that verified files hold."""
+    missing = next((name for name in (MODEL, OPTIMIZER, EXTRA, STATE) if name not in contents), None)
+    if missing:
+        raise DamagedError(f"{CHECKSUMS} does not list {missing}")
+    weights, optimizer, extra = (paddle.load(io.BytesIO(contents[name])) for name in (MODEL, OPTIMIZER, EXTRA))
+    weights.pop("StructuredToParameterName@@", None)  # Paddle's own bookkeeping
+    return Checkpoint(folder, weights, optimizer, json.loads(contents[STATE].decode("utf-8")), extra)
 
 
 def _put_in_place(temporary: Path, folder: Path) -> None:

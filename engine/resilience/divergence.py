@@ -1,13 +1,13 @@
 """Losses that are not finite: the run stops before they reach anything that is kept, or goes on without them.
 
-`stop` looks at losses where they are read anyway, at log lines and before checkpoints, so that the host never waits
-for the device between; on the CPU, which computes when it is told to, it looks at each before its backward pass. `skip`
-must know before each update and looks at every batch everywhere. What a batch held is read again when it is needed,
-since it is a function of its number.
+`stop` checks losses where they are read anyway, at log lines and before checkpoints, so that the host never waits for
+the device between; on the CPU, where nothing is computed in the background, it checks each before its backward pass.
+`skip` must know before each update and checks every batch everywhere. What a batch held is read again when it is
+needed, since it is a function of its number.
 """
 
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from compat import UserError, logger
 
@@ -35,7 +35,7 @@ class LossGuard:
         policy: `stop` or `skip`.
         max_skipped: iterations that `skip` may leave out before it stops as well.
         accumulate: batches of an iteration.
-        read_batch: answers this device's batch of a number, counted from the run's start.
+        read_batch: returns this device's batch of a number, counted from the run's start.
         save_dir: a batch whose loss is not finite is written there.
         devices: of the run; they decide together.
 
@@ -63,11 +63,19 @@ class LossGuard:
         self.read_batch = read_batch
         self.save_dir = save_dir
         self.devices = devices
-        self.looks_at_once = self.skips or paddle.get_device() == "cpu"
+        self.checks_at_once = self.skips or paddle.get_device() == "cpu"
         self.skipped = 0
         self.skipping = False
-        self._unseen: List[Tuple[int, Dict[str, paddle.Tensor]]] = []
+        self._unchecked: List[Tuple[int, Dict[str, paddle.Tensor]]] = []
         self._statistics: List[Tuple[paddle.Tensor, paddle.Tensor]] = []
+
+    def state_dict(self) -> Dict[str, int]:
+        """What a resumed run continues to count."""
+        return {"skipped": self.skipped}
+
+    def set_state_dict(self, state: Mapping[str, int]) -> None:
+        """Take what `state_dict` returned."""
+        self.skipped = state["skipped"]
 
     def begin_iteration(self, model: nn.Layer) -> None:
         """Remember what a forward pass changes (batch norm's running statistics), if iterations may be left out."""
@@ -81,18 +89,18 @@ class LossGuard:
         Raises:
             UserError: when they are not finite and the run is to stop.
         """
-        self._unseen.append((number, losses))
-        if self.looks_at_once and not self.skipping:
-            self.look()
+        self._unchecked.append((number, losses))
+        if self.checks_at_once and not self.skipping:
+            self.check()
         return not self.skipping
 
-    def look(self, alone: bool = False) -> None:
-        """Look at the losses since the last look; raises UserError when the run is to stop.
+    def check(self, alone: bool = False) -> None:
+        """Check the losses since the last check; raises UserError when the run is to stop.
 
         With `alone` this process decides for itself, which it must where the others do not come.
         """
-        unseen, self._unseen = self._unseen, []
-        bad = [(number, losses) for number, losses in unseen if not _finite(losses.values())]
+        unchecked, self._unchecked = self._unchecked, []
+        bad = [(number, losses) for number, losses in unchecked if not _finite(losses.values())]
         if not (bool(bad) if alone else any_device(bool(bad), self.devices)):
             return
         words = self._describe(*bad[0]) if bad else "the loss of another device is not finite; its log says more"

@@ -12,7 +12,7 @@ RESUME = "go on from the last checkpoint with --resume_model auto"
 
 
 @contextlib.contextmanager
-def faults_named() -> Iterator[None]:
+def named_faults() -> Iterator[None]:
     """A disk that takes no more, and Paddle's errors about a loader's or another device's process that is gone.
 
     Raises:

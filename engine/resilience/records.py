@@ -1,7 +1,7 @@
-"""What a run tells in files: `train.log`, and VisualDL's curves.
+"""What a run writes about itself: `train.log`, and VisualDL's curves.
 
-A killed run has told of iterations that its last checkpoint does not know of. The run that resumes will tell of them
-again, so it first takes back what was told after the checkpoint.
+A killed run has written about iterations that its last checkpoint does not know of. The run that resumes writes about
+them again, so it first takes back what was written after the checkpoint.
 """
 
 import contextlib
@@ -34,26 +34,28 @@ class Records:
     Args:
         save_dir: where the files are.
         use_vdl: whether VisualDL's are among them.
-        lengths: what `lengths()` answered at the checkpoint from which the run goes on; None for a new run.
     """
 
-    def __init__(self, save_dir: Path, use_vdl: bool, lengths: Optional[Mapping[str, int]] = None):
+    def __init__(self, save_dir: Path, use_vdl: bool):
         self.save_dir = save_dir
-        for name, length in (lengths or {}).items():
-            take_back(save_dir / name, length)
+        self.use_vdl = use_vdl
+        self.lengths: Mapping[str, int] = {}  # of the files at the checkpoint from which the run goes on
+        self.file: Optional[LogFile] = None
         self.curves: Any = None
-        if use_vdl:
+
+    def __enter__(self) -> "Records":
+        for name, length in self.lengths.items():
+            take_back(self.save_dir / name, length)
+        if self.use_vdl:
             from visualdl import LogWriter
 
             # VisualDL shows one file a folder: the one that was begun goes on.
-            begun = [name for name in lengths or {} if name.startswith(VDL) and (save_dir / name).is_file()]
+            begun = [name for name in self.lengths if name.startswith(VDL) and (self.save_dir / name).is_file()]
             file_name = Path(begun[0]).name if begun else ""
             with contextlib.redirect_stdout(io.StringIO()):  # it prints that it found the file
-                self.curves = LogWriter(str(save_dir / VDL), file_name=file_name)
-        self.file = LogFile(save_dir / LOG, encoding="utf-8")
+                self.curves = LogWriter(str(self.save_dir / VDL), file_name=file_name)
+        self.file = LogFile(self.save_dir / LOG, encoding="utf-8")
         self.file.setFormatter(logger.handlers[0].formatter)
-
-    def __enter__(self) -> "Records":
         logger.addHandler(self.file)
         return self
 
@@ -73,8 +75,8 @@ class Records:
         if self.curves:
             self.curves.add_image(name, picture, iteration)
 
-    def lengths(self) -> Dict[str, int]:
-        """{path within save_dir: bytes} of the files, which are on the disk when this returns."""
+    def state_dict(self) -> Dict[str, Dict[str, int]]:
+        """The files' lengths, as {path within save_dir: bytes}; all of it is on the disk when this returns."""
         paths = [self.save_dir / LOG]
         self.file.flush()
         if self.curves:
@@ -82,12 +84,16 @@ class Records:
             paths.append(Path(self.curves.file_name))
         for path in paths:
             flush_to_disk(path)
-        return {path.relative_to(self.save_dir).as_posix(): path.stat().st_size for path in paths}
+        return {"lengths": {path.relative_to(self.save_dir).as_posix(): path.stat().st_size for path in paths}}
 
+    def set_state_dict(self, state: Mapping[str, Mapping[str, int]]) -> None:
+        """Take what `state_dict` returned; to be called before this is entered."""
+        self.lengths = state["lengths"]
 
-def lengths_at_start(save_dir: Path) -> Dict[str, int]:
-    """What `Records.lengths` would have answered before the first iteration of the run that wrote there."""
-    return {path.relative_to(save_dir).as_posix(): 0 for path in (save_dir / LOG, *sorted(save_dir.glob(f"{VDL}/*")))}
+    def begin_anew(self) -> None:
+        """Go on from iteration 0 of a run that was killed before its first checkpoint."""
+        begun = (self.save_dir / LOG, *sorted(self.save_dir.glob(f"{VDL}/*")))
+        self.lengths = {path.relative_to(self.save_dir).as_posix(): 0 for path in begun}
 
 
 def take_back(path: Path, length: int) -> None:

@@ -27,7 +27,11 @@ class WeightAverage:
         if not 0 < decay < 1:
             raise UserError(f"ema_decay: {decay} is not in (0, 1); 0 is for no average")
         self.decay = decay
-        self.weights = model.state_dict()
+        self.weights = model.state_dict(use_hook=False)
+        self.start()
+
+    def start(self) -> None:
+        """Make the average a copy of the weights."""
         self.averages = {name: weight.astype("float32").clone() for name, weight in self.weights.items()}
 
     @paddle.no_grad()

@@ -1,7 +1,7 @@
-"""What a run tells while it goes: PaddleSeg's log line, and VisualDL's curves."""
+"""What a run reports while it goes: PaddleSeg's log line, and VisualDL's curves."""
 
 import time
-from typing import Dict, List, Sequence
+from typing import Dict, List, Mapping, Sequence
 
 from compat import logger
 
@@ -24,30 +24,27 @@ class Progress:
         images: number of images of an epoch.
         devices: of the run; losses are the first one's, and only its process writes.
         records: the files.
-        losses: those of a resumed run that were not in a log line yet, as `untold` gave them.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        images: int,
-        devices: Devices,
-        records: Records,
-        losses: Sequence[Dict[str, float]] = (),
-    ):
+    def __init__(self, recipe: Recipe, images: int, devices: Devices, records: Records):
         self.recipe = recipe
         self.images = images
         self.devices = devices
         self.records = records
-        self.losses: List[Dict[str, paddle.Tensor]] = [
-            {name: paddle.to_tensor(loss, "float32") for name, loss in parts.items()} for parts in losses
-        ]
-        self.reading_is_judged = self.starvation_told = False
+        self.losses: List[Dict[str, paddle.Tensor]] = []  # of the batches since the last log line
+        self.reading_is_judged = self.starvation_reported = False
         self.restart_clock()
 
-    def untold(self) -> List[Dict[str, float]]:
-        """The losses since the last log line."""
-        return [{name: float(loss) for name, loss in parts.items()} for parts in self.losses]
+    def state_dict(self) -> Dict[str, List[Dict[str, float]]]:
+        """The losses since the last log line; waits for the device."""
+        return {"pending_losses": [{name: float(loss) for name, loss in parts.items()} for parts in self.losses]}
+
+    def set_state_dict(self, state: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+        """Take what `state_dict` returned."""
+        self.losses = [
+            {name: paddle.to_tensor(loss, "float32") for name, loss in parts.items()}
+            for parts in state["pending_losses"]
+        ]
 
     def restart_clock(self) -> None:
         """Forget the time that went since the last line, which was no training."""
@@ -105,8 +102,8 @@ class Progress:
 
     def _warn_if_starved(self, share: float) -> None:
         """Say once that images are waited for; not at the first line, when the readers had no time to get ahead."""
-        if self.reading_is_judged and share > STARVED and not self.starvation_told:
-            self.starvation_told = True
+        if self.reading_is_judged and share > STARVED and not self.starvation_reported:
+            self.starvation_reported = True
             logger.warning(
                 "%.0f %% of the time goes into waiting for images. Decode the dataset once, with: python -m "
                 "tool.prepare_data cache; or read by more processes, with --num_workers",

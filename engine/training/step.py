@@ -48,11 +48,16 @@ class TrainStep:
         self.average = average
         self.guard = guard
         self.accumulate = accumulate
-        precision.prepare(model, optimizer)
-        self.replica = replicate(model, devices)
+        self.devices = devices
+        self.replica = model
+
+    def prepare(self) -> None:
+        """To be called once, when the weights are those that the run begins or goes on with."""
+        self.precision.prepare(self.model, self.optimizer)
+        self.replica = replicate(self.model, self.devices)
 
     def __call__(self, number: int, images: paddle.Tensor, labels: paddle.Tensor) -> Dict[str, paddle.Tensor]:
-        """Work off batch `number` of the run, and update the weights if it is the last of its iteration.
+        """Train on batch `number` of the run, and update the weights if it is the last of its iteration.
 
         Returns:
             As `add_gradients`; nothing if the iteration is left out.
@@ -84,12 +89,17 @@ class TrainStep:
         return {**state, "average": self.average.state_dict()} if self.average else state
 
     def set_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gave; an average that the former run did not have starts with the weights."""
+        """Take what `state_dict` returned, after the network has taken its weights.
+
+        An average that the former run did not have starts with the weights.
+        """
         self.criterion.set_state_dict(state["criterion"])
         if state["scaler"]:
             self.precision.scaler.load_state_dict(state["scaler"])
         if self.average and "average" in state:
             self.average.set_state_dict(state["average"])
+        elif self.average:
+            self.average.start()
 
     def _update(self, iteration: int) -> None:
         if self.guard.skipping:

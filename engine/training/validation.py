@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Dict
+from typing import Dict, Mapping
 
 from compat import logger
 
@@ -55,6 +55,14 @@ class Validation:
             item = dataset[0]
             check_shared_memory((item["img"], item["label"]), num_workers)
         self.best: Dict[str, Dict[str, float]] = {}
+
+    def state_dict(self) -> Dict[str, Dict[str, Dict[str, float]]]:
+        """The best scores so far."""
+        return {"best": {protocol: dict(best) for protocol, best in self.best.items()}}
+
+    def set_state_dict(self, state: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+        """Take what `state_dict` returned, or nothing, of a run without validation."""
+        self.best = {protocol: dict(best) for protocol, best in state.get("best", {}).items()}
 
     def run(self, model: nn.Layer, iteration: int, progress: Progress) -> None:
         """Evaluate by every protocol, keep the weights that are better than all before, draw some predictions."""

@@ -96,7 +96,7 @@ def test_a_signal_while_validating_leaves_the_validation_to_the_resumed_run(samp
         with pytest.raises(Interrupted):
             train(tiny_recipe(sample_root), tmp_path)
     state = json.loads((tmp_path / "iter_3" / "state.json").read_text())
-    assert (state["iteration"], state["validated"], state["best"]) == (3, 0, {})
+    assert (state["iteration"], state["validated"], state["validation"]) == (3, 0, {"best": {}})
     resumed = train(tiny_recipe(sample_root), tmp_path, resume_model="auto")
     assert same(weights(resumed), weights(whole)) and resumed.best == whole.best
     assert (tmp_path / "train.log").read_text().count("[EVAL] full") == 3
@@ -210,10 +210,10 @@ class DivergingTwice(Diverging):
 
 
 class DivergingOnGpu(Diverging):
-    """Looks at losses only where they are read anyway, as on a GPU."""
+    """Checks losses only where they are read anyway, as on a GPU."""
 
     def fit(self):
-        self.guard.looks_at_once = False
+        self.guard.checks_at_once = False
         return super().fit()
 
 
@@ -231,7 +231,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(kind, sample_root, tmp_path, wh
     assert [path.name for path in list_checkpoints(tmp_path)] == ["iter_3"]
     assert hashes(tmp_path / "iter_3")["model.pdparams"] == hashes(whole.save_dir / "iter_3")["model.pdparams"]
     state = json.loads((tmp_path / "iter_3" / "state.json").read_text())
-    assert state["best"]["full"]["iteration"] == 3 and damage(tmp_path / "best_model") is None
+    assert state["validation"]["best"]["full"]["iteration"] == 3 and damage(tmp_path / "best_model") is None
     assert same(weights(train(tiny_recipe(sample_root), tmp_path, resume_model="auto")), weights(whole))
 
 
@@ -252,7 +252,7 @@ def test_skipping_updates_nothing(sample_root, tmp_path, whole, lines):
     assert trainer.iteration == 8 and trainer.schedule.last_epoch == 8
     assert all(np.isfinite(value).all() for value in weights(trainer).values())
     assert any("iteration 5" in line and "(1 of at most 1)" in line for line in lines)
-    assert json.loads((tmp_path / "iter_8" / "state.json").read_text())["skipped"] == 1
+    assert json.loads((tmp_path / "iter_8" / "state.json").read_text())["guard"] == {"skipped": 1}
     told = [line for line in (tmp_path / "train.log").read_text().splitlines() if "[TRAIN]" in line]
     assert len(told) == 4 and not any("nan" in line for line in told)
     with pytest.raises(UserError, match="iteration 5: .* 1 iterations were skipped before, as --max_skipped allows"):
@@ -290,7 +290,7 @@ def test_the_host_waits_for_the_device_at_log_lines_only(sample_root, tmp_path, 
             return read(self, *arguments)
 
         monkeypatch.setattr(paddle.Tensor, name, watched)
-    monkeypatch.setattr(paddle.base.core.Place, "is_cpu_place", lambda place: False)  # where a loss may look
+    monkeypatch.setattr(paddle.base.core.Place, "is_cpu_place", lambda place: False)  # where a loss may branch
     loss = {"type": "OhemCrossEntropyLoss"}
     recipe = tiny_recipe(sample_root, accumulate=1, log_iters=4, save_interval=8, loss={"main": loss})
     train(recipe, tmp_path, Watched, validate=False)

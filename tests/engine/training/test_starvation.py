@@ -11,7 +11,7 @@ from engine.training.progress import Progress
 
 @pytest.fixture
 def run(small_recipe, monkeypatch, caplog):
-    """run(shares): one log line for each share of the time that goes into reading; answers the warnings so far."""
+    """run(shares): one log line for each share of the time that goes into reading; returns the warnings so far."""
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr("engine.training.progress.time.perf_counter", lambda: clock.now)
     monkeypatch.setattr("engine.training.progress.logger.propagate", True)
@@ -31,7 +31,7 @@ def run(small_recipe, monkeypatch, caplog):
     return lines
 
 
-def test_starvation_is_told_once_and_with_its_remedy(run):
+def test_starvation_is_reported_once_and_with_its_remedy(run):
     assert run([0.9]) == []  # the readers are only starting
     assert run([0.3, 0.33]) == []
     (told,) = run([0.4])

@@ -1,0 +1,102 @@
+"""Checkpoints: those of the first format resume, and every file is read once."""
+
+import hashlib
+import json
+import re
+import shutil
+import sys
+
+import pytest
+
+from engine.resilience.checkpoint import CHECKSUMS, newest_intact
+from engine.training.state import RunState
+from tests.helpers.tiny_training import tiny_recipe, train
+
+# What a run of 3 iterations wrote before the parts of a run had states of their own.
+FIRST_FORMAT = """{
+ "iteration": 3,
+ "validated": 3,
+ "iters": 8,
+ "seed": 5,
+ "total_batch": 2,
+ "best": {"full": {"miou": 0.9, "iteration": 2}},
+ "skipped": 1,
+ "bad_samples": {"a.png": "not a complete image file"},
+ "untold_losses": [{"loss": 3.395953416824341, "main": 3.395953416824341}],
+ "records": {"train.log": 253}
+}"""
+
+
+def weights(trainer):
+    return {name: tensor.numpy() for name, tensor in trainer.model.state_dict().items()}
+
+
+def losses_in_log(folder):
+    lines = (folder / "train.log").read_text().splitlines()
+    return [re.search(r"iter: .* lr:", line)[0] for line in lines if "[TRAIN]" in line]
+
+
+@pytest.fixture(scope="module")
+def whole(sample_root, tmp_path_factory):
+    """8 iterations without interruption, saved at 3, 6 and 8."""
+    return train(tiny_recipe(sample_root, log_iters=4), save_dir=str(tmp_path_factory.mktemp("whole")))
+
+
+@pytest.fixture
+def first_format(whole, tmp_path):
+    """A folder with `iter_3` of that run as the first format has it."""
+    folder = tmp_path / "iter_3"
+    shutil.copytree(whole.save_dir / "iter_3", folder)
+    losses = json.loads((folder / "state.json").read_text())["progress"]["pending_losses"]
+    state = {**json.loads(FIRST_FORMAT), "untold_losses": losses}
+    (folder / "state.json").write_text(json.dumps(state))
+    files = sorted(path for path in folder.iterdir() if path.name != CHECKSUMS)
+    assert [path.name for path in files] == ["model.pdopt", "model.pdparams", "state.json", "training.pdstate"]
+    sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
+    (folder / CHECKSUMS).write_text(sums)
+    return tmp_path
+
+
+def test_the_first_format_resumes_to_the_bit(whole, first_format, sample_root):
+    resumed = train(tiny_recipe(sample_root, log_iters=4), save_dir=str(first_format), resume_model="auto")
+    expected, found = weights(whole), weights(resumed)
+    assert expected.keys() == found.keys() and all((expected[name] == found[name]).all() for name in expected)
+    last = [newest_intact(folder) for folder in (whole.save_dir, first_format)]
+    for part in (lambda one: one.optimizer, lambda one: one.extra["average"]):
+        expected, found = map(part, last)
+        assert len(expected) > 6 and expected.keys() == found.keys()
+        assert all((expected[name].numpy() == found[name].numpy()).all() for name in expected if name != "LR_Scheduler")
+    assert resumed.best == {"full": {"miou": 0.9, "iteration": 2}}
+    assert resumed.guard.skipped == 1 and list(resumed.feed.bad_samples.found) == ["a.png"]
+    lines = [losses_in_log(folder) for folder in (whole.save_dir, first_format)]
+    assert len(lines[0]) == 2 and lines[0] == lines[1]  # the first line averages losses from before the checkpoint
+
+
+def test_the_state_survives_its_file():
+    state = RunState.from_json(json.loads(FIRST_FORMAT))
+    assert state.records == {"lengths": {"train.log": 253}} and state.guard == {"skipped": 1}
+    assert RunState.from_json(json.loads(json.dumps(state.to_json()))) == state
+
+
+OPENED = []  # files that were opened while it holds a list
+sys.addaudithook(lambda event, arguments: OPENED and event == "open" and OPENED[-1].append(str(arguments[0])))
+
+
+@pytest.mark.parametrize("resume", ["auto", "iter_8"])
+def test_every_file_is_read_once(resume, whole, sample_root, tmp_path):
+    shutil.copytree(whole.save_dir, tmp_path, dirs_exist_ok=True)
+    OPENED.append([])
+    try:
+        train(
+            tiny_recipe(sample_root, log_iters=4),
+            save_dir=str(tmp_path),
+            resume_model=resume if resume == "auto" else str(tmp_path / resume),
+        )
+    finally:
+        opened = OPENED.pop()
+    expected = sorted(str(path) for path in (tmp_path / "iter_8").iterdir())
+    assert len(expected) == 5 and sorted(name for name in opened if "iter_8" in name) == expected
+
+
+def test_a_folder_without_checkpoints(tmp_path):
+    assert newest_intact(tmp_path) is None
