@@ -165,6 +165,27 @@ def test_other_files(tmp_path, data):
         read_torch_file(tmp_path / "absent.pth")
 
 
+@BOTH
+def test_tensors_beside_the_state_dict_do_not_hide_it(tmp_path, write):
+    """Such as the state of a random generator, which mmengine and others keep at the top."""
+    inner = mapping({"w": tensor()})[2:-1]
+    content = mapping({"rng_state": tensor("1"), "epoch": literal(3), "state_dict": inner})
+    weights = read_torch_file(write(tmp_path / "f.pth", content, {"0": FOUR.tobytes(), "1": FOUR.tobytes()}))
+    assert list(weights.tensors) == ["w"] and set(weights.ignored) == {"rng_state", "epoch"}
+    flat = mapping({"w": tensor(), "model": mapping({"depth": literal(3)})[2:-1]})
+    assert list(read_torch_file(write(tmp_path / "f.pth", flat, {"0": FOUR.tobytes()})).tensors) == ["w"]
+
+
+@BOTH
+def test_a_small_file_does_not_become_gigabytes(tmp_path, write):
+    numbers = np.zeros(10_000, "float32").tobytes()
+    shared = {f"w{copy}": tensor("0", 10_000, 0, (10_000,)) for copy in range(50)}
+    with pytest.raises(UserError, match="50 tensors share the same numbers: 2000000 bytes of tensors in a file of"):
+        read_torch_file(write(tmp_path / "f.pth", mapping(shared), {"0": numbers}))
+    twice = {name: shared[name] for name in ("w0", "w1")}  # as the original STDC holds its backbone
+    assert len(read_torch_file(write(tmp_path / "f.pth", mapping(twice), {"0": numbers})).tensors) == 2
+
+
 def test_compressed_entries_are_refused(tmp_path):
     bomb = write_zip(tmp_path / "f.pth", mapping({"w": tensor()}), {"0": bytes(1 << 24)}, zipfile.ZIP_DEFLATED)
     assert bomb.stat().st_size < 1 << 16

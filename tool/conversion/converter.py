@@ -95,7 +95,8 @@ def convert(
         its file: `write_weight_file` makes them float32 one by one, so that memory holds no second network.
 
     Raises:
-        UserError: for an unknown source, or any tensor missing, unexpected or of another shape.
+        UserError: for an unknown source, any tensor missing, unexpected or of another shape, or numbers that are not
+            finite.
     """
     state = _unwrapped(state)
     source = _source(state, source_name)
@@ -126,13 +127,14 @@ def convert(
     notes += _replace_classifiers(arrays, target, model_name, num_classes)
     _refuse(source, model_name, [], [], _misshapen(arrays, target))
     tensors = {name: arrays[name] for name in target.shapes}
+    _check_finite(tensors)
     return Conversion(source, model_name, classes, len(state), tensors, dict(dropped), notes)
 
 
 def to_official(state: Mapping[str, np.ndarray], model_name: str) -> Arrays:
     """The tensors of one of our networks under the names, and in the form, of the original project.
 
-    The original holds each backbone tensor of the STDC networks twice; so does the answer. What the original keeps
+    The original holds each backbone tensor of the STDC networks twice; so does the result. What the original keeps
     and never uses is not there: load it with `strict=False`.
 
     Args:
@@ -149,6 +151,7 @@ def to_official(state: Mapping[str, np.ndarray], model_name: str) -> Arrays:
     source = sources[0]
     target = _target(source, model_name, state[main].shape[1 if main == "classifier.weight" else 0])
     arrays = {name: np.asarray(array, dtype="float32") for name, array in state.items()}
+    _check_finite(arrays)
     missing = [name for name in target.shapes if name not in arrays]
     unexpected = [name for name in arrays if name not in target.shapes]
     _refuse(source, model_name, missing, unexpected, [] if missing else _misshapen(arrays, target))
@@ -251,6 +254,17 @@ def _misshapen(arrays: Arrays, target: _Target) -> List[str]:
         for name, shape in target.shapes.items()
         if arrays[name].shape != shape or arrays[name].dtype.kind != "f"
     ]
+
+
+def _check_finite(arrays: Arrays) -> None:
+    """Raise UserError for NaN or infinity, with which every prediction would be the same class."""
+    for name, array in arrays.items():
+        wrong = array.size - np.count_nonzero(np.isfinite(array))
+        if wrong:
+            raise UserError(
+                f"{name}: {wrong} of {array.size} numbers are NaN or infinite, so its training has diverged; "
+                "take an earlier checkpoint. Nothing was written"
+            )
 
 
 def _refuse(source: Source, model_name: str, missing: List[str], unexpected: List[str], misshapen: List[str]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from tool.conversion.file_kind import PADDLE, SAFETENSORS, TORCH, file_kind
 from tool.conversion.torch_file import TorchWeights, read_torch_file
 
 PADDLE_SUFFIX, SAFE_SUFFIX = ".pdparams", ".safetensors"
@@ -26,19 +27,33 @@ _ARRAY_NAMES = {
 
 
 def read_weight_file(path: Union[str, Path]) -> TorchWeights:
-    """Read a checkpoint; its suffix tells `.pdparams` and `.safetensors`, everything else is torch's.
+    """Read a checkpoint; `.pdparams` and `.safetensors` go by their suffix, all others are torch's.
 
     Raises:
-        UserError: for a file that is missing, damaged, or holds anything but arrays and plain data.
+        UserError: for a file that is missing, damaged, of another kind than its suffix says, or holds anything but
+            arrays and plain data.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such weight file")
+    _check_kind(path)
     if path.suffix == SAFE_SUFFIX:
         return TorchWeights(_read_safetensors(path), ())
     if path.suffix == PADDLE_SUFFIX:
         return _read_pdparams(path)
     return read_torch_file(path)
+
+
+def _check_kind(path: Path) -> None:
+    """Raise UserError for a file whose content is known to be of another kind than its suffix says."""
+    expected = {SAFE_SUFFIX: SAFETENSORS, PADDLE_SUFFIX: PADDLE}.get(path.suffix, TORCH)
+    try:
+        kind = file_kind(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if kind not in (None, expected):
+        remedy = f"rename it to *{kind.suffix}" if kind.suffix else kind.remedy
+        raise UserError(f"{path}: is {kind.title}; {remedy}")
 
 
 def write_weight_file(path: Union[str, Path], tensors: Mapping[str, np.ndarray]) -> None:
