@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from unittest import mock
 
 import compat
-from compat import check_writable, text_table, write_json
+from compat import check_writable, text_table
 from compat.processor import physical_cores
 
 import numpy as np
@@ -20,6 +20,7 @@ import paddleseg.core
 from paddle import nn
 from paddleseg.utils import metrics as paddleseg_metrics
 
+from benchmarks.results.record import write_figures
 from data import SegmentationDataset, build_dataset
 from data.renderer.sample import render_sample
 from engine.command import parser, run
@@ -82,7 +83,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             figures.update(timed)
     print(report(figures))
     if options.json:
-        write_json(options.json, figures)
+        write_figures(options.json, figures)
     return 0 if figures["areas_equal"] else 1
 
 

@@ -7,15 +7,16 @@ over the largest absolute reference value must be within the limit. The files' f
 
 import json
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence
 
-from compat import UserError, check_writable, text_table, write_json
+from compat import UserError, check_writable, text_table
 
 import paddle
 
 from benchmarks.originals.compare_losses import compare_losses
 from benchmarks.originals.compare_network import compare_network
 from benchmarks.originals.compare_training import compare_training
+from benchmarks.results.record import write_figures
 from engine.command import parser, run
 
 REFERENCES = Path(__file__).parent / "originals" / "reference_files"
@@ -89,18 +90,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         f"largest error {worst.error:.1e}, nearest to its limit {nearest.error / nearest.limit:.2f} of it"
     )
     if options.json:
-        write_json(options.json, as_dict(rows, worst.error, nearest.error / nearest.limit))
+        figures = {"worst": worst.error, "worst_of_limit": nearest.error / nearest.limit}
+        write_figures(options.json, {**figures, "rows": [{**row._asdict(), "passed": row.passed} for row in rows]})
     return 1 if failed else 0
-
-
-def as_dict(rows: Sequence[Row], worst: float, worst_of_limit: float) -> Dict[str, Any]:
-    """`worst` is the largest relative error, `worst_of_limit` the largest share of a limit."""
-    return {
-        "paddle": paddle.__version__,
-        "worst": worst,
-        "worst_of_limit": worst_of_limit,
-        "rows": [{**row._asdict(), "passed": row.passed} for row in rows],
-    }
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 from unittest import mock
 
-from compat import check_writable, text_table, write_json
+from compat import check_writable, text_table
 from compat.processor import physical_cores
 
 import cv2
@@ -23,6 +23,7 @@ import paddleseg.transforms
 from paddle.io import DataLoader
 from paddleseg.datasets import Dataset
 
+from benchmarks.results.record import write_figures
 from data import SegmentationDataset, build_dataset, train_batches
 from data.cache import Cache, fill_cache
 from data.renderer.sample import render_sample
@@ -60,7 +61,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         figures = measure(root, Path(folder), options.rounds, options.samples)
     print(report(figures))
     if options.json:
-        write_json(options.json, figures)
+        write_figures(options.json, figures)
 
 
 def measure(root: Path, folder: Path, rounds: int, samples: int) -> Dict[str, Any]:

@@ -13,10 +13,11 @@ import sys
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from compat import check_writable, text_table, write_json
+from compat import check_writable, text_table
 from compat.allocator import KEEPING
 from compat.processor import mkl_cpu_type, physical_cores
 
+from benchmarks.results.record import write_figures
 from engine.command import parser, run
 from tool.speed.hardware import processor_name
 
@@ -57,7 +58,11 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     )
     print(text_table(("", *(title for part in parts for title in (f"{part}, s", "ratio"))), rows))
     if options.json:
-        write_json(options.json, {"seconds": medians, "processor": processor_name()})
+        first = medians[AS_IT_COMES]
+        ratios = {
+            choice: {what: value / first[what] for what, value in found.items()} for choice, found in medians.items()
+        }
+        write_figures(options.json, {"seconds": medians, "ratios": ratios})
 
 
 def _seconds(value: float, reference: float) -> Tuple[str, str]:

@@ -19,11 +19,12 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
-from compat import UserError, check_writable, text_table, write_json
+from compat import UserError, check_writable, text_table
 
 import paddle
 from paddle import nn
 
+from benchmarks.results.record import write_figures
 from engine.command import parser, run
 from engine.recipe import load_recipe
 from engine.training.optimizer import build_optimizer, build_schedule
@@ -238,8 +239,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     print(f"{processor_name()}, {setting}")
     print("worst: " + ", ".join(f"{key} {value:.2f}" for key, value in worst.items()))
     if options.json:
-        figures = {**worst, "processor": processor_name(), "paddle": paddle.__version__, "cases": cases}
-        write_json(options.json, figures)
+        write_figures(options.json, {**worst, "processor": processor_name(), "rounds": options.rounds, "cases": cases})
 
 
 if __name__ == "__main__":

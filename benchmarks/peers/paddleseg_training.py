@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 import compat
-from compat import UserError, logger
+from compat import UserError, check_writable, logger
 
 import cv2
 import numpy as np
@@ -34,6 +34,7 @@ WEIGHTS, OPTIMIZER = "model.pdparams", "model.pdopt"
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Train, score, print and write `result.json` in the folder of the run."""
     options = _parser().parse_args(argv)
+    check_writable(options.json)
     choose_device(options.device)
     compat.repair_paddleseg()
     save_dir = options.save_dir

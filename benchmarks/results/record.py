@@ -5,13 +5,12 @@ benchmarks/results are kept; any file that a benchmark wrote with `--json` may b
 """
 
 import datetime
-import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Dict, Mapping
 
-import compat
+from compat import write_json
 from compat.processor import physical_cores
 
 from tool.speed.hardware import describe_hardware
@@ -21,12 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 def write_figures(path: Path, figures: Mapping[str, Any]) -> None:
     """Write the figures of this process and where they were measured; raises UserError where `path` is not writable."""
-    text = json.dumps({**figures, "measured": provenance()}, indent=1, allow_nan=False) + "\n"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise compat.UserError(f"{path}: the figures cannot be written ({error.strerror or error})") from error
+    write_json(path, {**figures, "measured": provenance()})
 
 
 def provenance() -> Dict[str, Any]:

@@ -1,0 +1,26 @@
+"""The words of the tables in Chinese; what is not here stands in both languages as it is."""
+
+CHINESE = {
+    "network": "网络",
+    "data and setting": "数据与设置",
+    "measured here?": "在此测得？",
+    "yes": "是",
+    "no": "否",
+    "name": "名称",
+    "deployed parameters": "部署参数量",
+    "GMAC at 512x1024": "512x1024 时的 GMAC",
+    "system": "系统",
+    "iterations": "迭代次数",
+    "seeds": "种子",
+    "mIoU (%): mean (each)": "mIoU（%）：平均（各次）",
+    "this project": "本项目",
+    "seconds an iteration": "每次迭代秒数",
+    "network, batch": "网络与批",
+    "step": "一步",
+    "losses and their gradients": "损失及其梯度",
+    "peak memory": "峰值内存",
+    "setting": "设置",
+    "training step": "训练一步",
+    "prediction": "预测",
+    "threads": "线程",
+}
