@@ -182,7 +182,7 @@ def fill_cache(
     except OSError as error:
         raise UserError(
             f"{cache.folder}: the cache cannot be written ({error.strerror or error}); {written} files were written "
-            "and stay. Mend that, or name another place with --cache_dir, and run it again"
+            "and stay. Correct that, or name another place with --cache_dir, and run it again"
         ) from error
     return written
 

@@ -8,7 +8,7 @@ IGNORED = 255
 """Training id of pixels that do not count, whatever value the label files use for them."""
 
 INVALID = 254
-"""What a label table answers for a value that the files must not hold."""
+"""What a label table maps a value to that the files must not hold."""
 
 
 class ClassSet(NamedTuple):

@@ -1,4 +1,4 @@
-"""Datasets of image and label files, answering PaddleSeg's items.
+"""Datasets of image and label files, returning PaddleSeg's items.
 
 An item is a dict: `img` [3, H, W] float32 normalised RGB, `label` uint8 of training ids ([H, W] in training, [1, H, W]
 in validation, none in a test set), `trans_info` [].
@@ -22,7 +22,7 @@ CACHE_USES = ("auto", "always", "never")
 
 
 class SegmentationDataset(Dataset):
-    """Images with labels, as PaddleSeg's datasets answer them.
+    """Images with labels, in PaddleSeg's form.
 
     Args:
         samples: the files.
@@ -156,6 +156,9 @@ def dataset_classes(type: str, **options) -> ClassSet:
             raise unknown_name(f"dataset type {type}: option", option, layout.options)
     if "num_classes" in layout.options:
         num_classes = options.get("num_classes")
-        if not isinstance(num_classes, int) or not 1 <= num_classes < 255:
-            raise UserError(f"dataset type {type}: num_classes must be a number from 1 to 254, not {num_classes!r}")
+        if not isinstance(num_classes, int) or not 2 <= num_classes < 255:
+            raise UserError(
+                f"dataset type {type}: num_classes must be a number from 2 to 254, not {num_classes!r}; the background "
+                "is a class too"
+            )
     return layout.classes(**options)

@@ -12,10 +12,27 @@ from PIL import Image, UnidentifiedImageError
 from data.classes import INVALID
 from data.layouts import Sample
 
+DARKEST_16_BIT = 4096  # what a 12-bit camera cannot reach
+
 
 def read_image(path: Union[str, Path]) -> np.ndarray:
-    """Read an image as [H, W, 3] uint8 RGB; raises UserError for one that is missing or cannot be decoded whole."""
-    return _decode(path, cv2.IMREAD_COLOR_RGB)
+    """Read an image as [H, W, 3] uint8 RGB; of 16 bits the upper 8.
+
+    Raises:
+        UserError: for a file that is missing or cannot be decoded whole, and for numbers that would become nearly
+            black: those of a 12-bit camera in 16 bits, or of floats.
+    """
+    image = _decode(path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype != np.uint16:
+        raise UserError(f"{path}: an image of {image.dtype} numbers; save it with 8 or 16 bits a channel")
+    if 0 < image.max() < DARKEST_16_BIT:
+        raise UserError(
+            f"{path}: its 16-bit numbers end at {image.max()} of 65535, so that it would be read as nearly black; "
+            "scale them to the whole range, or save the image with 8 bits"
+        )
+    return (image >> 8).astype(np.uint8)
 
 
 def read_label(path: Union[str, Path]) -> np.ndarray:
@@ -62,7 +79,7 @@ def _decode(path: Union[str, Path], flags: int) -> np.ndarray:
 
 
 def _is_truncated(encoded: np.ndarray) -> bool:
-    """Whether a PNG or JPEG lacks its end mark: OpenCV answers the rest of such an image as grey or black."""
+    """Whether a PNG or JPEG lacks its end mark: OpenCV returns the rest of such an image grey or black."""
     head, tail = encoded[:8].tobytes(), encoded[-64:].tobytes()
     if head.startswith(b"\x89PNG"):
         return b"IEND" not in tail
@@ -70,7 +87,7 @@ def _is_truncated(encoded: np.ndarray) -> bool:
 
 
 def _palette_indices(path: Union[str, Path]) -> np.ndarray:
-    """OpenCV answers a palette image's colours; Pillow, which Paddle brings, its indices."""
+    """The indices of a palette image, by Pillow: OpenCV returns its colours."""
     try:
         with Image.open(path) as image:
             if image.mode in ("P", "L"):

@@ -38,7 +38,7 @@ class Found(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """`find(root, mode, **options)` answers Found; `classes(**options)` the classes; `options` are their names."""
+    """`find(root, mode, **options)` returns Found; `classes(**options)` the classes; `options` are their names."""
 
     find: Callable[..., Found]
     classes: Callable[..., ClassSet]
@@ -112,6 +112,8 @@ def find_listed(
 ) -> Found:
     """Any dataset by list files, one `image<separator>label` a line, as PaddleSeg's `Dataset` reads them.
 
+    A byte-order mark is passed over, and a separator of spaces stands for any spaces and tabs.
+
     Labels named *_labelIds.png of a dataset with 19 classes are taken for Cityscapes' labelIds.
     """
     chosen = {"train": train_path, "val": val_path, "test": test_path}[mode]
@@ -120,7 +122,7 @@ def find_listed(
     # The path is the user's, as in PaddleSeg; one that lies beside the data is found too.
     list_file = Path(chosen) if Path(chosen).is_file() else root / chosen
     try:
-        lines = list_file.read_text(encoding="utf-8").splitlines()
+        lines = list_file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{list_file}: the dataset's list cannot be read ({error})") from error
     table = train_id_table(num_classes, ignored=ignore_index)
@@ -128,7 +130,7 @@ def find_listed(
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        names = [name.strip() for name in line.strip().split(separator)]
+        names = _listed_names(line, separator)
         if len(names) != 2 and not (mode == "test" and len(names) == 1):
             raise UserError(
                 f"{list_file}, line {number}: {line.strip()!r} is not image{separator}label; "
@@ -140,6 +142,13 @@ def find_listed(
         if not absent:
             found.samples.append(_listed_sample(paths, num_classes, table))
     return found
+
+
+def _listed_names(line: str, separator: str) -> List[str]:
+    if separator.strip():
+        return [name.strip() for name in line.strip().split(separator)]
+    # Names with spaces in them can stand between tabs.
+    return [name.strip() for name in line.split("\t")] if line.count("\t") == 1 else line.split()
 
 
 def _listed_sample(paths: List[Path], num_classes: int, table: np.ndarray) -> Sample:

@@ -92,7 +92,7 @@ class _Batches:
 
 
 class _ThreadedBatches:
-    """What paddle's DataLoader answers, read by threads of this process."""
+    """The batches of paddle's DataLoader, read by threads of this process."""
 
     def __init__(self, stream: _Stream, batches: _Batches, threads: int):
         self.stream = stream

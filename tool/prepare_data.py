@@ -9,10 +9,11 @@ check-submission  say why the Cityscapes server would refuse a zip of tool.predi
 """
 
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
-from compat import UserError, text_table
+from compat import UserError, check_writable, text_table
 
+import numpy as np
 import paddle
 from tqdm import tqdm
 
@@ -29,8 +30,20 @@ from engine.recipe import load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
 from loss import detail_target
 
-LIST_SEPARATOR = ","  # the seed's
+LIST_SEPARATOR = ","
 SHEET_ROWS = 6
+SHEET_TITLES = ("image", "label", "label over image", "detail target")
+MOST_DETAIL = 0.5  # a share of the pixels that no labels drawn by people reach
+
+
+class SheetRow(NamedTuple):
+    """Pictures of a sample, [H, W, 3] uint8 RGB each, and the share of its pixels in the detail target, in [0, 1]."""
+
+    image: np.ndarray
+    label: np.ndarray
+    label_over_image: np.ndarray
+    details: np.ndarray
+    detail_share: float
 
 
 def main(argv: Optional[Sequence[str]] = None) -> Optional[int]:
@@ -68,13 +81,17 @@ def write_lists(arguments) -> None:
 
 def check(arguments) -> int:
     """Check a dataset; status 1 when something is wrong with it."""
+    check_writable(arguments.sheet)
     kind, root, options = _dataset_of(arguments)
     report = check_dataset(kind, root, arguments.splits, lambda items: tqdm(items, unit="image"), **options)
     print(_summary(report))
-    if report.samples and arguments.sheet:
-        write_picture(arguments.sheet, draw_sheet(report))
+    rows = sheet_rows(report)
+    if rows and arguments.sheet:
+        write_picture(arguments.sheet, sheet([row[: len(SHEET_TITLES)] for row in rows], SHEET_TITLES))
         print(f"sheet of samples: {arguments.sheet}")
-    print(f"{len(report.problems)} problem(s)" + "".join(f"\n  {problem}" for problem in report.problems))
+    warnings = [*report.warnings, *detail_warnings(rows)]
+    for kind, lines in (("warning", warnings), ("problem", report.problems)):
+        print(f"{len(lines)} {kind}(s)" + "".join(f"\n  {line}" for line in lines))
     return 1 if report.problems else 0
 
 
@@ -119,8 +136,8 @@ def _summary(report: Report) -> str:
     return "\n".join([*lines, text_table(("class", "pixels", "share"), rows)])
 
 
-def draw_sheet(report: Report):
-    """Image, label over image, and detail target of some samples, [H, W, 3] uint8 RGB."""
+def sheet_rows(report: Report) -> List[SheetRow]:
+    """Some of the whole samples, evenly spaced."""
     labelled: List[Sample] = [s for s in report.samples if s.label is not None]
     step = max(1, len(labelled) // SHEET_ROWS)
     palette = report.classes.palette()
@@ -135,10 +152,21 @@ def draw_sheet(report: Report):
             continue
         details = detail_target(paddle.to_tensor(label[None].astype("int64"))).numpy()[0, 0]
         colors = colorize(label, palette)
-        rows.append((image, colors, overlay(image, colors), heat(details)))
-    if not rows:
-        raise UserError("no sample is whole enough to be drawn; mend the dataset first")
-    return sheet(rows, ("image", "label", "label over image", "detail target"))
+        rows.append(SheetRow(image, colors, overlay(image, colors), heat(details), float(details.mean())))
+    return rows
+
+
+def detail_warnings(rows: Sequence[SheetRow]) -> List[str]:
+    """A line where the detail head would have nothing to learn, or learn that details are everywhere."""
+    shares = [row.detail_share for row in rows]
+    if rows and max(shares) == 0:
+        return [f"no class border in the {len(rows)} labels of the sheet: the detail loss has nothing to learn there"]
+    if rows and min(shares) > MOST_DETAIL:
+        return [
+            f"the detail target covers at least {100 * min(shares):.0f} % of each label of the sheet: are the labels "
+            "noisy, or resized with another interpolation than nearest?"
+        ]
+    return []
 
 
 def _size(text: str) -> Tuple[int, int]:

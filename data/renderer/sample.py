@@ -89,5 +89,5 @@ def _write(root: Path, split: str, index: int, photo: np.ndarray, canvas: Canvas
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:
-    # cv2.imwrite answers False without a reason, and cannot open every path on Windows.
+    # cv2.imwrite returns False without a reason, and cannot open every path on Windows.
     path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())

@@ -10,6 +10,7 @@ import paddle
 from paddle import nn
 
 from data import SegmentationDataset
+from data.check import warn_of_lone_class
 from engine.build import dataset_of, default_workers, network_of, seed_everything, weight_file
 from engine.parallel import join_devices, share_statistics, synchronize_batch_norm, wait_for_all
 from engine.recipe import Recipe
@@ -105,6 +106,8 @@ class Trainer:
 
     def _open_datasets(self) -> Tuple[SegmentationDataset, Optional[SegmentationDataset]]:
         train_set = dataset_of(self.recipe.train_dataset)
+        if self._is_first:
+            warn_of_lone_class(train_set)
         if not self.options.validate:
             return train_set, None
         val_set = dataset_of(self.recipe.val_dataset)

@@ -1,0 +1,133 @@
+"""data.check and the commands and runs that use it: what is suspicious in labels and images."""
+
+import logging
+
+from compat import UserError, logger
+
+import cv2
+import numpy as np
+import pytest
+
+from data import build_dataset
+from data.check import check_dataset, warn_of_lone_class
+from data.files import read_image
+
+
+def listed(root, labels, separator=" ", prefix=""):
+    """Options of a dataset of one random 8 x 8 image for each label array."""
+    g = np.random.default_rng(0)
+    lines = []
+    for number, label in enumerate(labels):
+        cv2.imwrite(str(root / f"{number}.png"), g.integers(0, 255, (8, 8, 3), dtype=np.uint8))
+        cv2.imwrite(str(root / f"{number}_label.png"), label)
+        lines.append(f"{number}.png{separator}{number}_label.png")
+    (root / "list.txt").write_text(prefix + "\n".join(lines) + "\n", encoding="utf-8")
+    return {"num_classes": 2, "train_path": str(root / "list.txt")}
+
+
+def mask(foreground):
+    """8 x 8, background 0, a square of `foreground`."""
+    label = np.zeros((8, 8), np.uint8)
+    label[2:6, 2:6] = foreground
+    return label
+
+
+@pytest.fixture
+def warnings():
+    """The log's warnings."""
+    lines = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logger.addHandler(handler)
+    yield lines
+    logger.removeHandler(handler)
+
+
+def test_masks_of_0_and_255_are_a_problem_and_training_warns(tmp_path, warnings):
+    options = listed(tmp_path, [mask(255), mask(255)])
+    report = check_dataset("Dataset", tmp_path, ["train"], **options)
+    assert len(report.problems) == 1 and report.pixels.tolist() == [96, 0, 32]
+    assert "one class alone, class_0" in report.problems[0] and "25.0 %" in report.problems[0]
+    assert "write 1 for it" in report.problems[0]
+    assert report.warnings == ["train: no pixel of 1 classes, which cannot be learned: class_1"]
+    warn_of_lone_class(build_dataset("Dataset", str(tmp_path), "train", [{"type": "Normalize"}], **options))
+    assert len(warnings) == 1 and "Masks of 0 and 255" in warnings[0]
+
+
+def test_masks_of_two_classes_are_fine(tmp_path, warnings):
+    options = listed(tmp_path, [mask(0), mask(1), mask(255)])
+    report = check_dataset("Dataset", tmp_path, ["train"], **options)
+    assert report.problems == [] and report.warnings == []
+    warn_of_lone_class(build_dataset("Dataset", str(tmp_path), "train", [{"type": "Normalize"}], **options))
+    assert warnings == []
+
+
+def test_one_class_is_refused(tmp_path):
+    options = {**listed(tmp_path, [mask(0)]), "num_classes": 1}
+    with pytest.raises(UserError, match="from 2 to 254, not 1; the background is a class too"):
+        build_dataset("Dataset", str(tmp_path), "train", **options)
+
+
+@pytest.mark.parametrize(
+    ("separator", "prefix"), [("\t", ""), ("   ", ""), (" \t ", ""), (" ", "\ufeff"), ("\t", "\ufeff")]
+)
+def test_lists_with_tabs_spaces_and_a_byte_order_mark(tmp_path, separator, prefix):
+    options = listed(tmp_path, [mask(1), mask(1)], separator, prefix)
+    assert len(build_dataset("Dataset", str(tmp_path), "train", **options)) == 2
+
+
+def test_names_with_spaces_stand_between_tabs(tmp_path):
+    listed(tmp_path, [mask(1)])
+    for name in ("0.png", "0_label.png"):
+        (tmp_path / name).rename(tmp_path / f"a {name}")
+    (tmp_path / "list.txt").write_text("a 0.png\ta 0_label.png\n")
+    assert len(build_dataset("Dataset", str(tmp_path), "train", num_classes=2, train_path="list.txt")) == 1
+
+
+def test_16_bit_images(tmp_path):
+    path = str(tmp_path / "deep.png")
+    values = np.random.default_rng(0).integers(0, 65536, (6, 5, 3), dtype=np.uint16)
+    cv2.imwrite(path, values)
+    assert (read_image(path) == (values[..., ::-1] // 256)).all()
+    cv2.imwrite(path, values[..., 0])  # grey
+    assert (read_image(path) == (values[..., :1] // 256)).all()
+    cv2.imwrite(path, values // 16)  # as a 12-bit camera writes them
+    with pytest.raises(UserError, match=r"16-bit numbers end at \d+ of 65535.*nearly black"):
+        read_image(path)
+    cv2.imwrite(str(tmp_path / "float.tiff"), values.astype("float32"))
+    with pytest.raises(UserError, match="an image of float32 numbers"):
+        read_image(tmp_path / "float.tiff")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp"])
+def test_8_bit_images_are_as_opencv_reads_them(tmp_path, suffix):
+    path = str(tmp_path / f"image.{suffix}")
+    cv2.imwrite(path, np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8))
+    assert (read_image(path) == cv2.imread(path)[..., ::-1]).all()
+
+
+def test_the_sheet_warns_of_details_and_never_hides_the_problems(tmp_path, capsys):
+    from tool.prepare_data import main
+
+    list_of = {"num_classes": 2, "train_path": "list.txt", "val_path": "list.txt"}
+    (tmp_path / "recipe.yml").write_text(
+        "_base_: BASE\ntrain_dataset: {type: Dataset, dataset_root: ROOT, OPTIONS}\n"
+        "val_dataset: {type: Dataset, dataset_root: ROOT, OPTIONS}\n".replace(
+            "BASE", str((tmp_path.cwd() / "configs/stdc1_seg_sample.yml").as_posix())
+        )
+        .replace("ROOT", tmp_path.as_posix())
+        .replace("OPTIONS", ", ".join(f"{key}: {value}" for key, value in list_of.items()))
+    )
+    sheet = tmp_path / "sheet.png"
+    flags = ["check", "--config", str(tmp_path / "recipe.yml"), "--splits", "train", "--sheet", str(sheet)]
+
+    listed(tmp_path, [np.zeros((8, 8), np.uint8)] * 2)
+    assert main(flags) == 1 and "no class border in the 2 labels" in capsys.readouterr().out and sheet.is_file()
+    noise = np.random.default_rng(0).integers(0, 2, (8, 8), dtype=np.uint8)
+    listed(tmp_path, [noise] * 2)
+    assert main(flags) == 0
+    assert "detail target covers at least" in capsys.readouterr().out
+    listed(tmp_path, [np.full((8, 8), 77, np.uint8)])
+    assert main(flags) == 1
+    output = capsys.readouterr().out
+    assert "the label value 77 (64 pixels)" in output and "1 problem(s)" in output
