@@ -1,7 +1,8 @@
 """Exponential moving average of a network's weights, which is what is evaluated and kept as the best."""
 
 import contextlib
-from typing import Dict, Iterator, Mapping
+from collections import defaultdict
+from typing import Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from compat import UserError
 
@@ -10,10 +11,11 @@ from paddle import nn
 
 
 class WeightAverage:
-    """average <- decay * average + (1 - decay) * weight, after each update; running statistics of batch norm likewise.
+    """average <- average + (1 - decay) * (weight - average), after each update; batch norm's statistics likewise.
 
     As in TensorFlow's ExponentialMovingAverage the decay is at most (1 + n) / (10 + n) after n updates, so that the
-    random weights of the start are soon forgotten.
+    random weights of the start are soon forgotten. Weights that differ in their first dimension only are averaged as
+    one tensor: STDC2-Seg's 331 are 15, which take 60 kernel launches an update.
 
     Args:
         model: whose weights are averaged; the average starts as a copy.
@@ -27,39 +29,65 @@ class WeightAverage:
         if not 0 < decay < 1:
             raise UserError(f"ema_decay: {decay} is not in (0, 1); 0 is for no average")
         self.decay = decay
-        self.weights = model.state_dict(use_hook=False)
-        self.start()
-
-    def start(self) -> None:
-        """Make the average a copy of the weights."""
-        self.averages = {name: weight.astype("float32").clone() for name, weight in self.weights.items()}
+        # Without the hook that amp.decorate sets for O2, under which a state dict holds copies.
+        self.weights: Mapping[str, paddle.Tensor] = model.state_dict(use_hook=False)
+        self.groups = _names_by_kind(self.weights)
+        with paddle.no_grad():
+            self.averages = [_joined([self.weights[name] for name in names]) for names in self.groups]
 
     @paddle.no_grad()
     def update(self, updates: int) -> None:
         """To be called when the optimiser has made `updates` updates."""
         share = 1 - min(self.decay, (1 + updates) / (10 + updates))
-        for name, weight in self.weights.items():
-            average = self.averages[name]
-            paddle.assign(average + share * (weight.astype("float32") - average), average)
+        for names, average in zip(self.groups, self.averages):
+            difference = _joined([self.weights[name] for name in names])
+            average.add_(difference.subtract_(average).scale_(share))
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
         """The network has the average's weights meanwhile."""
         own = {name: weight.clone() for name, weight in self.weights.items()}
         try:
-            self._put(self.averages)
+            self._put(self.state_dict())
             yield
         finally:
             self._put(own)
 
+    @paddle.no_grad()
     def state_dict(self) -> Dict[str, paddle.Tensor]:
-        return dict(self.averages)
+        """{name: average} in the network's order, each float32 in its weight's shape; copies."""
+        averages: Dict[str, paddle.Tensor] = {}
+        for names, average in zip(self.groups, self.averages):
+            averages.update(zip(names, _parted(average, [self.weights[name] for name in names])))
+        return {name: averages[name] for name in self.weights}
 
+    @paddle.no_grad()
     def set_state_dict(self, averages: Mapping[str, paddle.Tensor]) -> None:
-        for name, average in self.averages.items():
-            paddle.assign(averages[name], average)
+        """Take what `state_dict` returned."""
+        self.averages = [_joined([paddle.to_tensor(averages[name]) for name in names]) for names in self.groups]
 
     @paddle.no_grad()
     def _put(self, values: Mapping[str, paddle.Tensor]) -> None:
         for name, weight in self.weights.items():
             paddle.assign(values[name].astype(weight.dtype), weight)
+
+
+def _names_by_kind(tensors: Mapping[str, paddle.Tensor]) -> List[List[str]]:
+    """The names of tensors that can be joined along their first dimension."""
+    kinds: Dict[Tuple, List[str]] = defaultdict(list)
+    for name, tensor in tensors.items():
+        kinds[tensor.dtype, len(tensor.shape), tuple(tensor.shape[1:])].append(name)
+    return list(kinds.values())
+
+
+def _joined(tensors: Sequence[paddle.Tensor]) -> paddle.Tensor:
+    """One float32 tensor of its own memory."""
+    joined = paddle.concat(tensors) if tensors[0].shape else paddle.stack(tensors)
+    return joined if joined.dtype == paddle.float32 else joined.astype("float32")
+
+
+def _parted(joined: paddle.Tensor, like: Sequence[paddle.Tensor]) -> List[paddle.Tensor]:
+    """What `_joined` joined, in the shapes of `like`; copies."""
+    if not like[0].shape:
+        return [part.clone() for part in paddle.unstack(joined)]
+    return [part.clone() for part in paddle.split(joined, [tensor.shape[0] for tensor in like])]

@@ -1,7 +1,7 @@
 """One iteration's work: forward and backward of its batches, and the update."""
 
 import contextlib
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional
 
 import paddle
 from paddle import nn
@@ -17,12 +17,12 @@ class TrainStep:
     """Trains a network batch by batch.
 
     Args:
-        model: the network.
+        model: the network, with the weights that the run begins or goes on with.
         criterion: its losses.
         optimizer: of the parameters of both.
         schedule: the optimiser's learning rate.
         precision: to compute in.
-        average: of the weights, if it is wanted.
+        average: makes the average of the network's weights, if one is wanted.
         guard: decides which losses go backward.
         accumulate: batches of an iteration.
         devices: of the run.
@@ -35,7 +35,7 @@ class TrainStep:
         optimizer: paddle.optimizer.Optimizer,
         schedule: paddle.optimizer.lr.LRScheduler,
         precision: Precision,
-        average: Optional[WeightAverage],
+        average: Optional[Callable[[nn.Layer], WeightAverage]],
         guard: LossGuard,
         accumulate: int,
         devices: Devices,
@@ -45,16 +45,11 @@ class TrainStep:
         self.optimizer = optimizer
         self.schedule = schedule
         self.precision = precision
-        self.average = average
         self.guard = guard
         self.accumulate = accumulate
-        self.devices = devices
-        self.replica = model
-
-    def prepare(self) -> None:
-        """To be called once, when the weights are those that the run begins or goes on with."""
-        self.precision.prepare(self.model, self.optimizer)
-        self.replica = replicate(self.model, self.devices)
+        precision.prepare(model, optimizer)
+        self.average = average(model) if average else None
+        self.replica = replicate(model, devices)
 
     def __call__(self, number: int, images: paddle.Tensor, labels: paddle.Tensor) -> Dict[str, paddle.Tensor]:
         """Train on batch `number` of the run, and update the weights if it is the last of its iteration.
@@ -89,17 +84,12 @@ class TrainStep:
         return {**state, "average": self.average.state_dict()} if self.average else state
 
     def set_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` returned, after the network has taken its weights.
-
-        An average that the former run did not have starts with the weights.
-        """
+        """Take what `state_dict` returned; an average that the former run did not have starts with the weights."""
         self.criterion.set_state_dict(state["criterion"])
         if state["scaler"]:
             self.precision.scaler.load_state_dict(state["scaler"])
         if self.average and "average" in state:
             self.average.set_state_dict(state["average"])
-        elif self.average:
-            self.average.start()
 
     def _update(self, iteration: int) -> None:
         if self.guard.skipping:

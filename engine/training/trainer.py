@@ -64,18 +64,18 @@ class Trainer:
         self.save_dir = prepare_save_dir(options.save_dir)
         self.feed = self._build_feed()
         self.validation = self._build_validation()
+        self.records = Records(self.save_dir, options.use_vdl and self._is_first)
+        self.progress = Progress(recipe, len(self.train_set), self.devices, self.records)
 
+        checkpoint = self._checkpoint_to_resume()
         seed_everything(options.seed, options.deterministic)
-        self.model, self.criterion = self._build_network()
+        self.model, self.criterion = self._build_network(checkpoint)
         self.schedule = build_schedule(recipe.lr_scheduler, recipe.iters)
         self.optimizer = build_optimizer(recipe.optimizer, self.schedule, (self.model, self.criterion))
         self.guard = self._build_guard()
         self.step = self._build_step()
-
-        self.records = Records(self.save_dir, options.use_vdl and self._is_first)
-        self.progress = Progress(recipe, len(self.train_set), self.devices, self.records)
-        self._resume()
-        self.step.prepare()
+        if checkpoint:
+            self._resume(checkpoint)
         self._seed_draws()
 
     @property
@@ -131,8 +131,8 @@ class Trainer:
             return None
         return Validation(self.val_set, self.recipe.test_config, self.save_dir, self.devices, self.num_workers)
 
-    def _build_network(self) -> Tuple[nn.Layer, nn.Layer]:
-        """Network and criterion, with the weights that the recipe or `load_from` names."""
+    def _build_network(self, checkpoint: Optional[Checkpoint]) -> Tuple[nn.Layer, nn.Layer]:
+        """Network and criterion, with the weights that the recipe or `load_from` names, or the checkpoint's."""
         # The guard numbers parameters from 0, so that optimiser states fit however many networks were built before.
         with paddle.utils.unique_name.guard():
             model = synchronize_batch_norm(network_of(self.recipe, self.train_set.num_classes), self.devices)
@@ -140,6 +140,8 @@ class Trainer:
         if self.options.load_from:
             taken = load_weights(model, weight_file(self.options.load_from))
             logger.info("took %d tensors from %s", taken, self.options.load_from)
+        if checkpoint:
+            load_weights(model, checkpoint.weights, where=str(checkpoint.folder / MODEL))
         return model, criterion
 
     def _build_guard(self) -> LossGuard:
@@ -159,11 +161,14 @@ class Trainer:
             self.optimizer,
             self.schedule,
             Precision(self.recipe.precision, self.recipe.amp_level),
-            WeightAverage(self.model, self.recipe.ema_decay) if self.recipe.ema_decay else None,
+            self._build_average if self.recipe.ema_decay else None,
             self.guard,
             self.recipe.accumulate,
             self.devices,
         )
+
+    def _build_average(self, model: nn.Layer) -> WeightAverage:
+        return WeightAverage(model, self.recipe.ema_decay)
 
     # --- training -----------------------------------------------------------------------------------------------------
 
@@ -263,15 +268,11 @@ class Trainer:
 
     # --- resuming -----------------------------------------------------------------------------------------------------
 
-    def _resume(self) -> None:
-        """Go on from the checkpoint that the options name, if any."""
-        checkpoint = self._checkpoint_to_resume()
-        if checkpoint is None:
-            return
+    def _resume(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint, whose weights the network has already."""
         state = RunState.from_json(checkpoint.state)
         self._check_origin(checkpoint.folder, state)
         self.iteration, self.validated = state.iteration, state.validated
-        load_weights(self.model, checkpoint.weights, where=str(checkpoint.folder / MODEL))
         self.optimizer.set_state_dict(checkpoint.optimizer)
         self.schedule.step(state.iteration)
         self.step.set_state_dict(checkpoint.extra)
@@ -283,6 +284,7 @@ class Trainer:
         logger.info("resumed %s at iteration %d", checkpoint.folder, self.iteration)
 
     def _checkpoint_to_resume(self) -> Optional[Checkpoint]:
+        """Read the checkpoint that the options name, if any."""
         if self._is_first:
             finish_replacements(self.save_dir)
         wait_for_all(self.devices)

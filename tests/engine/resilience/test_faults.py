@@ -241,7 +241,7 @@ def test_skipping_updates_nothing(sample_root, tmp_path, whole, lines):
             losses = super()._step(number, images, labels)
             if number in (7, 9):
                 velocity = {k: v.numpy() for k, v in self.optimizer.state_dict().items() if k.endswith("velocity_0")}
-                averages = {k: v.numpy().copy() for k, v in self.step.average.averages.items()}
+                averages = {k: v.numpy().copy() for k, v in self.step.average.state_dict().items()}
                 self.seen = [*getattr(self, "seen", []), ({**weights(self), **velocity}, averages)]
             return losses
 

@@ -9,6 +9,7 @@ import pytest
 from engine.training.ema import WeightAverage
 from engine.training.precision import Precision
 from engine.training.trainer import RunOptions, Trainer
+from models import build_model
 from models.weights import read_weights
 from tests.helpers.tiny_training import TinyNetwork, tiny_network, tiny_recipe
 
@@ -45,7 +46,7 @@ def test_the_average_is_what_is_kept_as_the_best(sample_root, tmp_path):
     best, last = (read_weights(tmp_path / name / "model.pdparams") for name in ("best_model", "iter_1"))
     for name, weight in trainer.model.state_dict().items():
         assert (last[name].numpy() == weight.numpy()).all()
-        assert (best[name].numpy() == trainer.step.average.averages[name].numpy()).all()
+        assert (best[name].numpy() == trainer.step.average.state_dict()[name].numpy()).all()
     assert (best["head.weight"].numpy() != last["head.weight"].numpy()).any()
 
 
@@ -70,3 +71,25 @@ def test_unknown_precisions_are_refused():
         Precision("fp8")
     with pytest.raises(UserError, match="amp_level: 'O3' is not one of O1, O2"):
         Precision("bf16", "O3")
+
+
+@pytest.mark.parametrize("name", ["stdc2_seg", "ddrnet23_slim"])
+def test_the_average_is_to_the_bit_what_it_is_weight_by_weight(name):
+    model = build_model(name, 19)
+    average = WeightAverage(model, decay=0.9)
+    weights = model.state_dict()
+    expected = {name: weight.clone() for name, weight in weights.items()}
+    assert 10 * 4 * len(average.groups) <= 5 * len(weights)  # at most a tenth of the kernels of each weight alone
+    for updates in (1, 2):
+        for weight in weights.values():
+            weight.set_value(weight * 1.1 + updates)
+        average.update(updates)
+        share = 1 - (1 + updates) / (10 + updates)
+        expected = {name: mean + share * (weights[name] - mean) for name, mean in expected.items()}
+    found = average.state_dict()
+    assert list(found) == list(weights)
+    assert all(found[name].shape == expected[name].shape for name in found)
+    assert all((found[name] == expected[name]).all() for name in found)
+    resumed = WeightAverage(model, decay=0.9)
+    resumed.set_state_dict(found)
+    assert all((mean == found[name]).all() for name, mean in resumed.state_dict().items())
