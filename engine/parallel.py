@@ -64,8 +64,11 @@ def synchronize_batch_norm(model: nn.Layer, devices: Devices) -> nn.Layer:
 
 
 def running_statistics(model: nn.Layer) -> List[paddle.Tensor]:
-    """What a forward pass changes and no optimiser: batch norm's means and variances (parameters, to Paddle)."""
-    return [tensor for tensor in model.state_dict().values() if tensor.stop_gradient]
+    """What a forward pass changes and no optimiser: batch norm's means and variances (parameters, to Paddle).
+
+    They are the network's own tensors; under the hook that amp.decorate sets for O2, a state dict holds copies.
+    """
+    return [tensor for tensor in model.state_dict(use_hook=False).values() if tensor.stop_gradient]
 
 
 def share_statistics(model: nn.Layer, devices: Devices) -> None:

@@ -59,12 +59,14 @@ class WeightAverage:
         averages: Dict[str, paddle.Tensor] = {}
         for names, average in zip(self.groups, self.averages):
             averages.update(zip(names, _parted(average, [self.weights[name] for name in names])))
+        for name, average in averages.items():
+            average.name = name  # Paddle numbers tensors and saves their names: so equal runs write equal files
         return {name: averages[name] for name in self.weights}
 
     @paddle.no_grad()
     def set_state_dict(self, averages: Mapping[str, paddle.Tensor]) -> None:
         """Take what `state_dict` returned."""
-        self.averages = [_joined([paddle.to_tensor(averages[name]) for name in names]) for names in self.groups]
+        self.averages = [_joined([averages[name] for name in names]) for names in self.groups]
 
     @paddle.no_grad()
     def _put(self, values: Mapping[str, paddle.Tensor]) -> None:

@@ -1,13 +1,12 @@
-"""Averaged weights, mixed precision, and what a step leaves behind."""
+"""Averaged weights, and what a step leaves behind."""
 
-from compat import UserError, logger
+from compat import UserError
 
 import numpy as np
 import paddle
 import pytest
 
 from engine.training.ema import WeightAverage
-from engine.training.precision import Precision
 from engine.training.trainer import RunOptions, Trainer
 from models import build_model
 from models.weights import read_weights
@@ -53,24 +52,6 @@ def test_the_average_is_what_is_kept_as_the_best(sample_root, tmp_path):
 def test_gradients_take_no_memory_between_iterations(sample_root, tmp_path):
     trainer = train(tiny_recipe(sample_root, iters=1), tmp_path)
     assert all(parameter.grad is None for parameter in trainer.model.parameters())
-
-
-@pytest.mark.parametrize("level", ["O1", "O2"])
-def test_mixed_precision_on_the_cpu_is_float32_and_says_so(level, sample_root, tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr(logger, "warning", lambda *words: said.append(words[0] % words[1:]))
-    plain = train(tiny_recipe(sample_root, iters=2), tmp_path / "fp32")
-    mixed = train(tiny_recipe(sample_root, iters=2, precision="fp16", amp_level=level), tmp_path / "fp16")
-    for name, weight in plain.model.state_dict().items():
-        assert (mixed.model.state_dict()[name].numpy() == weight.numpy()).all()
-    assert said == ["precision fp16: Paddle has mixed precision on GPUs only; on the CPU this run is fp32"]
-
-
-def test_unknown_precisions_are_refused():
-    with pytest.raises(UserError, match="precision: 'fp8' is not one of fp32, fp16, bf16"):
-        Precision("fp8")
-    with pytest.raises(UserError, match="amp_level: 'O3' is not one of O1, O2"):
-        Precision("bf16", "O3")
 
 
 @pytest.mark.parametrize("name", ["stdc2_seg", "ddrnet23_slim"])
