@@ -1,4 +1,10 @@
-"""The field's evaluation protocols by name."""
+"""The field's evaluation protocols by name, and what of a protocol is deployed."""
+
+from typing import Mapping, Tuple
+
+from compat import UserError
+
+import numpy as np
 
 from engine.recipe import Protocol
 
@@ -11,6 +17,52 @@ STANDARD_PROTOCOLS = {
     "sliding_window": Protocol(is_slide=True, crop_size=(1024, 1024), stride=(768, 768)),
 }
 """Scales are those of a 1024x2048 image of Cityscapes; mIoU50 and mIoU75 are the papers' names."""
+
+
+def first_protocol(protocols: Mapping[str, Protocol]) -> Tuple[str, Protocol]:
+    """The protocol that decides which model is the best, and by which images are predicted, with its name."""
+    return next(iter(protocols.items()))
+
+
+def is_deployable(protocol: Protocol) -> bool:
+    """Whether an image goes through the network once: at one scale, as a whole, not mirrored."""
+    mirrored = protocol.aug_eval and (protocol.flip_horizontal or protocol.flip_vertical)
+    return len(_scales(protocol)) == 1 and not mirrored and not protocol.is_slide
+
+
+def check_protocol(name: str, protocol: Protocol) -> None:
+    """Raise UserError for scales that are not positive, and for windows that are not whole or leave pixels out."""
+    where = f"test_config.{name}" if name else "test_config"
+    if not all(scale > 0 for scale in np.atleast_1d(protocol.scales).tolist()):
+        raise UserError(f"{where}: scales {protocol.scales} must be larger than 0")
+    if not protocol.is_slide:
+        return
+    if not (protocol.crop_size and protocol.stride):
+        raise UserError(f"{where}: is_slide needs crop_size and stride, each (w, h)")
+    if not all(0 < step <= side for step, side in zip(protocol.stride, protocol.crop_size)):
+        raise UserError(
+            f"{where}: stride {tuple(protocol.stride)} must be positive and at most crop_size "
+            f"{tuple(protocol.crop_size)}, or pixels would be left out"
+        )
+
+
+def deployed_scale(name: str, protocol: Protocol) -> float:
+    """The scale of images under a protocol for engine.runtime.Segmenter; `align_corners` is not deployed.
+
+    Raises:
+        UserError: where `is_deployable` is False, and as check_protocol.
+    """
+    check_protocol(name, protocol)
+    if not is_deployable(protocol):
+        raise UserError(
+            f"test_config.{name} asks for {describe(protocol)}: an engine sees each image once, at one scale; name "
+            "another protocol, or override this one with --opts, or evaluate and predict without --engine"
+        )
+    return float(_scales(protocol)[0])
+
+
+def _scales(protocol: Protocol) -> np.ndarray:
+    return np.atleast_1d(protocol.scales if protocol.aug_eval else 1.0)
 
 
 def describe(protocol: Protocol) -> str:

@@ -17,12 +17,12 @@ from werkzeug.serving import make_server
 from data import dataset_classes
 from engine.build import weight_file
 from engine.command import add_override_flags, choose_device, dataset_overrides, parser, run
-from engine.recipe import Protocol, Recipe, load_recipe
-from engine.runtime import DEPLOY_FILE, load_network, read_description
+from engine.recipe import Recipe, load_recipe
+from engine.runtime import DEPLOY_FILE, read_description
 from engine.runtime.load import engine_class
 from tool.demonstration.app import create_app, is_loopback
 from tool.demonstration.networks import Choice, Networks
-from tool.prediction.classify import Classify, network_classifier, recipe_classifier
+from tool.prediction.classify import open_classifier
 
 ENGINES = {"paddle": "Paddle Inference", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 CONFIG, MODEL = "configs/stdc1_seg_sample.yml", "output/demo/best_model"
@@ -73,7 +73,7 @@ def _engines(name: str, recipe: Recipe, path: Path) -> Iterator[Choice]:
     if not (folder / DEPLOY_FILE).is_file():
         if not weight_file(str(path)).is_file():
             raise UserError(f"{path}: no such model; make demo trains {MODEL}, or name another with --model_path")
-        load = partial(recipe_classifier, recipe, len(classes.names), str(path), Protocol())
+        load = partial(open_classifier, recipe, len(classes.names), str(path))
         yield Choice(name, "Paddle eager", classes, load)
         return
     files = read_description(folder).files
@@ -82,7 +82,7 @@ def _engines(name: str, recipe: Recipe, path: Path) -> Iterator[Choice]:
         raise UserError(f"{path}: no installed engine runs it; pip install -r requirements-deploy.txt")
     for engine in installed:
         for precision in files[engine]:
-            load = partial(_load_exported, folder, engine, precision, len(classes.names))
+            load = partial(open_classifier, recipe, len(classes.names), str(folder), engine, precision)
             yield Choice(name, f"{ENGINES[engine]} {precision}", classes, load)
 
 
@@ -93,10 +93,6 @@ def _is_installed(engine: str) -> bool:
         logger.warning("%s", error)
         return False
     return True
-
-
-def _load_exported(folder: Path, engine: str, precision: str, num_classes: int) -> Classify:
-    return network_classifier(load_network(folder, engine, precision), num_classes, folder)
 
 
 def _parser():

@@ -1,12 +1,13 @@
 """Evaluate a network on the validation split of a recipe: every protocol in one table, then the classes of each.
 
 --report writes it as a page to look at, with the worst and the best images. --compare evaluates two networks under the
-first protocol, and tests whether they differ. --engine evaluates what tool.export wrote.
+first protocol, and tests whether they differ. --engine evaluates the class maps that ship: those of tool.predict and of
+what tool.export wrote; without it a network is evaluated by PaddleSeg's protocols, to the last pixel.
 """
 
 import dataclasses
 from pathlib import Path
-from typing import Dict, Optional, Sequence
+from typing import Dict, Optional, Sequence, Union
 
 from compat import UserError, check_writable, unknown_name, write_json, write_text
 
@@ -22,7 +23,7 @@ from engine.evaluation.scorecard import ScoreOptions, score_protocols
 from engine.protocols import STANDARD_PROTOCOLS, describe
 from engine.recipe import Protocol, Recipe, load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
-from engine.runtime import EXPORTED_ENGINES, PRECISIONS
+from engine.runtime import ENGINES, EXPORTED_ENGINES, PRECISIONS, Network, open_network
 from models.weights import load_weights
 from tool.evaluation.build_report import build_report
 from tool.evaluation.comparison import (
@@ -34,7 +35,7 @@ from tool.evaluation.comparison import (
     comparison_table,
     table_text,
 )
-from tool.evaluation.exported import drop_table, exported_model, is_exported
+from tool.evaluation.exported import drop_table, is_exported
 from tool.evaluation.report.gathered import Gathered
 from tool.evaluation.report.page import write_report
 from tool.evaluation.score_table import as_csv, as_dict, class_table, protocol_table
@@ -77,19 +78,20 @@ def open_subject(arguments, path: str, config: str) -> Subject:
         protocols = dict(list(protocols.items())[:1])
     dataset = dataset_of(recipe.val_dataset)
     model = open_model(arguments, path, recipe, dataset)
-    if arguments.detail and not any(name.startswith("detail") for name in model.output_names):
+    outputs = () if isinstance(model, Network) else model.output_names
+    if arguments.detail and not any(name.startswith("detail") for name in outputs):
         raise UserError(f"--detail: the network {recipe.model.type} has no detail head; leave the flag out")
     return Subject(path, config, recipe, dataset, model, protocols)
 
 
-def open_model(arguments, path: str, recipe: Recipe, dataset: SegmentationDataset) -> nn.Layer:
-    """The recipe's network with the weights of `path`, or the exported network that is there."""
+def open_model(arguments, path: str, recipe: Recipe, dataset: SegmentationDataset) -> Union[nn.Layer, Network]:
+    """The recipe's network with the weights of `path`; with --engine as it is deployed."""
     exported = is_exported(path)
     if exported and not arguments.engine:
         raise UserError(f"{path}: an exported network; say what computes it: --engine {'|'.join(EXPORTED_ENGINES)}")
     # Of two networks, one may be a checkpoint: the engine is the other's.
     if arguments.engine and (exported or not arguments.compare):
-        return exported_model(path, arguments.engine, arguments.precision, dataset)
+        return open_network(recipe, dataset.num_classes, path, arguments.engine, arguments.precision)
     model = network_of(recipe, dataset.num_classes, weights=False)
     load_weights(model, weight_file(path))
     return model
@@ -206,7 +208,7 @@ def _parser():
     which.add_argument("--model_path", help="weight file, the folder of a checkpoint, or with --engine of an export")
     which.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two of these: test whether they differ")
     add("--compare_config", metavar="F", help="recipe of B, where it is another than A's")
-    add("--engine", choices=EXPORTED_ENGINES, help="evaluate an exported network, as this engine computes it")
+    add("--engine", choices=ENGINES, help="evaluate class maps as this engine makes them of each image")
     add("--precision", choices=PRECISIONS, help="with --engine; by default that of the file, or fp32")
     add("--report", metavar="DIR", help="write DIR/report.html, a page with everything and the worst and best images")
     add(

@@ -1,7 +1,8 @@
 """Export a network for Paddle Inference, ONNX Runtime and OpenVINO, each compared with eager before it is kept.
 
 The graph holds the main output alone, batch norm folded. By default it also holds the normalisation and the argmax: it
-takes an RGB image [N, H, W, 3] uint8 as it is decoded and answers a class map [N, H, W] uint8.
+takes an RGB image [N, H, W, 3] uint8 as it is decoded and returns a class map [N, H, W] uint8. An exported network
+sees each image once, at the one scale of the recipe's first protocol, which `deploy.yaml` names.
 """
 
 from pathlib import Path
@@ -15,13 +16,14 @@ from data import dataset_classes
 from data.transforms import build_transform
 from engine.build import dataset_of, network_of, weight_file
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
+from engine.evaluation.evaluator import evaluate
 from engine.export import export_network
 from engine.export.quantize import quantize_exported
+from engine.protocols import deployed_scale, first_protocol
 from engine.recipe import Recipe, load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
-from engine.runtime import EXPORTED_ENGINES, Description, load_network
+from engine.runtime import EXPORTED_ENGINES, Description, Segmenter, load_network
 from engine.runtime.description import INPUTS, OUTPUT_OPS
-from engine.runtime.score import deployed_miou, fit_image
 from models.weights import load_weights
 
 INT8_ENGINES = ("openvino", "onnxruntime")
@@ -45,14 +47,14 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 
 def report_int8(engine: str, folder: Path, recipe: Recipe, arguments) -> None:
-    """Quantise for an engine and say what it costs; see engine.export.quantize."""
-    scale = float(np.atleast_1d(next(iter(recipe.test_config.values())).scales)[0])
+    """Quantise for an engine and say what it costs under the first protocol; see engine.export.quantize."""
+    protocol = first_protocol(recipe.test_config)[1]
     train, val = dataset_of(recipe.train_dataset), dataset_of(recipe.val_dataset)
     chosen = np.unique(np.linspace(0, len(train) - 1, arguments.calibration_images).astype(int))
-    network = load_network(folder, engine)
-    calibration = [fit_image(network, train.read_image(index), scale) for index in chosen]
+    segmenter = Segmenter(load_network(folder, engine), deployed_scale(*first_protocol(recipe.test_config)))
+    calibration = [segmenter.batch(train.read_image(index)) for index in chosen]
     result = quantize_exported(
-        folder, engine, calibration, lambda network: deployed_miou(network, val, scale), arguments.max_drop
+        folder, engine, calibration, lambda network: 100 * evaluate(network, val, protocol).miou, arguments.max_drop
     )
     print(
         f"{engine:<12} int8: mIoU {result.int8:.2f}, float32 {result.fp32:.2f}, drop {result.drop:.2f} points on "
@@ -62,7 +64,11 @@ def report_int8(engine: str, folder: Path, recipe: Recipe, arguments) -> None:
 
 
 def describe(recipe: Recipe, input_shape: Sequence[int], image: str, output_op: str) -> Description:
-    """The description of a graph for the recipe's classes and normalisation; raises UserError for a wrong shape."""
+    """The description of a graph for the recipe's classes, normalisation and scale.
+
+    Raises:
+        UserError: for a wrong shape, and a first protocol of several scales, flips or windows.
+    """
     if len(input_shape) != 4 or input_shape[1] != 3 or any(side == 0 or side < -1 for side in input_shape):
         raise UserError(f"--input_shape {' '.join(map(str, input_shape))}: expected N 3 H W, with -1 for any")
     batch, _, height, width = input_shape
@@ -77,6 +83,7 @@ def describe(recipe: Recipe, input_shape: Sequence[int], image: str, output_op: 
         batch=None if batch == -1 else batch,
         mean=tuple(map(float, normalize.mean)),
         std=tuple(map(float, normalize.std)),
+        scale=deployed_scale(*first_protocol(recipe.test_config)),
     )
 
 

@@ -18,6 +18,7 @@ from compat import UserError, check_writable, text_table, write_json
 from compat.processor import physical_cores
 
 import numpy as np
+import paddle
 
 from engine.command import choose_device, parser, run
 from engine.runtime import EXPORTED_ENGINES, PRECISIONS, read_description
@@ -28,10 +29,16 @@ from tool.speed.networks import ENGINES, GRAPHS, Found, Wanted, build_variants, 
 from tool.speed.peak import measure_peaks
 from tool.speed.published import published
 
+CPU_ENGINES = ("onnxruntime", "openvino")  # the others compute where Paddle does
+
 
 @dataclass(frozen=True)
 class Row:
-    """One measured variant. gmacs: multiply-accumulates of a call in 10^9; None where the network is not known."""
+    """One measured variant.
+
+    gmacs: multiply-accumulates of a call in 10^9; None where the network is not known.
+    device: what computes it, as Paddle names it.
+    """
 
     model: str
     engine: str
@@ -41,20 +48,21 @@ class Row:
     batch: int
     latency: Latency
     gmacs: Optional[float]
+    device: str = "cpu"
 
     @property
     def gmacs_per_second(self) -> Optional[float]:
         return None if self.gmacs is None else self.gmacs / self.latency.p50 * 1000
 
     def share_of_peak(self, peaks: Mapping[str, float]) -> Optional[float]:
-        """GMAC/s over the peak of this precision; None where either is not known."""
-        known = self.gmacs is not None and self.precision in peaks
+        """GMAC/s over the processor's peak in this precision; None where either is not known, and on a GPU."""
+        known = self.gmacs is not None and self.precision in peaks and self.device == "cpu"
         return self.gmacs_per_second / peaks[self.precision] if known else None
 
     def as_dict(self, peaks: Mapping[str, float]) -> Dict[str, Any]:
         known = published(self.model, self.size)
         return {
-            **{key: getattr(self, key) for key in ("model", "engine", "precision", "graph", "size", "batch")},
+            **{key: getattr(self, key) for key in ("model", "engine", "precision", "graph", "size", "batch", "device")},
             "milliseconds": self.latency._asdict(),
             "fps": 1000 * self.batch / self.latency.p50,
             "gmacs_per_second": self.gmacs_per_second,
@@ -124,7 +132,10 @@ def measure(model: str, found: Found, wanted: Wanted, gmacs: Optional[float], ar
     calls = {variant: (lambda call=variant.call: call(images)) for variant in found.variants}
     latencies = time_alternating(calls, arguments.runs, arguments.warmup)
     return [
-        Row(model, variant.engine, variant.precision, variant.graph, wanted.size, wanted.batch, latency, gmacs)
+        Row(
+            *(model, variant.engine, variant.precision, variant.graph, wanted.size, wanted.batch, latency, gmacs),
+            device="cpu" if variant.engine in CPU_ENGINES else paddle.device.get_device(),
+        )
         for variant, latency in latencies.items()
     ]
 

@@ -23,8 +23,8 @@ from engine.command import add_recipe_flags, choose_device, dataset_overrides, p
 from engine.evaluation.pictures import write_picture
 from engine.recipe import Recipe, load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
-from engine.runtime import EXPORTED_ENGINES, PRECISIONS, load_network
-from tool.prediction.classify import Classify, network_classifier, recipe_classifier
+from engine.runtime import ENGINES, PRECISIONS
+from tool.prediction.classify import Classify, open_classifier
 from tool.prediction.pipeline import Timing, overlap
 from tool.prediction.results import KINDS, Painter, PictureWriter, Predicted, VideoFileWriter
 from tool.prediction.sources import Frame, Picture, find_sources, open_video, read_picture
@@ -75,23 +75,8 @@ def validation_pictures(recipe) -> List[Picture]:
 
 
 def load_classifier(arguments, recipe: Recipe, num_classes: int) -> Classify:
-    """The network that the flags name, run as the recipe's first protocol says.
-
-    Raises:
-        UserError: for an exported network and a protocol of several scales or flips, which take its logits.
-    """
-    name, protocol = next(iter(recipe.test_config.items()))
-    if arguments.engine == "eager":
-        return recipe_classifier(recipe, num_classes, arguments.model_path, protocol)
-    scale = protocol.scales if protocol.aug_eval else 1.0
-    if isinstance(scale, tuple) and len(scale) == 1:
-        scale = scale[0]
-    if isinstance(scale, tuple) or protocol.flip_horizontal or protocol.flip_vertical or protocol.is_slide:
-        raise UserError(
-            f"--engine {arguments.engine}: predicts at one scale, test_config.{name} asks for more; use --engine eager"
-        )
-    network = load_network(arguments.model_path, arguments.engine, arguments.precision)
-    return network_classifier(network, num_classes, arguments.model_path, scale)
+    """The network that the flags name; see open_classifier."""
+    return open_classifier(recipe, num_classes, arguments.model_path, arguments.engine, arguments.precision)
 
 
 def predict_submission(arguments, recipe: Recipe, classes: ClassSet, pictures: Sequence[Picture]) -> None:
@@ -152,7 +137,7 @@ def _parser():
         required=True,
         help="weights or the folder of a checkpoint; with --engine, what tool.export wrote",
     )
-    add("--engine", choices=("eager", *EXPORTED_ENGINES), default="eager", help="what computes the network")
+    add("--engine", choices=ENGINES, default="eager", help="what computes the network")
     add("--precision", choices=PRECISIONS, help="of an exported network; by default that of the file")
     add("--image_path", help="image, video, folder of both, or .txt list; by default the recipe's validation split")
     add("--camera", type=int, metavar="N", help="predict camera N until ctrl-C, or --max_frames")

@@ -1,26 +1,30 @@
 """Evaluation: one pass over the images, one confusion matrix for each protocol and image.
 
-The areas are those of `paddleseg.core.evaluate`, to the last pixel.
+The areas of a model are those of `paddleseg.core.evaluate`, to the last pixel; those of a network of engine.runtime are
+of the class maps that it makes when it is deployed.
 """
 
 from dataclasses import dataclass, replace
-from typing import Callable, Dict, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from compat import UserError
 
 import numpy as np
+import paddle
 from paddle import nn
 from paddle.io import DataLoader, Dataset
 from tqdm import tqdm
 
 from data import SegmentationDataset, serve_the_trainer
 from engine.evaluation import metrics
-from engine.evaluation.inference import predict_classes, predict_details
+from engine.evaluation.predictor import Prediction, predictor_of
+from engine.protocols import check_protocol
 from engine.recipe import Protocol
+from engine.runtime import Network
 
 
 class ImageResult(NamedTuple):
-    """What came of one image under one protocol."""
+    """What one image gives under one protocol."""
 
     index: int  # in the dataset
     label: np.ndarray  # [H, W] uint8, 255 where ignored
@@ -138,7 +142,7 @@ class Scores:
 
 
 def evaluate(
-    model: nn.Layer,
+    model: Union[nn.Layer, Network],
     dataset: SegmentationDataset,
     protocol: Protocol,
     num_workers: int = 0,
@@ -150,7 +154,8 @@ def evaluate(
     """Evaluate a network under one protocol; its mode is as before afterwards.
 
     Args:
-        model: answers [logits [1, K, H, W], ...] in evaluation mode.
+        model: returns [logits [1, K, H, W], ...] in evaluation mode, and is evaluated as paddleseg does it; or a
+            network of engine.runtime, which is evaluated as it is deployed, see engine.runtime.Segmenter.
         dataset: of mode `val`.
         protocol: scales, flips and windows.
         num_workers: loader processes.
@@ -160,14 +165,15 @@ def evaluate(
         bootstrap: number of replicates for `Scores.miou_interval`.
 
     Raises:
-        UserError: for a protocol that is not whole, a dataset without labels, and labels that are no class.
+        UserError: for a protocol that is not whole, or that cannot be deployed, a dataset without labels, and labels
+            that are no class.
     """
     protocols = {"": protocol}
     return evaluate_protocols(model, dataset, protocols, num_workers, progress, indices, absent, bootstrap)[""]
 
 
 def evaluate_protocols(
-    model: nn.Layer,
+    model: Union[nn.Layer, Network],
     dataset: SegmentationDataset,
     protocols: Mapping[str, Protocol],
     num_workers: int = 0,
@@ -184,7 +190,7 @@ def evaluate_protocols(
 
 
 def evaluate_images(
-    model: nn.Layer,
+    model: Union[nn.Layer, Network],
     dataset: SegmentationDataset,
     protocols: Mapping[str, Protocol],
     num_workers: int = 0,
@@ -196,72 +202,46 @@ def evaluate_images(
 
     With `details` also what the network's detail head marks, see `inference.predict_details`.
 
-    The network is in evaluation mode between the images, and in its former mode when the iterator is exhausted or
-    closed.
+    A model is in evaluation mode between the images, and in its former mode when the iterator is exhausted or closed.
     """
     for name, protocol in protocols.items():
-        _check(protocol, f"test_config.{name}" if name else "test_config")
+        check_protocol(name, protocol)
     if any(sample.label is None for sample in dataset.samples):
         raise UserError(f"{dataset.samples[0].image}: has no label to evaluate against; use a split that has labels")
+    predict = predictor_of(model, dataset.transform.normalize, protocols, details)
     indices = range(len(dataset)) if indices is None else indices
     loader = DataLoader(
         _Labelled(dataset),
         batch_sampler=[[index] for index in indices],
+        # Images go to the device as bytes when they are predicted; labels stay where they are compared.
+        places=[paddle.CPUPlace()],
         num_workers=num_workers,
         return_list=True,
         worker_init_fn=serve_the_trainer,
     )
-    was_training = model.training
-    model.eval()
-    try:
-        for (image, label), index in zip(tqdm(loader, "evaluating", disable=not progress, unit="image"), indices):
-            label = label.numpy()[0, 0]
-            results = {
-                name: _result(model, image, label, protocol, index, dataset) for name, protocol in protocols.items()
-            }
-            if details:
-                results = {
-                    name: result._replace(details=predict_details(model, image, protocols[name]))
-                    for name, result in results.items()
-                }
-            yield results
-    finally:
-        model.train() if was_training else model.eval()
+    with predict:
+        for pair, index in zip(tqdm(loader, "evaluating", disable=not progress, unit="image"), indices):
+            image, label = (one.numpy()[0] for one in pair)
+            yield {name: _result(label, found, index, dataset) for name, found in predict(image).items()}
 
 
 class _Labelled(Dataset):
-    """(image [3, H, W] float32, label [1, H, W] uint8) of a dataset's items."""
+    """(image [H, W, 3] uint8 RGB, label [H, W] uint8) of a dataset's files."""
 
     def __init__(self, dataset: SegmentationDataset):
         super().__init__()
         self.dataset = dataset
 
     def __getitem__(self, index: int):
-        item = self.dataset[index]
-        return item["img"], item["label"]
+        return tuple(self.dataset.read(index))
 
     def __len__(self) -> int:
         return len(self.dataset)
 
 
-def _result(model, image, label, protocol: Protocol, index: int, dataset: SegmentationDataset) -> ImageResult:
-    prediction = predict_classes(model, image, protocol)
+def _result(label: np.ndarray, found: Prediction, index: int, dataset: SegmentationDataset) -> ImageResult:
     try:
-        confusion = metrics.confusion_matrix(label, prediction, dataset.num_classes, dataset.ignore_index)
+        confusion = metrics.confusion_matrix(label, found.classes, dataset.num_classes, dataset.ignore_index)
     except UserError as error:
         raise UserError(f"{dataset.samples[index].label}: {error}") from error
-    return ImageResult(index, label, prediction, confusion)
-
-
-def _check(protocol: Protocol, where: str) -> None:
-    if not all(scale > 0 for scale in np.atleast_1d(protocol.scales).tolist()):
-        raise UserError(f"{where}: scales {protocol.scales} must be larger than 0")
-    if not protocol.is_slide:
-        return
-    if not (protocol.crop_size and protocol.stride):
-        raise UserError(f"{where}: is_slide needs crop_size and stride, each (w, h)")
-    if not all(0 < step <= side for step, side in zip(protocol.stride, protocol.crop_size)):
-        raise UserError(
-            f"{where}: stride {tuple(protocol.stride)} must be positive and at most crop_size "
-            f"{tuple(protocol.crop_size)}, or pixels would be left out"
-        )
+    return ImageResult(index, label, found.classes, confusion, found.details)

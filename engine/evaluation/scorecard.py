@@ -1,7 +1,7 @@
 """Every score of one network under one protocol, collected image by image."""
 
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from compat import logger
 
@@ -17,6 +17,7 @@ from engine.evaluation.boundary import BoundaryScores
 from engine.evaluation.evaluator import ImageResult, Scores, evaluate_images
 from engine.evaluation.instance_iou import CATEGORIES, CLASSES, InstanceScores, category_iou, instance_file
 from engine.recipe import Protocol
+from engine.runtime import Network
 from loss import detail_target
 
 
@@ -183,7 +184,7 @@ class Scorecard:
 
 
 def score_protocols(
-    model: nn.Layer,
+    model: Union[nn.Layer, Network],
     dataset: SegmentationDataset,
     protocols: Mapping[str, Protocol],
     options: ScoreOptions,

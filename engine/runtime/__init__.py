@@ -2,17 +2,21 @@
 
 from engine.runtime.description import DEPLOY_FILE, Description, read_description, write_description
 from engine.runtime.eager import EagerNetwork
-from engine.runtime.load import EXPORTED_ENGINES, PRECISIONS, load_network
+from engine.runtime.load import ENGINES, EXPORTED_ENGINES, PRECISIONS, load_network, open_network
 from engine.runtime.network import Network
+from engine.runtime.segmenter import Segmenter
 
 __all__ = [
     "DEPLOY_FILE",
+    "ENGINES",
     "EXPORTED_ENGINES",
     "PRECISIONS",
     "Description",
     "EagerNetwork",
     "Network",
+    "Segmenter",
     "load_network",
+    "open_network",
     "read_description",
     "write_description",
 ]

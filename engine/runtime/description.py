@@ -1,4 +1,4 @@
-"""`deploy.yaml`: what an exported network expects and answers, and which files hold it.
+"""`deploy.yaml`: what an exported network expects and returns, and which files hold it.
 
 The section `Deploy` is PaddleSeg's; `Network` is what our engines need besides.
 """
@@ -28,6 +28,7 @@ class Description:
     size: (h, w) that the graph is fixed to, or None for any.
     batch: N that the graph is fixed to, or None for any.
     mean, std: of (value / 255 - mean) / std, for each RGB channel.
+    scale: of images before a graph of any size sees them, for programs that have no recipe; see Segmenter.
     files: {engine: {precision: file name beside deploy.yaml}}.
     """
 
@@ -38,6 +39,7 @@ class Description:
     batch: Optional[int] = 1
     mean: Tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: Tuple[float, float, float] = (0.5, 0.5, 0.5)
+    scale: float = 1.0
     files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property

@@ -14,20 +14,28 @@ from engine.runtime.network import Network
 class EagerNetwork(Network):
     """A network of models.build_model in evaluation mode, behind the interface of an engine.
 
+    Images are normalised, and class maps decided, on the device that Paddle uses.
+
     Args:
-        model: answers [logits, ...] to a normalised image.
+        model: returns [logits, ...] of a normalised image.
         num_classes: number of classes K.
         normalize: (mean, std) of the recipe's transform.
     """
 
     def __init__(self, model: nn.Layer, num_classes: int, normalize: Tuple = Normalize()):
-        mean, std = normalize
-        super().__init__(
-            "eager", "fp32", Description(num_classes, "float32", "none", batch=None, mean=tuple(mean), std=tuple(std))
-        )
+        self.normalize = Normalize(*normalize)
+        mean, std = (tuple(values) for values in normalize)
+        super().__init__("eager", "fp32", Description(num_classes, output_op="none", batch=None, mean=mean, std=std))
         model.eval()
         self.model = model
 
     def run(self, batch: np.ndarray) -> np.ndarray:
+        return self._logits(batch).numpy()
+
+    def classes(self, images: np.ndarray) -> np.ndarray:
         with paddle.no_grad():
-            return self.model(paddle.to_tensor(batch))[0].numpy()
+            return paddle.argmax(self._logits(images), axis=1, dtype="int32").numpy().astype(np.uint8)
+
+    def _logits(self, images: np.ndarray) -> paddle.Tensor:
+        with paddle.no_grad():
+            return self.model(self.normalize.on_device(paddle.to_tensor(images)))[0]

@@ -1,4 +1,4 @@
-"""Exported networks by engine and precision."""
+"""Networks by engine and precision: exported ones, and that of a recipe with its weights."""
 
 from importlib import import_module
 from pathlib import Path
@@ -7,12 +7,49 @@ from typing import Optional, Union
 from compat import UserError, unknown_name
 from compat.processor import physical_cores
 
+from data.transforms import build_transform
+from engine.build import network_of, weight_file
+from engine.recipe import Recipe
 from engine.runtime.description import Description, read_description
+from engine.runtime.eager import EagerNetwork
 from engine.runtime.network import Network
+from models.weights import load_weights
 
 EXPORTED_ENGINES = ("paddle", "onnxruntime", "openvino")
+ENGINES = ("eager", *EXPORTED_ENGINES)
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 REQUIREMENTS = "requirements-deploy.txt"
+
+
+def open_network(
+    recipe: Recipe, num_classes: int, path: Union[str, Path], engine: str, precision: Optional[str] = None
+) -> Network:
+    """The network that a command names: weights for the recipe's network, or what tool.export wrote.
+
+    Args:
+        recipe: of the network and its normalisation.
+        num_classes: of the recipe's dataset.
+        path: with `eager` a weight file or the folder of a checkpoint; otherwise as load_network takes it.
+        engine: one of ENGINES.
+        precision: of an exported network, see load_network.
+
+    Raises:
+        UserError: as load_network and models.load_weights, for another number of classes, and for eager in another
+            precision than fp32.
+    """
+    if engine == "eager":
+        if precision not in (None, "fp32"):
+            raise UserError(f"engine eager: computes in fp32, not in {precision}; export the network for an engine")
+        model = network_of(recipe, num_classes, weights=False)
+        load_weights(model, weight_file(str(path)))
+        return EagerNetwork(model, num_classes, build_transform(recipe.val_dataset.transforms, "val").normalize)
+    network = load_network(path, engine, precision)
+    if network.num_classes != num_classes:
+        raise UserError(
+            f"{path}: exported for {network.num_classes} classes, the recipe's dataset has {num_classes}; name the "
+            "recipe that it was exported with"
+        )
+    return network
 
 
 def load_network(
@@ -35,7 +72,7 @@ def load_network(
             "engine eager: takes a recipe and weights, not an exported network; use --config C --model_path M"
         )
     if engine not in EXPORTED_ENGINES:
-        raise unknown_name("engine", engine, (*EXPORTED_ENGINES, "eager"))
+        raise unknown_name("engine", engine, ENGINES)
     if precision is not None and precision not in PRECISIONS:
         raise unknown_name("precision", precision, PRECISIONS)
     path = Path(path)

@@ -17,7 +17,7 @@ class Network(ABC):
     Args:
         engine: `paddle`, `onnxruntime`, `openvino` or `eager`.
         precision: `fp32`, `bf16`, `fp16` or `int8`: what convolutions are computed in.
-        description: of what `run` takes and answers.
+        description: of what `run` takes and returns.
     """
 
     def __init__(self, engine: str, precision: str, description: Description):
@@ -41,7 +41,7 @@ class Network(ABC):
 
     @abstractmethod
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """The bare engine: takes and answers what the description says; the array may be reused by the next call."""
+        """The bare engine: takes and returns what the description says; the array may be reused by the next call."""
 
     def prepare(self, images: np.ndarray) -> np.ndarray:
         """What `run` takes, of images [N, H, W, 3] uint8 RGB.
@@ -66,8 +66,8 @@ class Network(ABC):
 
     def classes(self, images: np.ndarray) -> np.ndarray:
         """Class maps [N, H, W] uint8 of images [N, H, W, 3] uint8 RGB; raises as `prepare`."""
-        answer = self.run(self.prepare(images))
-        return answer.argmax(axis=1).astype(np.uint8) if self.gives_logits else answer
+        output = self.run(self.prepare(images))
+        return output.argmax(axis=1).astype(np.uint8) if self.gives_logits else output
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Logits [N, K, H, W] float32 of images [N, H, W, 3] uint8 RGB.
@@ -76,5 +76,5 @@ class Network(ABC):
             UserError: as `prepare`, and where the graph ends with argmax.
         """
         if not self.gives_logits:
-            raise UserError("this network answers class maps; for logits export it with --output_op none")
+            raise UserError("this network returns class maps; for logits export it with --output_op none")
         return self.run(self.prepare(images))

@@ -1,6 +1,7 @@
 """TensorRT through Paddle Inference, on a GPU. Written to Paddle's documented interface; not run here."""
 
 from pathlib import Path
+from typing import Tuple
 
 from compat import UserError
 
@@ -12,13 +13,15 @@ from engine.runtime.paddle import PredictorNetwork, config_of, use_gpu
 
 WORKSPACE = 1 << 30  # bytes
 SMALLEST_SUBGRAPH = 3  # operators; what is smaller stays with Paddle
+# What Paddle makes of its errors, by kind: External is OSError, Fatal SystemError.
+PADDLE_ERRORS = (RuntimeError, ValueError, OSError, SystemError, MemoryError)
 
 
 class TensorRTNetwork(PredictorNetwork):
     """A Paddle inference model of fixed size whose subgraphs TensorRT computes, in `fp32` or `fp16`.
 
     Raises:
-        UserError: where Paddle is not built with TensorRT, or there is no GPU.
+        UserError: as check_tensorrt, and where TensorRT cannot build the engine.
     """
 
     def __init__(self, folder: Path, precision: str):
@@ -35,15 +38,33 @@ class TensorRTNetwork(PredictorNetwork):
             use_static=False,
             use_calib_mode=False,
         )
-        super().__init__("tensorrt", file, precision, description, config)
+        try:
+            super().__init__("tensorrt", file, precision, description, config)
+        except PADDLE_ERRORS as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise UserError(f"{file}: TensorRT cannot build its engine ({reason})") from error
 
 
 def check_tensorrt(precision: str) -> None:
     """Raise UserError, saying how to get it, unless TensorRT can compute in this precision here."""
-    if not any(inference.get_trt_compile_version()) or not paddle.device.get_device().startswith("gpu"):
+    built_with = inference.get_trt_compile_version()
+    if not any(built_with) or not paddle.device.get_device().startswith("gpu"):
         raise UserError(
             "engine tensorrt: needs an NVIDIA GPU and a Paddle built with TensorRT; make install DEVICE=gpu, and "
             "TensorRT 8.5 or later from NVIDIA"
         )
+    if not any(_installed_version()):
+        raise UserError(
+            f"engine tensorrt: Paddle is built with TensorRT {'.'.join(map(str, built_with))}, whose libnvinfer is not "
+            "found here; install it from NVIDIA and name its lib folder in LD_LIBRARY_PATH"
+        )
     if precision not in ("fp32", "fp16"):
         raise UserError(f"engine tensorrt: computes in fp32 or fp16, not in {precision}")
+
+
+def _installed_version() -> Tuple[int, int, int]:
+    """Of the library that is loaded; zeros without one. What Paddle was built with says nothing about that."""
+    try:
+        return inference.get_trt_runtime_version()
+    except PADDLE_ERRORS:
+        return (0, 0, 0)

@@ -52,8 +52,7 @@ class Validation:
         self.devices = devices
         self.num_workers = num_workers
         if num_workers:
-            item = dataset[0]
-            check_shared_memory((item["img"], item["label"]), num_workers)
+            check_shared_memory(tuple(dataset.read(0)), num_workers)
         self.best: Dict[str, Dict[str, float]] = {}
 
     def state_dict(self) -> Dict[str, Dict[str, Dict[str, float]]]:

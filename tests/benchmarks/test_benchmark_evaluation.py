@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import evaluation
-from engine.evaluation import evaluator
+from engine.evaluation import predictor
 from tests.helpers.small_network import SmallNetwork
 
 
@@ -29,14 +29,14 @@ def test_figures(small, tmp_path, capsys):
 
 
 def test_one_wrong_pixel_is_noticed(small, monkeypatch, tmp_path, sample_root):
-    right = evaluator.predict_classes
+    right = predictor.predict_classes
 
     def wrong(*arguments):
         classes = right(*arguments)
         classes[32, 64] = (classes[32, 64] + 1) % 11
         return np.ascontiguousarray(classes)
 
-    monkeypatch.setattr(evaluator, "predict_classes", wrong)
+    monkeypatch.setattr(predictor, "predict_classes", wrong)
     written = tmp_path / "evaluation.json"
     assert evaluation.main(["--runs", "0", "--dataset_root", str(sample_root), "--json", str(written)]) == 1
     figures = json.loads(written.read_text())

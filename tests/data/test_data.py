@@ -229,8 +229,16 @@ def test_normalize_and_undo():
     assert (normalize.undo(normalize(image)) == image).all()
     on_device = normalize.on_device(paddle.to_tensor(np.stack([image, image[::-1]])))
     assert on_device.dtype == paddle.float32
-    assert np.abs(on_device.numpy()[1] - normalize(image)[:, ::-1]).max() <= 1e-6
+    np.testing.assert_array_equal(on_device.numpy()[1], normalize(image)[:, ::-1])
     assert normalize(image)[1, 3, 4] == pytest.approx((image[3, 4, 1] / 255 - 0.456) / 0.224, rel=1e-5)
+
+
+@pytest.mark.parametrize("mean", [(0.485, 0.456, 0.406), (0.5, 0.5, 0.5), (123.675 / 255, 0.3, 0.7)])
+def test_the_device_normalises_every_value_to_the_same_bits(mean):
+    values = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    normalize = Normalize(mean, (0.229, 0.224, 0.225))
+    on_device = normalize.on_device(paddle.to_tensor(values[None])).numpy()[0]
+    np.testing.assert_array_equal(on_device.view(np.uint32), normalize(values).view(np.uint32))
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,9 @@ import pytest
 from data import CITYSCAPES
 from data.files import read_image, read_label
 from engine.evaluation.pictures import write_picture
-from engine.runtime import Description, Network
+from engine.runtime import Description, Network, load
 from tool import predict
 from tool.prediction import results, sources
-from tool.prediction.classify import network_classifier
 from tool.prediction.pipeline import overlap
 from tool.prediction.results import KINDS, Painter, PictureWriter, Predicted
 from tool.prediction.sources import Frame, find_sources
@@ -221,36 +220,17 @@ def test_a_camera_keeps_the_time_of_the_clock(video, tmp_path, monkeypatch):
 class StandIn(Network):
     """An exported network that calls bright pixels road and dark ones car."""
 
-    def __init__(self, num_classes=19, size=None):
-        super().__init__("onnxruntime", "fp32", Description(num_classes, size=size))
-        self.seen = []
+    def __init__(self):
+        super().__init__("onnxruntime", "fp32", Description(19))
 
     def run(self, batch):
-        self.seen.append(batch.shape)
         return np.where(batch[..., 0] > 128, ROAD, CAR).astype(np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("size", "scale", "seen"), [(None, 1.0, (20, 40)), (None, 0.5, (10, 20)), ((8, 12), 1.0, (8, 12))]
-)
-def test_an_exported_network_sees_its_size_and_answers_in_the_images(size, scale, seen):
-    network = StandIn(size=size)
-    image = np.zeros((20, 40, 3), np.uint8)
-    image[:, 20:] = 255
-    class_map = network_classifier(network, 19, "exported", scale)(image)
-    assert network.seen == [(1, *seen, 3)]
-    np.testing.assert_array_equal(class_map, np.where(image[..., 0], ROAD, CAR))
-
-
-def test_the_number_of_classes_must_be_the_recipes():
-    with pytest.raises(UserError, match="exported: has 11 classes, the recipe 19"):
-        network_classifier(StandIn(num_classes=11), 19, "exported")
 
 
 def test_an_exported_network_by_its_engine(tmp_path, monkeypatch, capsys):
     """The command with --engine; what loads the network is a stand-in."""
     asked = []
-    monkeypatch.setattr(predict, "load_network", lambda *arguments: asked.append(arguments) or StandIn())
+    monkeypatch.setattr(load, "load_network", lambda *arguments: asked.append(arguments) or StandIn())
     write_picture(tmp_path / "a.png", np.full((20, 40, 3), 255, np.uint8))
     flags = ["--config", "configs/stdc1_seg_sample.yml", "--model_path", "exported", "--engine", "onnxruntime"]
     paths = ["--image_path", str(tmp_path / "a.png"), "--save_dir", str(tmp_path)]
@@ -258,8 +238,6 @@ def test_an_exported_network_by_its_engine(tmp_path, monkeypatch, capsys):
     assert asked == [("exported", "onnxruntime", "int8")]
     assert not read_label(tmp_path / "pseudo_color_prediction" / "a.png").any()
     assert "frames a second end to end" in capsys.readouterr().out and (tmp_path / "legend.png").is_file()
-    with pytest.raises(UserError, match="predicts at one scale, test_config.full asks for more"):
-        predict.main([*flags, *paths, "--opts", "test_config.full.scales=[0.5,1.0]"])
 
 
 def test_an_absent_camera_is_one_line(tmp_path):

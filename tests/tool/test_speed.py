@@ -1,9 +1,11 @@
 """tool.latency and benchmarks.inference: the clock, the figures that follow from it, and what is said of absentees."""
 
+import dataclasses
 import itertools
 import json
 import sys
 from types import SimpleNamespace
+from unittest import mock
 
 from compat import UserError
 
@@ -14,7 +16,8 @@ import pytest
 
 from benchmarks import inference
 from benchmarks.peers.paddleseg_peer import OURS, PeerProcess
-from engine.runtime import Description, Network
+from engine.runtime import Description, Network, tensorrt
+from engine.runtime.tensorrt import check_tensorrt
 from tool import latency
 from tool.speed import clock, hardware, networks, peak
 from tool.speed.clock import Latency, latency_of, time_alternating
@@ -55,6 +58,23 @@ def test_the_peak_counts_multiply_accumulates(monkeypatch):
     assert peak.matmul_peak(size=100) == 100**3 / 1e9
     for precision in ("fp32", "int8"):
         assert peak.convolution_peak(precision, threads=1) == pytest.approx(4 * 256 * 256 * 9 * 8 * 128 / 1e9)
+
+
+def test_the_peak_is_that_of_the_processor_without_copies(monkeypatch):
+    """On whatever device Paddle works, the product is computed by the processor, and nothing is copied."""
+    devices = ["gpu:0"]
+    monkeypatch.setattr(peak.paddle.device, "get_device", lambda: devices[-1])
+    monkeypatch.setattr(peak.paddle.device, "set_device", devices.append)
+    seen = []
+    monkeypatch.setattr(peak.paddle, "matmul", lambda left, right: seen.append(devices[-1]))
+    assert peak.matmul_peak(size=8) > 0
+    assert set(seen) == {"cpu"} and devices[-1] == "gpu:0"
+
+
+def test_a_gpu_has_no_share_of_the_processors_peak():
+    row = latency.Row("stdc2_seg", "paddle", "fp32", "class_map", SIZE, 1, Latency(20, 25, 30, 7), 10.0)
+    assert row.share_of_peak({"fp32": 1000.0}) == 0.5
+    assert dataclasses.replace(row, device="gpu:0").share_of_peak({"fp32": 1000.0}) is None
 
 
 def test_without_openvino_the_peak_is_that_of_float32(monkeypatch):
@@ -110,6 +130,47 @@ def test_a_missing_engine_is_a_line_that_says_how_to_install_it(tmp_path, monkey
     assert any("tensorrt: needs an NVIDIA GPU" in line and "DEVICE=gpu" in line for line in found.absent)
     images = np.zeros((1, *SIZE, 3), np.uint8)
     assert found.variants[0].call(images).shape == (1, *SIZE) and found.variants[0].call(images).dtype == np.uint8
+
+
+@pytest.fixture
+def gpu_without_tensorrt(monkeypatch):
+    """Paddle built with TensorRT 8.5.1, on a GPU, and no TensorRT: Paddle's own error on the question."""
+
+    def missing():
+        raise OSError("(External) TensorRT dynamic library is not found")
+
+    monkeypatch.setattr(tensorrt.paddle.device, "get_device", lambda: "gpu:0")
+    monkeypatch.setattr(tensorrt.inference, "get_trt_compile_version", lambda: (8, 5, 1))
+    monkeypatch.setattr(tensorrt.inference, "get_trt_runtime_version", missing)
+
+
+def test_a_missing_tensorrt_is_a_line_and_the_run_goes_on(gpu_without_tensorrt, monkeypatch, tmp_path):
+    found = build_variants("stdc1_seg", 19, Wanted(SIZE, engines=("eager", "tensorrt")), tmp_path)
+    assert [variant.engine for variant in found.variants] == ["eager"]
+    assert [line.split(";")[0] for line in found.absent] == [
+        "engine tensorrt: Paddle is built with TensorRT 8.5.1, whose libnvinfer is not found here"
+    ]
+    monkeypatch.setattr(tensorrt.inference, "get_trt_runtime_version", lambda: (0, 0, 0))
+    with pytest.raises(UserError, match="whose libnvinfer is not found here"):
+        check_tensorrt("fp32")
+
+
+def test_a_tensorrt_that_fails_is_a_line_and_the_run_goes_on(gpu_without_tensorrt, monkeypatch, tmp_path):
+    def fails(config):
+        raise SystemError("C++ Traceback\n(Fatal) no engine")
+
+    monkeypatch.setattr(tensorrt.inference, "get_trt_runtime_version", lambda: (8, 5, 1))
+    monkeypatch.setattr(networks, "export_network", lambda *arguments: None)
+    monkeypatch.setattr(
+        tensorrt, "read_description", lambda folder: Description(19, size=SIZE, files={"paddle": {"fp32": "a.json"}})
+    )
+    monkeypatch.setattr(tensorrt, "config_of", lambda file: mock.Mock())
+    monkeypatch.setattr("engine.runtime.paddle.inference.create_predictor", fails)
+    found = build_variants("stdc1_seg", 19, Wanted(SIZE, engines=("eager", "tensorrt")), tmp_path)
+    assert [variant.engine for variant in found.variants] == ["eager"]
+    assert len(found.absent) == 2 and all(
+        "TensorRT cannot build its engine ((Fatal) no engine)" in line for line in found.absent
+    )
 
 
 def test_an_engine_answers_the_graph_that_is_named(tmp_path):

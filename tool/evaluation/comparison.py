@@ -1,7 +1,7 @@
 """Two networks on the same images, as `tool.evaluate --compare` shows them."""
 
 from textwrap import fill
-from typing import Any, Dict, List, Mapping, NamedTuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Union
 
 from compat import UserError, text_table
 
@@ -13,6 +13,7 @@ from engine.evaluation.comparison import Comparison, compare
 from engine.evaluation.metrics import ABSENT_MEANING
 from engine.evaluation.scorecard import Scorecard
 from engine.recipe import Protocol, Recipe
+from engine.runtime import Network
 from tool.evaluation.report.content import Signed, Table
 from tool.evaluation.report.gathered import Gathered
 from tool.evaluation.score_table import NONE
@@ -21,13 +22,16 @@ LEVEL = 0.05
 
 
 class Subject(NamedTuple):
-    """A network to evaluate: where its weights and its recipe are, and what they are; on which images, and how."""
+    """A network to evaluate: where its weights and its recipe are, and what they are; on which images, and how.
+
+    `model` is evaluated by PaddleSeg's protocols, a network of engine.runtime as it is deployed.
+    """
 
     path: str
     config: str
     recipe: Recipe
     dataset: SegmentationDataset
-    model: nn.Layer
+    model: Union[nn.Layer, Network]
     protocols: Mapping[str, Protocol]
 
 

@@ -12,7 +12,7 @@ from engine.export import export_network
 from engine.export.quantize import quantize_exported
 from engine.runtime import EXPORTED_ENGINES, Description, EagerNetwork, Network, load_network
 from engine.runtime.load import engine_class
-from engine.runtime.tensorrt import TensorRTNetwork, check_tensorrt
+from engine.runtime.tensorrt import PADDLE_ERRORS, TensorRTNetwork, check_tensorrt
 from models import build_model
 
 INT8_ENGINES = ("openvino", "onnxruntime")
@@ -71,9 +71,7 @@ def build_variants(name: str, num_classes: int, wanted: Wanted, folder: Path) ->
             _quantize(folder / graph, [engine for engine in engines if engine in INT8_ENGINES], wanted, found)
         load_variants(folder / graph, engines, wanted, graph, found)
         if with_tensorrt:
-            for precision in ("fp32", "fp16"):
-                call = answer_of(TensorRTNetwork(folder / graph, precision), graph)
-                found.variants.append(Variant("tensorrt", precision, graph, call))
+            _load_tensorrt(folder / graph, wanted, graph, found)
     return found
 
 
@@ -101,7 +99,7 @@ def model_for(name: str, num_classes: int, graph: str) -> nn.Layer:
 
 
 def answer_of(network: Network, graph: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The call of a network that answers `graph`."""
+    """The call of a network that returns `graph`."""
     return network.classes if graph == "class_map" else network.logits
 
 
@@ -113,7 +111,7 @@ def _export(model: nn.Layer, description: Description, folder: Path, engines: Se
 
 
 def _quantize(folder: Path, engines: Sequence[str], wanted: Wanted, found: Found) -> None:
-    """Add int8 networks, whose ranges come from noise: that decides what they answer, not how fast they are."""
+    """Add int8 networks, whose ranges come from noise: that decides what they return, not how fast they are."""
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (wanted.batch, *wanted.size, 3), dtype=np.uint8) for _ in range(CALIBRATION_BATCHES)]
     for engine in engines:
@@ -130,6 +128,20 @@ def _installed(engine: str, found: Found) -> bool:
         _note(found, str(error))
         return False
     return True
+
+
+def _load_tensorrt(folder: Path, wanted: Wanted, graph: str, found: Found) -> None:
+    """Add what TensorRT computes, once it has computed it: some engines are built in the first call."""
+    for precision in ("fp32", "fp16"):
+        try:
+            call = answer_of(TensorRTNetwork(folder, precision), graph)
+            call(np.zeros((wanted.batch, *wanted.size, 3), np.uint8))
+        except UserError as error:
+            _note(found, f"tensorrt {precision}: {error}")
+        except PADDLE_ERRORS as error:
+            _note(found, f"tensorrt {precision}: cannot compute the network ({type(error).__name__}: {error})")
+        else:
+            found.variants.append(Variant("tensorrt", precision, graph, call))
 
 
 def _tensorrt_installed(found: Found) -> bool:

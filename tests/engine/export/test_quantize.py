@@ -14,8 +14,6 @@ from paddle import nn
 
 from engine.export import export_network
 from engine.runtime import Description, EagerNetwork, load_network, read_description
-from engine.runtime.layer import NetworkLayer
-from engine.runtime.score import deployed_miou, fit_image
 
 pytest.importorskip("nncf")
 pytest.importorskip("onnxruntime")
@@ -258,15 +256,6 @@ def test_openvino_computes_in_int8_without_avx512(tmp_path):
     assert np.mean(np.load(tmp_path / "classes.npy") == expected.classes(picture)) > 0.95
 
 
-def test_fitted_images():
-    network = EagerNetwork(Fragile(), 2)
-    image = pictures(1)[0][0]
-    assert fit_image(network, image, 0.5).shape == (1, 16, 24, 3)
-    network.description = Description(2, size=(20, 10), batch=2)
-    assert fit_image(network, image, 0.5).shape == (2, 20, 10, 3)
-    np.testing.assert_array_equal(fit_image(EagerNetwork(Fragile(), 2), image, 1.0), image[None])
-
-
 @pytest.fixture(scope="module")
 def exported_sample(tmp_path_factory):
     """A network of the sample's 19 classes, exported for ONNX Runtime with logits and with class maps."""
@@ -289,17 +278,11 @@ def test_evaluation_of_an_export_is_that_of_the_model(exported_sample, small_rec
 
     model, folders = exported_sample
     dataset = dataset_of(small_recipe().val_dataset)
-    normalize = dataset.transform.normalize
-    expected = evaluate(model, dataset, Protocol(scales=1.0))
-    for folder in folders.values():
-        network = load_network(folder, "onnxruntime", threads=1)
-        layer = NetworkLayer(network, normalize)
-        assert abs(evaluate(layer, dataset, Protocol(scales=1.0)).miou - expected.miou) < 1e-3
-        assert abs(deployed_miou(network, dataset) - 100 * expected.miou) < 0.1
-    # Scaled images are rounded to bytes, class maps voted on.
-    layer = NetworkLayer(load_network(folders["none"], "onnxruntime", threads=1), normalize)
-    half = evaluate(model, dataset, Protocol(scales=0.5)).miou
-    assert abs(evaluate(layer, dataset, Protocol(scales=0.5)).miou - half) < 0.01
+    for scale, tolerance in ((1.0, 1e-3), (0.5, 0.01)):
+        expected = evaluate(model, dataset, Protocol(scales=scale)).miou
+        for folder in folders.values():
+            network = load_network(folder, "onnxruntime", threads=1)
+            assert abs(evaluate(network, dataset, Protocol(scales=scale)).miou - expected) < tolerance
 
 
 def test_evaluate_command_takes_exports(exported_sample, sample_root, capsys):
@@ -315,9 +298,8 @@ def test_evaluate_command_takes_exports(exported_sample, sample_root, capsys):
 
 
 def test_an_export_of_other_classes_is_refused(fragile, small_recipe, tmp_path):
-    from engine.build import dataset_of
-    from tool.evaluation.exported import exported_model
+    from engine.runtime import open_network
 
     export_network(fragile, Description(2, size=SIZE), tmp_path, ["onnxruntime"])
     with pytest.raises(UserError, match="exported for 2 classes, the recipe's dataset has 19"):
-        exported_model(str(tmp_path), "onnxruntime", None, dataset_of(small_recipe().val_dataset))
+        open_network(small_recipe(), 19, tmp_path, "onnxruntime")

@@ -1,0 +1,247 @@
+"""One way from an image to a class map: every command and engine gives the same one, pixel by pixel.
+
+The network's arithmetic is exact in float32 (sums of multiples of 1/256 and of small powers of two), so that engines
+can differ only in what happens to an image around it.
+"""
+
+import base64
+import io
+import shutil
+from contextlib import contextmanager
+from unittest import mock
+
+from compat import UserError
+
+import cv2
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+from PIL import Image
+
+import engine.build
+from data.files import read_image, read_label
+from engine.evaluation import metrics
+from engine.runtime import EXPORTED_ENGINES, read_description
+from tool import demo, evaluate, export, predict
+from tool.demonstration.app import create_app
+from tool.demonstration.networks import Networks
+
+CONFIG = "configs/stdc1_seg_sample.yml"
+CLASSES = 19
+SIZES = ((63, 127), (64, 101), (57, 128))  # (h, w) of the images
+SCALES = (0.5, 0.75, 1.0)
+SHAPES = {"any": (-1, 3, -1, -1), "fixed": (1, 3, 40, 72), "batch of 2": (2, 3, -1, -1)}
+# (value / 255 - 0) / (256 / 255) is value / 256
+NORMALIZE = f"val_dataset.transforms={[{'type': 'Normalize', 'mean': [0.0] * 3, 'std': [256 / 255] * 3}]}"
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino")
+pytest.importorskip("paddle2onnx")
+
+
+class Exact(nn.Layer):
+    """A 1x1 convolution whose weights are multiples of 1/16, at most 4."""
+
+    output_names = ("main",)
+
+    def __init__(self):
+        super().__init__()
+        rng = np.random.default_rng(5)
+        self.classify = nn.Conv2D(3, CLASSES, 1)
+        self.classify.weight.set_value(np.float32(rng.integers(-64, 65, (CLASSES, 3, 1, 1)) / 16))
+        self.classify.bias.set_value(np.float32(rng.integers(-32, 33, CLASSES) / 16))
+
+    def forward(self, image):
+        return [self.classify(image)]
+
+    def truth(self, image, scale=1.0, size=None):
+        """The class map [H, W] of an image [H, W, 3]: numpy decides, OpenCV resizes."""
+        shape = size or [int(side * scale + 0.5) for side in image.shape[:2]]
+        seen = cv2.resize(image, tuple(shape[::-1]), interpolation=cv2.INTER_LINEAR_EXACT)
+        weight, bias = self.classify.weight.numpy()[:, :, 0, 0], self.classify.bias.numpy()
+        classes = (seen.astype(np.float64) / 256 @ weight.T.astype(np.float64) + bias).argmax(-1).astype(np.uint8)
+        return cv2.resize(classes, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+@pytest.fixture(scope="module")
+def exact():
+    with pytest.MonkeyPatch.context() as patch:
+        model = Exact()
+        patch.setattr(engine.build, "build_model", lambda *args, **options: Exact())
+        yield model
+
+
+@pytest.fixture(scope="module")
+def root(sample_root, tmp_path_factory):
+    """The sample with images of several odd sizes."""
+    folder = tmp_path_factory.mktemp("odd") / "sample"
+    shutil.copytree(sample_root, folder)
+    for kind in ("leftImg8bit", "gtFine"):
+        for file in sorted((folder / kind / "val").rglob("*.png")):
+            height, width = SIZES[int(file.name.split("_")[1]) % len(SIZES)]
+            cv2.imwrite(str(file), cv2.imread(str(file), cv2.IMREAD_UNCHANGED)[:height, :width])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(root):
+    """{name: image [H, W, 3] RGB} in the dataset's order."""
+    files = sorted((root / "leftImg8bit" / "val").rglob("*.png"))
+    found = {file.stem: read_image(file) for file in files}
+    assert {image.shape[:2] for image in found.values()} == set(SIZES)
+    return found
+
+
+@pytest.fixture(scope="module")
+def common(root):
+    return ["--config", CONFIG, "--dataset_root", str(root), "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def weights(exact, tmp_path_factory):
+    file = tmp_path_factory.mktemp("weights") / "model.pdparams"
+    paddle.save(exact.state_dict(), str(file))
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def exports(exact, weights, common, tmp_path_factory):
+    """{shape: folder} of tool.export, for every engine."""
+    folders = {name: tmp_path_factory.mktemp("export") for name in SHAPES}
+    for name, shape in SHAPES.items():
+        flags = ["--model_path", weights, "--save_dir", str(folders[name]), "--input_shape", *map(str, shape)]
+        export.main([*common, *flags, "--opts", NORMALIZE])
+    return folders
+
+
+@contextmanager
+def scored():
+    """Every class map that an evaluation counts, in order."""
+    maps = []
+    count = metrics.confusion_matrix
+
+    def keep(label, class_map, *rest):
+        maps.append(class_map)
+        return count(label, class_map, *rest)
+
+    with mock.patch.object(metrics, "confusion_matrix", keep):
+        yield maps
+
+
+def predicted(flags, images, folder):
+    predict.main([*flags, "--save_dir", str(folder), "--results", "pseudo_color_prediction"])
+    return [read_label(folder / "pseudo_color_prediction" / f"{name}.png") for name in images]
+
+
+def evaluated(flags, images):
+    with scored() as maps:
+        evaluate.main([*flags, "--bootstrap", "0"])
+    return maps[: len(images)]
+
+
+def shown(choice, images):
+    """What the page returns of each image."""
+    client = create_app(Networks([choice])).test_client()
+    maps = []
+    for image in images.values():
+        stream = io.BytesIO()
+        Image.fromarray(image).save(stream, "PNG")
+        upload = (io.BytesIO(stream.getvalue()), "a.png")
+        answer = client.post("/predict", data={"model": choice.model, "engine": choice.engine, "image": upload})
+        maps.append(np.asarray(Image.open(io.BytesIO(base64.b64decode(answer.get_json()["class_map"])))))
+    return maps
+
+
+@pytest.fixture
+def ways(common, images, tmp_path):
+    """A function of a network and a scale that returns {command: class maps in the dataset's order}."""
+
+    def run(engine, model_path, scale, precision="fp32"):
+        opts = ["--opts", NORMALIZE, f"test_config.full.scales={scale}"]
+        model = ["--model_path", str(model_path)]
+        flags = [*common, *model, "--engine", engine, "--precision", precision, *opts]
+        title = "Paddle eager" if engine == "eager" else f"{demo.ENGINES[engine]} {precision}"
+        choices = demo.find_choices(demo._parser().parse_args(["--config", CONFIG, *model, *opts]))
+        return {
+            "predict": predicted(flags, images, tmp_path),
+            "evaluate": evaluated(flags, images),
+            "page": shown(next(choice for choice in choices if choice.engine == title), images),
+        }
+
+    return run
+
+
+def assert_all_are(found, expected):
+    for command, maps in found.items():
+        assert len(maps) == len(expected)
+        for number, (one, true) in enumerate(zip(maps, expected)):
+            np.testing.assert_array_equal(one, true, err_msg=f"{command}, image {number}")
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("engine", EXPORTED_ENGINES)
+def test_every_command_and_engine(exact, exports, images, ways, engine, scale):
+    expected = [exact.truth(image, scale) for image in images.values()]
+    assert_all_are(ways(engine, exports["any"], scale), expected)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_eager(exact, weights, images, ways, scale):
+    assert_all_are(ways("eager", weights, scale), [exact.truth(image, scale) for image in images.values()])
+
+
+@pytest.mark.parametrize("engine", EXPORTED_ENGINES)
+def test_graphs_of_a_fixed_size_and_of_a_fixed_batch(exact, exports, images, ways, engine):
+    squeezed = [exact.truth(image, size=(40, 72)) for image in images.values()]
+    assert_all_are(ways(engine, exports["fixed"], 0.75), squeezed)
+    halved = [exact.truth(image, 0.5) for image in images.values()]
+    assert_all_are(ways(engine, exports["batch of 2"], 0.5), halved)
+
+
+@pytest.mark.parametrize("shape, scale", [("any", 0.75), ("fixed", 1.0)])
+def test_the_guard_and_calibration(exact, weights, images, common, ways, monkeypatch, tmp_path, shape, scale):
+    """What int8 is calibrated on, and what it is measured on, are what ships."""
+    pytest.importorskip("nncf")
+    calibration, quantize = [], export.quantize_exported
+
+    def keep(folder, engine, batches, *rest):
+        calibration.extend(batches)
+        return quantize(folder, engine, batches, *rest)
+
+    monkeypatch.setattr(export, "quantize_exported", keep)
+    flags = ["--model_path", weights, "--save_dir", str(tmp_path / "export"), "--engines", "onnxruntime"]
+    flags += ["--input_shape", *map(str, SHAPES[shape]), "--int8", "--max_drop", "100", "--calibration_images", "2"]
+    with scored() as guarded:
+        export.main([*common, *flags, "--opts", NORMALIZE, f"test_config.full.scales={scale}"])
+    size = SHAPES["fixed"][2:] if shape == "fixed" else None
+    assert_all_are({"guard": guarded[: len(images)]}, [exact.truth(image, scale, size) for image in images.values()])
+    assert_all_are(ways("onnxruntime", tmp_path / "export", scale, "int8"), guarded[len(images) :])
+    seen = size or tuple(int(side * scale + 0.5) for side in (64, 128))
+    assert [batch.shape for batch in calibration] == [(1, *seen, 3)] * 2
+    assert read_description(tmp_path / "export").scale == scale
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["scales=[0.5,1.0]"], "scales 0.5 1"),
+        (["flip_horizontal=True"], "scale 1, flip horizontal"),
+        (["is_slide=True", "crop_size=[32,32]", "stride=[16,16]"], "scale 1, window 32x32 every 16x16"),
+    ],
+)
+def test_what_only_eager_computes_is_refused_in_one_line(exports, weights, common, tmp_path, options, said):
+    override = ["--opts", NORMALIZE, *(f"test_config.full.{option}" for option in options)]
+    message = f"test_config.full asks for {said}: an engine sees each image once, at one scale"
+    shipped = ["--model_path", str(exports["any"]), "--engine", "onnxruntime"]
+    with pytest.raises(UserError, match=message):
+        export.main([*common, "--model_path", weights, "--save_dir", str(tmp_path), *override])
+    for command in (predict, evaluate):
+        with pytest.raises(UserError, match=message):
+            command.main([*common, *shipped, *override])
+
+
+def test_what_only_eager_computes_is_predicted_as_evaluated(weights, images, common, tmp_path):
+    scales, flip = "test_config.full.scales=[0.75,1.0]", "test_config.full.flip_horizontal=True"
+    flags = [*common, "--model_path", weights, "--opts", NORMALIZE, scales, flip]
+    assert_all_are({"predict": predicted(flags, images, tmp_path)}, evaluated(flags, images))
