@@ -1,4 +1,4 @@
-"""Serve a page to try networks on: drop an image, see its classes. It answers to this machine alone.
+"""Serve a page to try networks on: drop an image, see its classes. By default it serves this machine alone.
 
 --config and --model_path take one or several: weights for the network of a recipe, or folders of tool.export, which
 every installed engine that they hold files for can run. A single recipe counts for all models.

@@ -3,23 +3,17 @@
 import base64
 import io
 import re
-import shutil
 import threading
 from pathlib import Path
 
 from compat import UserError
 
 import numpy as np
-import paddle
 import pytest
 from PIL import Image
 from werkzeug.serving import make_server
 
 from data import CITYSCAPES
-from engine.runtime import Description, write_description
-from models import build_model
-from tests.helpers.zero_networks import zero_networks
-from tool import demo
 from tool.demonstration import upload
 from tool.demonstration.app import create_app
 from tool.demonstration.networks import Choice, Networks
@@ -143,59 +137,6 @@ def test_nothing_is_fetched_from_elsewhere(app):
 def test_the_rendered_street(app):
     response = app.test_client().get("/sample/3.png")
     assert Image.open(io.BytesIO(response.data)).size == (512, 256)
-
-
-# --- the command ------------------------------------------------------------------------------------------------------
-
-
-def options(*arguments):
-    return demo._parser().parse_args([str(argument) for argument in arguments])
-
-
-def test_weights_are_offered_by_their_recipes_name(tmp_path):
-    with zero_networks():
-        paddle.save(build_model("stdc1_seg", 19).state_dict(), str(tmp_path / "a.pdparams"))
-    shutil.copy(tmp_path / "a.pdparams", tmp_path / "b.pdparams")
-    choices = demo.find_choices(options("--model_path", tmp_path / "a.pdparams", tmp_path / "b.pdparams"))
-    assert [choice.model for choice in choices] == ["stdc1_seg_sample", f"stdc1_seg_sample · {tmp_path}/b.pdparams"]
-    answer = Networks(choices).predict("stdc1_seg_sample", "Paddle eager", np.zeros((33, 65, 3), np.uint8))
-    assert answer.class_map.shape == (33, 65) and not answer.class_map.any()  # equal logits: the first class
-
-
-def test_an_exported_folder_is_offered_in_the_engines_that_are_installed(tmp_path, monkeypatch):
-    files = {"paddle": {"fp32": "model.json"}, "openvino": {"fp32": "model.xml", "int8": "model_int8.xml"}}
-    write_description(tmp_path, Description(19, files=files))
-    installed = {"openvino"}
-
-    def engine_class(engine):
-        if engine not in installed:
-            raise UserError(f"engine {engine}: not installed")
-
-    monkeypatch.setattr(demo, "engine_class", engine_class)
-    choices = demo.find_choices(options("--model_path", tmp_path))
-    assert [(one.model, one.engine) for one in choices] == [
-        ("stdc1_seg_sample", "OpenVINO fp32"),
-        ("stdc1_seg_sample", "OpenVINO int8"),
-    ]
-    installed.clear()
-    with pytest.raises(UserError, match="no installed engine runs it; pip install -r requirements-deploy.txt"):
-        demo.find_choices(options("--model_path", tmp_path))
-
-
-def test_the_command_refuses():
-    with pytest.raises(UserError, match="gone: no such model; make demo"):
-        demo.find_choices(options("--model_path", "gone"))
-    with pytest.raises(UserError, match="2 recipes for 1 models"):
-        demo.find_choices(options("--config", demo.CONFIG, demo.CONFIG, "--model_path", "gone"))
-    assert options().host == "127.0.0.1"
-
-
-def test_a_port_that_is_taken_is_one_line(app, monkeypatch):
-    server = make_server("127.0.0.1", 0, app)
-    monkeypatch.setattr(demo, "find_choices", lambda arguments: [])
-    with pytest.raises(UserError, match="try --port 0"):
-        demo.main(["--port", str(server.server_port)])
-    server.server_close()
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------

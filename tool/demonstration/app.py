@@ -3,24 +3,29 @@
 import base64
 import io
 import ipaddress
+import threading
 import time
 from typing import Dict, List
+from urllib.parse import urlsplit
 
 from compat import UserError
 
 import numpy as np
-from flask import Flask, Response, jsonify, render_template, request
+from flask import Flask, Response, abort, jsonify, render_template, request
 from PIL import Image
 from werkzeug.exceptions import HTTPException
 
 from data import ClassSet
 from data.renderer.photo import develop
 from data.renderer.scene import paint_scene
-from tool.demonstration.networks import Answer, Networks
+from tool.demonstration.networks import Networks, Prediction
 from tool.demonstration.upload import FORMATS, decode_upload
 
 SIDES = (512, 1024, 2048)
 """Longest sides, in pixels, that an image may be brought to before the network sees it."""
+
+MOST_WAITING = 8
+"""Uploads that are taken at once, the one in work included; further ones are refused, so that memory stays bounded."""
 
 # Nothing is fetched from elsewhere; the picture itself is a blob of the browser's.
 POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
@@ -52,19 +57,45 @@ def create_app(networks: Networks, host: str = "127.0.0.1", max_megabytes: int =
     def sample(seed: int) -> Response:
         return Response(_png(Image.fromarray(sample_picture(seed))), mimetype="image/png")
 
+    places = threading.BoundedSemaphore(MOST_WAITING)
+    decoding = threading.Lock()  # an image of the largest size takes some hundred megabytes meanwhile
+
     @app.post("/predict")
     def predict() -> Response:
+        if not places.acquire(blocking=False):
+            abort(503, f"{MOST_WAITING} images are waiting already; try again in a moment.")
+        try:
+            return segment()
+        finally:
+            places.release()
+
+    def segment() -> Response:
         start = time.perf_counter()
         if "image" not in request.files:
             raise UserError("No image came with the request; choose one.")
-        longest = request.form.get("longest", default=SIDES[1], type=int)
-        if longest not in SIDES:
-            raise UserError(f"A longest side of {longest} pixels is not offered.")
-        image = decode_upload(request.files["image"].stream, longest)
-        answer = networks.predict(request.form.get("model", ""), request.form.get("engine", ""), image)
-        described = describe(answer)
-        total = time.perf_counter() - start - answer.loading
+        longest = request.form.get("longest", default=str(SIDES[1]))
+        if longest not in map(str, SIDES):
+            raise UserError(f"A longest side of {longest!r} pixels is not offered; take {', '.join(map(str, SIDES))}.")
+        with decoding:
+            image = decode_upload(request.files["image"].stream, int(longest))
+        prediction = networks.predict(request.form.get("model", ""), request.form.get("engine", ""), image)
+        described = describe(prediction)
+        total = time.perf_counter() - start - prediction.loading
         return jsonify({**described, "total_milliseconds": 1000 * total})
+
+    _add_guards(app, max_megabytes)
+    return app
+
+
+def _add_guards(app: Flask, max_megabytes: int) -> None:
+    """Refuse requests of other sites, make every error a line of JSON, and let the page load nothing from elsewhere."""
+
+    @app.before_request
+    def own_pages_only() -> None:
+        # A browser names the site whose page sends a request.
+        origin = request.headers.get("Origin")
+        if origin is not None and urlsplit(origin).netloc != request.host:
+            abort(403, "This request comes from another web site; open the page itself.")
 
     @app.errorhandler(UserError)
     def refused(error: UserError):
@@ -81,8 +112,6 @@ def create_app(networks: Networks, host: str = "127.0.0.1", max_megabytes: int =
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
-    return app
-
 
 def is_loopback(host: str) -> bool:
     """Whether an address is reached from this machine alone."""
@@ -98,15 +127,15 @@ def sample_picture(seed: int) -> np.ndarray:
     return develop(paint_scene((512, 256), seed, rng), rng)
 
 
-def describe(answer: Answer) -> Dict:
-    """What the page is told: size, milliseconds, the class map as a grey PNG of ids, the share of each class."""
-    height, width = answer.class_map.shape
+def describe(prediction: Prediction) -> Dict:
+    """What the page shows: size, milliseconds, the class map as a grey PNG of ids, the share of each class."""
+    height, width = prediction.class_map.shape
     return {
         "width": width,
         "height": height,
-        "milliseconds": 1000 * answer.seconds,
-        "class_map": base64.b64encode(_png(Image.fromarray(answer.class_map))).decode(),
-        "classes": class_shares(answer.class_map, answer.classes),
+        "milliseconds": 1000 * prediction.seconds,
+        "class_map": base64.b64encode(_png(Image.fromarray(prediction.class_map))).decode(),
+        "classes": class_shares(prediction.class_map, prediction.classes),
     }
 
 

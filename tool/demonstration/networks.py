@@ -21,7 +21,7 @@ class Choice(NamedTuple):
     load: Callable[[], Classify]
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """`seconds` is the time inside the network alone, image in and class map out; `loading` what came before, once."""
 
     class_map: np.ndarray  # [H, W] uint8
@@ -43,7 +43,7 @@ class Networks:
         """[{model, engine}] in the order of the page's menus."""
         return [{"model": model, "engine": engine} for model, engine in self.choices]
 
-    def predict(self, model: str, engine: str, image: np.ndarray) -> Answer:
+    def predict(self, model: str, engine: str, image: np.ndarray) -> Prediction:
         """Segment an image [H, W, 3] uint8 RGB.
 
         Raises:
@@ -60,4 +60,4 @@ class Networks:
             start = time.perf_counter()
             class_map = self.loaded[key](image)
             seconds = time.perf_counter() - start
-        return Answer(class_map, self.choices[key].classes, seconds, start - asked)
+        return Prediction(class_map, self.choices[key].classes, seconds, start - asked)

@@ -18,20 +18,22 @@ def decode_upload(upload: BinaryIO, longest: int) -> np.ndarray:
     Raises:
         UserError: for what is no such image, is broken, or would take too much memory once decoded.
     """
-    content = upload.read()
-    if not content:
+    content = io.BytesIO(upload.read())
+    if not content.getbuffer().nbytes:
         raise UserError("The file is empty; choose another image.")
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with Image.open(content, formats=FORMATS) as image:
             # The size stands in the header: a small file may describe an image that fills the memory.
             if image.width * image.height > MAX_PIXELS:
                 raise UserError(
                     f"The image has {image.width} x {image.height} pixels; at most {MAX_PIXELS // 10**6} million."
                 )
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            image.load()
+            small = image if image.mode == "RGB" else image.convert("RGB")
+            # Shrunk before it is turned, so that there is no second image of the full size.
+            small.thumbnail((longest, longest), Image.Resampling.BICUBIC)
+            return np.asarray(ImageOps.exif_transpose(small))
     except UnidentifiedImageError:
         raise UserError(f"This is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image.") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"The image is broken or incomplete ({error}); save it again or choose another.") from error
-    upright.thumbnail((longest, longest), Image.Resampling.BICUBIC)
-    return np.asarray(upright)
