@@ -1,14 +1,16 @@
 """BiSeSTDC: STDC-Seg with a spatial path and a context path down to stride 4 (original bearking79/BiSeSTDC)."""
 
-from typing import Tuple
+from typing import Sequence, Tuple
 
 from paddle import nn
 
 from models.context_path import ContextPath, FeatureFusionModule
 from models.heads import DetailHead, SegHead
 from models.layers import ConvBNReLU, kaiming_fan_out
-from models.segmentation import SegmentationNetwork
+from models.segmentation import SegmentationNetwork, chosen_strides
 from models.stdcnet import ShortTermDenseConcat, STDCNet
+
+BACKBONE_AUX_STRIDES = (8, 16, 32)
 
 
 class SpatialPath(nn.Sequential):
@@ -31,8 +33,9 @@ class BiSeSTDC(SegmentationNetwork):
     """Segmentation network whose main head reads features at stride 4, for images of any size.
 
     `forward(image [N, 3, H, W] float32)` returns, in training, the outputs named by `output_names`: logits
-    [N, num_classes, H, W] of the main head and of the auxiliary heads at strides 4, 8 and 16, then the detail logit
-    [N, 1, ceil(H/4), ceil(W/4)]; in evaluation, [main logits] only.
+    [N, num_classes, H, W] of the main head, of the auxiliary heads on the context path at strides 4, 8 and 16 and of
+    those on the backbone (`backbone16`, ...), then the detail logit [N, 1, ceil(H/4), ceil(W/4)]; in evaluation,
+    [main logits] only.
 
     Args:
         num_classes: number of classes K.
@@ -40,9 +43,13 @@ class BiSeSTDC(SegmentationNetwork):
         spatial_widths: channels of the three parts of the spatial path.
         spatial_strides: strides of its two convolutions, (2, 1) or (1, 2).
         align_corners: how logits are resized to the image's size; True in the original.
-    """
+        backbone_aux_strides: strides of the backbone's features that an auxiliary head reads as they are, among 8, 16
+            and 32; none in the original.
+        dropout: in the heads of the classes, in training only; see SegmentationNetwork.
 
-    output_names = ("main", "aux4", "aux8", "aux16", "detail4")
+    Raises:
+        ValueError: for a stride that is not among these, or a dropout out of range.
+    """
 
     def __init__(
         self,
@@ -51,8 +58,13 @@ class BiSeSTDC(SegmentationNetwork):
         spatial_widths: Tuple[int, int, int],
         spatial_strides: Tuple[int, int],
         align_corners: bool = True,
+        backbone_aux_strides: Sequence[int] = (),
+        dropout: float = 0.0,
     ):
-        super().__init__(align_corners)
+        super().__init__(align_corners, dropout)
+        self.backbone_aux_strides = chosen_strides("backbone_aux_strides", backbone_aux_strides, BACKBONE_AUX_STRIDES)
+        on_backbone = [f"backbone{s}" for s in self.backbone_aux_strides]
+        self.output_names = ("main", "aux4", "aux8", "aux16", *on_backbone, "detail4")
         channels, width = backbone.channels, 128
         self.backbone = backbone
         self.spatial_path = SpatialPath(spatial_widths, spatial_strides)
@@ -65,6 +77,7 @@ class BiSeSTDC(SegmentationNetwork):
                 "aux4": SegHead(width, 128, num_classes),
                 "aux8": SegHead(width, 64, num_classes),
                 "aux16": SegHead(width, 64, num_classes),
+                **{f"backbone{s}": SegHead(channels[s], 64, num_classes) for s in self.backbone_aux_strides},
                 "detail4": DetailHead(256),
             }
         )
@@ -78,4 +91,5 @@ class BiSeSTDC(SegmentationNetwork):
         if not self.training:
             return [main]
         auxiliary = [self.segment(f"aux{s}", context[s], size) for s in (4, 8, 16)]
+        auxiliary += [self.segment(f"backbone{s}", features[s], size) for s in self.backbone_aux_strides]
         return [main, *auxiliary, self.heads["detail4"](spatial)]

@@ -15,7 +15,7 @@ from models.segmentation import SegmentationNetwork
 
 
 class BNReLUConv(nn.Layer):
-    """Batch norm and ReLU before a k x k convolution that keeps the size.
+    """Batch norm and ReLU before a k x k convolution that keeps the size; `dropout` of its input, if there is any.
 
     Shape: [N, in_channels, H, W] -> [N, out_channels, H, W].
     """
@@ -27,8 +27,11 @@ class BNReLUConv(nn.Layer):
             in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias_attr=None if bias else False
         )
 
-    def forward(self, x):
-        return self.conv(F.relu(self.bn(x)))
+    def forward(self, x, dropout: float = 0.0):
+        x = F.relu(self.bn(x))
+        if dropout:
+            x = F.dropout(x, dropout)
+        return self.conv(x)
 
 
 class ResidualBlock(nn.Layer):
@@ -147,11 +150,15 @@ class DualResolutionBackbone(nn.Layer):
 class DualResolutionHead(nn.Sequential):
     """BN-ReLU-3x3 to `mid_channels`, then BN-ReLU-1x1 to the classes, with bias.
 
+    `forward(x, dropout)` drops that share of the values before the last convolution; by default none.
     Shape: [N, in_channels, H, W] -> logits [N, num_classes, H, W].
     """
 
     def __init__(self, in_channels: int, mid_channels: int, num_classes: int):
         super().__init__(BNReLUConv(in_channels, mid_channels, 3), BNReLUConv(mid_channels, num_classes, 1, bias=True))
+
+    def forward(self, x, dropout: float = 0.0):
+        return self[1](self[0](x), dropout)
 
 
 class DualResolutionNet(SegmentationNetwork):
@@ -167,12 +174,21 @@ class DualResolutionNet(SegmentationNetwork):
         high_width: channels of the high-resolution branch.
         head_width: channels inside the heads.
         align_corners: how logits are resized to the image's size; False in the original.
+        dropout: in the heads, in training only; see SegmentationNetwork.
     """
 
     output_names = ("main", "aux8")
 
-    def __init__(self, num_classes: int, width: int, high_width: int, head_width: int, align_corners: bool = False):
-        super().__init__(align_corners)
+    def __init__(
+        self,
+        num_classes: int,
+        width: int,
+        high_width: int,
+        head_width: int,
+        align_corners: bool = False,
+        dropout: float = 0.0,
+    ):
+        super().__init__(align_corners, dropout)
         self.backbone = DualResolutionBackbone(width, high_width)
         self.dappm = DAPPM(16 * width, 128, 2 * high_width)
         self.heads = nn.LayerDict(

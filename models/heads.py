@@ -1,5 +1,6 @@
 """Prediction heads of STDC-Seg and BiSeSTDC (original `BiSeNetOutput`)."""
 
+import paddle.nn.functional as F
 from paddle import nn
 
 from models.layers import ConvBNReLU, kaiming_linear
@@ -8,6 +9,7 @@ from models.layers import ConvBNReLU, kaiming_linear
 class SegHead(nn.Layer):
     """3x3 convolution to `mid_channels`, then 1x1 to the classes, without bias unless asked for.
 
+    `forward(x, dropout)` drops that share of the values between the two; by default none, and no layer stands there.
     Shape: [N, in_channels, H, W] -> logits [N, num_classes, H, W].
     """
 
@@ -17,8 +19,11 @@ class SegHead(nn.Layer):
         self.classifier = nn.Conv2D(mid_channels, num_classes, 1, bias_attr=None if bias else False)
         kaiming_linear(self)
 
-    def forward(self, x):
-        return self.classifier(self.conv(x))
+    def forward(self, x, dropout: float = 0.0):
+        x = self.conv(x)
+        if dropout:
+            x = F.dropout(x, dropout)
+        return self.classifier(x)
 
 
 class DetailHead(SegHead):

@@ -1,6 +1,6 @@
 """What the segmentation networks have in common."""
 
-from typing import Sequence
+from typing import Sequence, Tuple
 
 import paddle
 from paddle import nn
@@ -13,6 +13,10 @@ class SegmentationNetwork(nn.Layer):
 
     Args:
         align_corners: how logits are resized.
+        dropout: share of the values that is dropped before the heads' last convolution, in training only; in [0, 1).
+
+    Raises:
+        ValueError: for a share out of range.
 
     Attributes:
         at_stride: whether logits are answered at the heads' own stride instead; for a caller that resizes them itself.
@@ -20,12 +24,27 @@ class SegmentationNetwork(nn.Layer):
 
     heads: nn.LayerDict
 
-    def __init__(self, align_corners: bool):
+    def __init__(self, align_corners: bool, dropout: float = 0.0):
         super().__init__()
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout: {dropout} is not in [0, 1)")
         self.align_corners = align_corners
+        self.dropout = dropout
         self.at_stride = False
 
     def segment(self, head: str, x: paddle.Tensor, size: Sequence[int]) -> paddle.Tensor:
         """Logits [N, num_classes, *size] of a head that reads x [N, C, h, w]; [N, num_classes, h, w] `at_stride`."""
-        logits = self.heads[head](x)
+        logits = self.heads[head](x, self.dropout if self.training else 0.0)
         return logits if self.at_stride else resize(logits, size, align_corners=self.align_corners)
+
+
+def chosen_strides(option: str, strides: Sequence[int], known: Sequence[int]) -> Tuple[int, ...]:
+    """The strides that an option lists, each once, in ascending order.
+
+    Raises:
+        ValueError: for a stride that is not among the known ones.
+    """
+    unknown = sorted(set(strides) - set(known))
+    if unknown:
+        raise ValueError(f"{option}: {unknown[0]} is not one of {', '.join(map(str, known))}")
+    return tuple(sorted(set(strides)))

@@ -6,30 +6,37 @@ from paddle import nn
 
 from models.context_path import ContextPath, FeatureFusionModule
 from models.heads import DetailHead, SegHead
-from models.segmentation import SegmentationNetwork
+from models.segmentation import SegmentationNetwork, chosen_strides
 from models.stdcnet import STDCNet
 
 DETAIL_STRIDES = (2, 4, 8, 16)
+AUX_STRIDES = (8, 16)
+BACKBONE_AUX_STRIDES = (8, 16, 32)
 
 
 class STDCSeg(SegmentationNetwork):
     """Real-time segmentation network for images of any size.
 
     `forward(image [N, 3, H, W] float32)` returns, in training, the outputs named by `output_names`: logits
-    [N, num_classes, H, W] of the main head and of the auxiliary heads at strides 8 and 16, then one detail logit
-    [N, 1, ceil(H/s), ceil(W/s)] for each s of `detail_strides`; in evaluation, [main logits] only.
+    [N, num_classes, H, W] of the main head, of the auxiliary heads on the context path (`aux8`, `aux16`) and of those
+    on the backbone (`backbone16`, ...), then one detail logit [N, 1, ceil(H/s), ceil(W/s)] for each s of
+    `detail_strides`; in evaluation, [main logits] only.
 
     Args:
         num_classes: number of classes K.
         backbone: the STDC backbone.
         detail_strides: strides of the backbone's features that a detail head guides, among 2, 4, 8 and 16.
+        aux_strides: strides of the context path that an auxiliary head reads, among 8 and 16; both in the original.
+        backbone_aux_strides: strides of the backbone's features that an auxiliary head reads as they are, among 8, 16
+            and 32; none in the original, 16 and 32 in super-gradients' recipe.
+        dropout: in the heads of the classes, in training only; see SegmentationNetwork.
         align_corners: how logits are resized to the image's size; True in the original.
         head_bias: whether the heads' last convolution has a bias, as in mmsegmentation and PaddleSeg.
         gate_bias: whether the convolutions in the gate of the feature fusion have one, as in PaddleSeg.
         exclusive_pool: whether the backbone's average pools leave the padding out, as in PaddleSeg.
 
     Raises:
-        ValueError: for a detail stride that the backbone's guided stages do not have.
+        ValueError: for a stride that is not among these, or a dropout out of range.
     """
 
     def __init__(
@@ -41,13 +48,16 @@ class STDCSeg(SegmentationNetwork):
         head_bias: bool = False,
         gate_bias: bool = False,
         exclusive_pool: bool = False,
+        aux_strides: Sequence[int] = AUX_STRIDES,
+        backbone_aux_strides: Sequence[int] = (),
+        dropout: float = 0.0,
     ):
-        super().__init__(align_corners)
-        unknown = sorted(set(detail_strides) - set(DETAIL_STRIDES))
-        if unknown:
-            raise ValueError(f"detail_strides: {unknown[0]} is not one of {', '.join(map(str, DETAIL_STRIDES))}")
-        self.detail_strides = tuple(sorted(set(detail_strides)))
-        self.output_names = ("main", "aux8", "aux16", *(f"detail{s}" for s in self.detail_strides))
+        super().__init__(align_corners, dropout)
+        self.detail_strides = chosen_strides("detail_strides", detail_strides, DETAIL_STRIDES)
+        self.aux_strides = chosen_strides("aux_strides", aux_strides, AUX_STRIDES)
+        self.backbone_aux_strides = chosen_strides("backbone_aux_strides", backbone_aux_strides, BACKBONE_AUX_STRIDES)
+        prefixes = {"aux": self.aux_strides, "backbone": self.backbone_aux_strides, "detail": self.detail_strides}
+        self.output_names = ("main", *(f"{prefix}{s}" for prefix, strides in prefixes.items() for s in strides))
 
         channels, width = backbone.channels, 128
         self.backbone = backbone
@@ -58,8 +68,8 @@ class STDCSeg(SegmentationNetwork):
         self.heads = nn.LayerDict(
             {
                 "main": SegHead(256, 256, num_classes, head_bias),
-                "aux8": SegHead(width, 64, num_classes, head_bias),
-                "aux16": SegHead(width, 64, num_classes, head_bias),
+                **{f"aux{s}": SegHead(width, 64, num_classes, head_bias) for s in self.aux_strides},
+                **{f"backbone{s}": SegHead(channels[s], 64, num_classes, head_bias) for s in self.backbone_aux_strides},
                 **{f"detail{s}": DetailHead(channels[s], bias=head_bias) for s in self.detail_strides},
             }
         )
@@ -71,6 +81,7 @@ class STDCSeg(SegmentationNetwork):
         main = self.segment("main", self.fusion(features[8], context[8]), size)
         if not self.training:
             return [main]
-        auxiliary = [self.segment(f"aux{s}", context[s], size) for s in (8, 16)]
+        auxiliary = [self.segment(f"aux{s}", context[s], size) for s in self.aux_strides]
+        auxiliary += [self.segment(f"backbone{s}", features[s], size) for s in self.backbone_aux_strides]
         details = [self.heads[f"detail{s}"](features[s]) for s in self.detail_strides]
         return [main, *auxiliary, *details]

@@ -35,9 +35,9 @@ def test_an_unknown_name_gets_the_nearest_and_the_list():
     ("name", "option", "known"),
     [
         ("stdc1", "detail_strides", "none"),
-        ("stdc2_seg", "detail_stride", "align_corners, detail_strides, .*"),
-        ("bisestdc", "spatial_widths", "align_corners"),
-        ("ddrnet23", "width", "align_corners"),
+        ("stdc2_seg", "detail_stride", "align_corners, aux_strides, .*, detail_strides, .*"),
+        ("bisestdc", "spatial_widths", "align_corners, backbone_aux_strides, dropout"),
+        ("ddrnet23", "width", "align_corners, dropout"),
     ],
 )
 def test_an_unknown_option_gets_the_known_ones(name, option, known):
