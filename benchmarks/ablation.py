@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, Dict, List, Optional, Sequence
 
 from compat import UserError, logger
+from compat.files import write_text
 
 from benchmarks.study.plan import Plan, Run, load_plan
 from benchmarks.study.scores import read_result, write_result
@@ -80,7 +81,7 @@ def carry_out(one: Run, folder: Path, arguments, lock: IO[str]) -> Dict[str, Any
 
 def write_csv(plan: Plan, save_dir: Path) -> None:
     """All results of the plan so far, in one file."""
-    (save_dir / f"{plan.path.stem}.csv").write_text(as_csv(find_rows(plan, save_dir)), encoding="utf-8")
+    write_text(save_dir / f"{plan.path.stem}.csv", as_csv(find_rows(plan, save_dir)))
 
 
 def _about() -> Dict[str, str]:

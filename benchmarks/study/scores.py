@@ -1,12 +1,12 @@
 """What a run of an ablation reached: the scores of its last weights, image by image."""
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional
 
 from compat import UserError
+from compat.files import write_json
 
 import numpy as np
 import paddle
@@ -15,9 +15,10 @@ from benchmarks.study.plan import Run
 from engine.build import dataset_of, network_of
 from engine.evaluation import metrics
 from engine.evaluation.evaluator import evaluate_images
-from engine.resilience.checkpoint import EXTRA, MODEL, STATE, newest_intact, save_checkpoint
+from engine.resilience.checkpoint import newest_intact, save_checkpoint
 from engine.resilience.records import LOG
-from models.weights import load_weights, read_weights
+from engine.training.state import RunState
+from models.weights import load_weights
 
 RESULT, CONFUSIONS = "result.json", "confusions.npz"
 LAST_MODEL = "last_model"
@@ -53,19 +54,20 @@ def write_result(run: Run, folder: Path, overrides: Mapping[str, Any], about: Ma
         UserError: when the run is not at its end.
     """
     checkpoint = newest_intact(folder)
-    state = json.loads((checkpoint / STATE).read_text(encoding="utf-8")) if checkpoint else {"iteration": 0}
-    if state["iteration"] < run.iters:
-        raise UserError(f"{folder}: is at iteration {state['iteration']} of {run.iters}; run it to its end first")
+    state = RunState.from_json(checkpoint.state) if checkpoint else None
+    if state is None or state.iteration < run.iters:
+        reached = state.iteration if state else 0
+        raise UserError(f"{folder}: is at iteration {reached} of {run.iters}; run it to its end first")
     recipe = run.recipe(overrides)
     dataset = dataset_of(recipe.val_dataset)
     model = network_of(recipe, dataset.num_classes, weights=False)
-    load_weights(model, _last_weights(checkpoint))
+    load_weights(model, checkpoint.extra.get("average") or checkpoint.weights)
     name, protocol = next(iter(recipe.test_config.items()))
     images = evaluate_images(model, dataset, {name: protocol})
     confusions = np.stack([results[name].confusion for results in images])
     areas = metrics.areas(confusions.sum(0))
     iou = metrics.class_iou(areas)
-    best = state["best"].get(name, {})
+    best = state.validation.get("best", {}).get(name, {})
     result = {
         **run.settings,
         "variant": run.variant,
@@ -82,9 +84,7 @@ def write_result(run: Run, folder: Path, overrides: Mapping[str, Any], about: Ma
     }
     save_checkpoint(folder / LAST_MODEL, model)
     np.savez_compressed(folder / CONFUSIONS, confusions=confusions)
-    temporary = folder / f".{RESULT}"
-    temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, folder / RESULT)
+    write_json(folder / RESULT, result)
     return result
 
 
@@ -97,7 +97,3 @@ def training_seconds(log: Path) -> float:
             iteration, cost = int(found.group(1)), float(found.group(2))
             seconds, before = seconds + (iteration - before) * cost, iteration
     return seconds
-
-
-def _last_weights(checkpoint: Path) -> Mapping[str, paddle.Tensor]:
-    return paddle.load(str(checkpoint / EXTRA)).get("average") or read_weights(checkpoint / MODEL)

@@ -6,6 +6,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
+from compat.text_table import text_table
+
 import numpy as np
 
 from benchmarks.study.plan import Plan
@@ -74,12 +76,8 @@ def as_csv(rows: Sequence[Row]) -> str:
 def table(baseline_name: Optional[str], rows: Sequence[Row]) -> str:
     """The rows as aligned text; those of the baseline's number of iterations are compared with it."""
     baseline = next((row for row in rows if row.variant == baseline_name), None)
-    lines = [HEADER, *(_cells(row, baseline) for row in rows)]
-    first, *widths = (max(map(len, column)) for column in zip(*lines))
-    text = [
-        f"{line[0]:<{first}}" + "".join(f"  {cell:>{width}}" for cell, width in zip(line[1:], widths)) for line in lines
-    ]
-    return "\n".join([text[0], "-" * len(text[0]), *text[1:], fill(NOTE.format(baseline=baseline_name), 100)])
+    text = text_table(HEADER, (_cells(row, baseline) for row in rows))
+    return f"{text}\n{fill(NOTE.format(baseline=baseline_name), 100)}"
 
 
 def _cells(row: Row, baseline: Optional[Row]) -> List[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Iterator, List, Sequence
 
 from compat import UserError
+from compat.files import write_json
 
 from benchmarks.study.plan import Run
 from engine.resilience.checkpoint import list_checkpoints
@@ -58,7 +59,7 @@ def check_settings(run: Run, folder: Path) -> None:
                 f"{folder}: was trained with {key} {before.get(key)}, the plan says {value}; give the variant "
                 "another name, or remove the folder"
             )
-    path.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    write_json(path, settings)
 
 
 def train(run: Run, folder: Path, flags: Sequence[str], lock: IO[str]) -> int:

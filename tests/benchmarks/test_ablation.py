@@ -18,6 +18,7 @@ from engine.build import dataset_of
 from engine.evaluation.evaluator import evaluate
 from engine.recipe import load_recipe
 from engine.resilience.checkpoint import save_checkpoint
+from engine.training.state import RunState
 from tests.helpers.tiny_training import TinyNetwork
 
 PLAN = """
@@ -117,7 +118,8 @@ def finish_training(run, folder):
     """What train.py leaves: weights, another average of them, its state and its log."""
     paddle.seed(run.seed)
     weights, average = TinyNetwork(), TinyNetwork()
-    state = {"iteration": run.iters, "best": {"full": {"miou": 0.5, "iteration": 2}}}
+    best = {"best": {"full": {"miou": 0.5, "iteration": 2}}}
+    state = RunState(run.iters, run.iters, run.iters, run.seed, 2, {}, {}, best, {}, {}).to_json()
     extra = {} if run.variant == "fast" else {"average": dict(average.state_dict())}
     optimizer = paddle.optimizer.Momentum(parameters=weights.parameters())
     save_checkpoint(folder / f"iter_{run.iters}", weights, optimizer, state, extra)
