@@ -99,7 +99,7 @@ def measure() -> Dict[str, List[float]]:
 
     recipe = load_recipe("configs/stdc1_seg_sample.yml")
     model = build_model("stdc1_seg", 19)
-    criterion = build_criterion(recipe.loss, model.output_names)
+    criterion = build_criterion(recipe.loss, model.output_names, model.resized)
     schedule = build_schedule(recipe.lr_scheduler, recipe.iters)
     optimizer = build_optimizer(recipe.optimizer, schedule, (model, criterion))
     images, labels = paddle.randn(SHAPE), paddle.randint(0, 19, [SHAPE[0], *SHAPE[2:]])

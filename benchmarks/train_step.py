@@ -63,7 +63,7 @@ def our_side(network: str, pixels: int) -> Side:
     """Our network, criterion and optimiser by the recipe that all of STDC-Seg builds on; `pixels` of the batch."""
     recipe = load_recipe(RECIPE, {f"loss.{name}.n_min": _n_min(pixels) for name in ("main", "aux8", "aux16")})
     model = build_model(network, CLASSES)
-    criterion = build_criterion(recipe.loss, model.output_names)
+    criterion = build_criterion(recipe.loss, model.output_names, model.resized)
     schedule = build_schedule(recipe.lr_scheduler, recipe.iters)
     optimizer = build_optimizer(recipe.optimizer, schedule, (model, criterion))
     return Side(model, lambda outputs, labels: criterion(outputs, labels)[0], optimizer, False)

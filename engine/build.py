@@ -9,7 +9,9 @@ from paddle import nn
 from data import build_dataset
 from engine.recipe import DatasetRecipe, Recipe
 from engine.resilience.checkpoint import MODEL
+from loss import Criterion, build_criterion
 from models import build_model
+from models.segmentation import SegmentationNetwork
 
 
 def dataset_of(recipe: DatasetRecipe):
@@ -23,6 +25,12 @@ def network_of(recipe: Recipe, num_classes: int, weights: bool = True) -> nn.Lay
     model = recipe.model
     pretrained = {"pretrained": model.pretrained, "backbone_pretrained": model.backbone.pretrained} if weights else {}
     return build_model(model.type, num_classes, **pretrained, **model.options)
+
+
+def criterion_of(recipe: Recipe, model: nn.Layer) -> Criterion:
+    """The objective that a recipe describes; takes outputs at their heads' stride and at the labels' size."""
+    resize = {"resize": model.resized} if isinstance(model, SegmentationNetwork) else {}
+    return build_criterion(recipe.loss, model.output_names, **resize)
 
 
 def default_workers() -> int:

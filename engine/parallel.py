@@ -83,6 +83,11 @@ def replicate(model: nn.Layer, devices: Devices) -> nn.Layer:
     return paddle.DataParallel(model) if devices.count > 1 else model
 
 
+def network_of_replica(replica: nn.Layer) -> nn.Layer:
+    """The network that `replicate` was given."""
+    return replica._layers if isinstance(replica, paddle.DataParallel) else replica
+
+
 def without_exchange(replica: nn.Layer) -> ContextManager:
     """For backward passes whose gradients are only accumulated: the last one of an iteration exchanges them all."""
     return replica.no_sync() if isinstance(replica, paddle.DataParallel) else contextlib.nullcontext()

@@ -72,6 +72,8 @@ class DetailAggregateLoss(nn.Layer):
             target. The optimiser must be given this layer's parameters. False: the mix stays.
     """
 
+    resizes_logits = True
+
     def __init__(self, ignore_index: int = 255, ignored_as_label: bool = False, decaying_mix: bool = False):
         super().__init__()
         self.ignore_index = ignore_index

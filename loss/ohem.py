@@ -6,7 +6,10 @@ from typing import Optional, Sequence, Tuple, Union
 import paddle
 from paddle import nn
 
+from loss.class_weights import weights_of_pixels
 from loss.cross_entropy import pixel_cross_entropy
+from loss.resizing import Resize, enlarge
+from loss.selection import nth_largest
 
 
 class OhemCrossEntropyLoss(nn.Layer):
@@ -26,6 +29,8 @@ class OhemCrossEntropyLoss(nn.Layer):
         ValueError: for a threshold or n_min out of range.
     """
 
+    resizes_logits = True
+
     def __init__(
         self,
         thresh: float = 0.7,
@@ -42,30 +47,32 @@ class OhemCrossEntropyLoss(nn.Layer):
         self.n_min = n_min
         self.ignore_index = ignore_index
         self.class_weights = None if class_weights is None else paddle.to_tensor(class_weights, dtype="float32")
+        self.resize: Resize = enlarge
 
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
-        """Loss, 0-d float32, of logits [N, K, H, W] float32 and labels [N, H, W] int64."""
-        losses = pixel_cross_entropy(logits, labels, self.ignore_index).flatten()
+        """Loss, 0-d float32, of logits [N, K, h, w] float32 and labels [N, H, W] int64."""
+        losses = pixel_cross_entropy(logits, labels, self.ignore_index, self.resize).flatten()
         with paddle.no_grad():
             chosen, count = self._choose(losses.detach())
             if self.class_weights is not None:
-                # Ignored pixels have cross-entropy 0, so any class's weight will do for them.
-                classes = paddle.where(labels == self.ignore_index, paddle.zeros_like(labels), labels)
-                chosen = chosen * paddle.gather(self.class_weights, classes.flatten())
+                chosen = chosen * weights_of_pixels(labels, self.class_weights, self.ignore_index).flatten()
         return (losses * chosen).sum() / count
 
     def _choose(self, losses: paddle.Tensor) -> Tuple[paddle.Tensor, paddle.Tensor]:
         """(1 for each pixel to average and 0 for the others [P] float32, how many they are 0-d), for losses [P]."""
-        hard = (losses > self.threshold).astype(losses.dtype)
-        hard_count = hard.sum()
         n_min = self._n_min(losses.shape[0])
-        # The CPU can branch. Another device would have to be waited for: there both are computed and one is chosen.
-        if losses.place.is_cpu_place() and hard_count > n_min:
-            return hard, hard_count
-        _, hardest = paddle.topk(losses, n_min, sorted=False)
-        hardest = paddle.zeros_like(losses).scatter_(hardest, paddle.ones([n_min], losses.dtype))
+        hard_count = (losses > self.threshold).astype(losses.dtype).sum()
         enough = hard_count > n_min
-        return paddle.where(enough, hard, hardest), hard_count.clip(min=n_min)
+        # The CPU can branch. Another device would have to be waited for: there the limit is computed in any case.
+        if losses.place.is_cpu_place() and enough:
+            return (losses > self.threshold).astype(losses.dtype), hard_count
+        limit = paddle.where(enough, paddle.full([1], self.threshold, losses.dtype), nth_largest(losses, n_min))
+        above = losses > limit
+        # Of equal losses at the limit the first are taken, as many as n_min leaves room for.
+        ties = paddle.logical_and(losses == limit, paddle.logical_not(enough)).astype("int32")
+        room = n_min - above.astype("int32").sum(dtype="int32")
+        ties = paddle.logical_and(ties.cumsum(0, dtype="int32") <= room, ties.astype("bool"))
+        return paddle.logical_or(above, ties).astype(losses.dtype), hard_count.clip(min=n_min)
 
     def _n_min(self, pixels: int) -> int:
         n_min = int(self.n_min * pixels) if isinstance(self.n_min, float) else self.n_min

@@ -1,6 +1,7 @@
 """What the segmentation networks have in common."""
 
-from typing import Sequence, Tuple
+import contextlib
+from typing import Iterator, Sequence, Tuple
 
 import paddle
 from paddle import nn
@@ -19,7 +20,7 @@ class SegmentationNetwork(nn.Layer):
         ValueError: for a share out of range.
 
     Attributes:
-        at_stride: whether logits are answered at the heads' own stride instead; for a caller that resizes them itself.
+        at_stride: whether logits are returned at the heads' own stride instead; for a caller that resizes them itself.
     """
 
     heads: nn.LayerDict
@@ -35,7 +36,25 @@ class SegmentationNetwork(nn.Layer):
     def segment(self, head: str, x: paddle.Tensor, size: Sequence[int]) -> paddle.Tensor:
         """Logits [N, num_classes, *size] of a head that reads x [N, C, h, w]; [N, num_classes, h, w] `at_stride`."""
         logits = self.heads[head](x, self.dropout if self.training else 0.0)
-        return logits if self.at_stride else resize(logits, size, align_corners=self.align_corners)
+        return logits if self.at_stride else self.resized(logits, size)
+
+    def resized(self, logits: paddle.Tensor, size: Sequence[int]) -> paddle.Tensor:
+        """Logits [N, num_classes, h, w] brought to [N, num_classes, *size], as `forward` does it."""
+        return resize(logits, size, align_corners=self.align_corners)
+
+
+@contextlib.contextmanager
+def logits_at_stride(model: nn.Layer) -> Iterator[None]:
+    """Within it a segmentation network returns the logits of all heads at their own stride; another stays as it is."""
+    former = getattr(model, "at_stride", None)
+    if former is None:
+        yield
+        return
+    model.at_stride = True
+    try:
+        yield
+    finally:
+        model.at_stride = former
 
 
 def chosen_strides(option: str, strides: Sequence[int], known: Sequence[int]) -> Tuple[int, ...]:

@@ -79,7 +79,7 @@ class Run:
         self.model_name = conversion.model_name
         self.model = build_model(self.model_name, conversion.num_classes, **recipe.model.options)
         load_weights(self.model, conversion.tensors)
-        self.criterion = build_criterion(recipe.loss, self.model.output_names)
+        self.criterion = build_criterion(recipe.loss, self.model.output_names, self.model.resized)
         self.schedule = build_schedule(recipe.lr_scheduler, recipe.iters)
         self.optimizer = build_optimizer(recipe.optimizer, self.schedule, (self.model, self.criterion))
         self.model.train()

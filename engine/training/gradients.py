@@ -5,7 +5,9 @@ from typing import Callable, Dict, Optional
 import paddle
 from paddle import nn
 
+from engine.parallel import network_of_replica
 from engine.training.precision import Precision
+from models.segmentation import logits_at_stride
 
 
 def add_gradients(
@@ -26,7 +28,8 @@ def add_gradients(
 
     Args:
         model: the network.
-        criterion: answers (total, {name: part}).
+        criterion: returns (total, {name: part}); it gets the logits of a segmentation network at its heads' stride, and
+            brings each output to the labels' size for its own loss only.
         images: [N, 3, H, W] float32.
         labels: [N, H, W] of any integer type.
         share: of this batch in the gradients.
@@ -37,10 +40,16 @@ def add_gradients(
         The total and the parts by name, 0-d, before `share`.
     """
     precision = precision or Precision()
-    with precision.autocast():
+    with precision.autocast(), logits_at_stride(network_of_replica(model)):
         outputs = model(images)
-    total, parts = criterion([output.astype("float32") for output in outputs], labels.astype("int64"))
+    total, parts = criterion([_of_type(output, "float32") for output in outputs], _of_type(labels, "int64"))
+    del outputs  # what a loss needs of them for its gradient it keeps
     losses = {"loss": total.detach(), **{name: part.detach() for name, part in parts.items()}}
     if accepts(losses):
         precision.backward(total if share == 1 else total * share)
     return losses
+
+
+def _of_type(tensor: paddle.Tensor, dtype: str) -> paddle.Tensor:
+    """The tensor itself if it is of this type already, where Paddle 2.6's `astype` copies."""
+    return tensor if tensor.dtype == getattr(paddle, dtype) else tensor.astype(dtype)

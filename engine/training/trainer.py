@@ -11,7 +11,7 @@ from paddle import nn
 
 from data import SegmentationDataset
 from data.check import warn_of_lone_class
-from engine.build import dataset_of, default_workers, network_of, seed_everything, weight_file
+from engine.build import criterion_of, dataset_of, default_workers, network_of, seed_everything, weight_file
 from engine.parallel import join_devices, share_statistics, synchronize_batch_norm, wait_for_all
 from engine.recipe import Recipe
 from engine.resilience.checkpoint import (
@@ -38,7 +38,6 @@ from engine.training.progress import Progress
 from engine.training.state import RunState
 from engine.training.step import TrainStep
 from engine.training.validation import Validation
-from loss import build_criterion
 from models.weights import load_weights
 
 
@@ -136,7 +135,7 @@ class Trainer:
         # The guard numbers parameters from 0, so that optimiser states fit however many networks were built before.
         with paddle.utils.unique_name.guard():
             model = synchronize_batch_norm(network_of(self.recipe, self.train_set.num_classes), self.devices)
-            criterion = build_criterion(self.recipe.loss, model.output_names)
+            criterion = criterion_of(self.recipe, model)
         if self.options.load_from:
             taken = load_weights(model, weight_file(self.options.load_from))
             logger.info("took %d tensors from %s", taken, self.options.load_from)

@@ -1,0 +1,33 @@
+"""The n-th largest of many values, in passes over them instead of a sort."""
+
+import paddle
+
+SHIFTS = (20, 10, 0)  # a float32 that is not negative has 31 bits: digits of 11, 10 and 10
+
+
+def nth_largest(values: paddle.Tensor, n: int) -> paddle.Tensor:
+    """The n-th largest value, [1] float32, exactly; without waiting for the device.
+
+    Floats that are not negative are ordered as their bit patterns are, read as integers. A histogram over the leading
+    bits says which of them the n-th largest has, one among those that have these says the next, and so on.
+
+    Args:
+        values: [P] float32, at least 0; what is below counts as 0.
+        n: 1 for the largest, P for the smallest.
+    """
+    patterns = values.view("int32").clip(min=0)
+    rank = paddle.full([1], n, "int64")  # among the values that have the leading bits found
+    leading = paddle.zeros([1], "int32")
+    width = 31
+    for shift in SHIFTS:
+        digits = 2 ** (width - shift)
+        leading *= digits
+        digit = patterns.floor_divide(paddle.full([1], 2**shift, "int32")) if shift else patterns
+        # A histogram's last bin holds its upper end too: one bin more, which is dropped.
+        counts = paddle.histogram(digit - leading, digits + 1, 0, digits + 1)[:digits]
+        at_least = counts.flip(0).cumsum(0).flip(0)
+        found = (at_least >= rank).astype("int64").sum(0, keepdim=True) - 1
+        rank = rank - (at_least - counts).gather(found)
+        leading = leading + found.astype("int32")
+        width = shift
+    return leading.view("float32")
