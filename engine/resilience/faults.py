@@ -2,34 +2,53 @@
 
 import contextlib
 import errno
-from typing import Iterator
+import re
+from typing import Callable, Iterator, Optional
 
 from compat import UserError
 
 FULL_OR_CLOSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 LOST_DEVICE = ("gloo", "connection closed by peer", "connection reset by peer", "nccl", "tcp")
+# Paddle's words on a GPU and on the CPU, and those of CUDA and of its libraries
+OUT_OF_MEMORY = ("ResourceExhausted", "out of memory", "Out of memory", "STATUS_ALLOC_FAILED")
+ALLOCATION = re.compile(r"(?:Cannot allocate|Unable to allocate|Fail to alloc memory of) [\d.]+ ?\w+[^.,;]*")
 RESUME = "go on from the last checkpoint with --resume_model auto"
 
 
 @contextlib.contextmanager
-def named_faults() -> Iterator[None]:
-    """A disk that takes no more, and Paddle's errors about a loader's or another device's process that is gone.
+def named_faults(devices: int = 1, memory_advice: Callable[[], str] = lambda: "use less of it") -> Iterator[None]:
+    """Name what the system did instead of Paddle's errors.
+
+    That is a disk that takes no more, too little memory, and a loader's or another device's process that is gone.
+
+    Args:
+        devices: of the run; one alone loses no other.
+        memory_advice: which settings need less memory; asked only when that is the fault.
 
     Raises:
-        UserError: instead of them.
+        UserError: instead of the errors.
     """
     try:
         yield
-    except (SystemError, RuntimeError, OSError, ValueError) as error:
-        whole = " ".join(str(error).split())
-        text = whole[-200:]
-        if isinstance(error, OSError) and error.errno in FULL_OR_CLOSED:
-            raise UserError(f"nothing more can be written ({text}); make room, then {RESUME}") from error
-        # Paddle says the one when it hears that a child has ended, and the other when it next asks for a batch.
-        if "DataLoader" in whole or "Blocking queue is killed" in whole:
-            raise UserError(
-                f"a loader process is gone ({text}), often for lack of memory; {RESUME}, and fewer --num_workers"
-            ) from error
-        if any(word in text.lower() for word in LOST_DEVICE):
-            raise UserError(f"the process of another device is gone ({text}); its log says why; {RESUME}") from error
-        raise
+    except (SystemError, RuntimeError, OSError, ValueError, MemoryError) as error:
+        fault = _fault(error, devices, memory_advice)
+        if fault is None:
+            raise
+        raise UserError(f"{fault}; {RESUME}") from error
+
+
+def _fault(error: BaseException, devices: int, memory_advice: Callable[[], str]) -> Optional[str]:
+    """What happened and what to do, or None for what is not known here."""
+    whole = " ".join(str(error).split())
+    text = whole[-200:]
+    if isinstance(error, OSError) and error.errno in FULL_OR_CLOSED:
+        return f"nothing more can be written ({text}); make room"
+    if isinstance(error, MemoryError) or any(words in whole for words in OUT_OF_MEMORY):
+        found = ALLOCATION.search(whole)
+        return f"out of memory ({found[0] if found else text or 'no allocation is named'}); {memory_advice()}"
+    # Paddle says the one when it hears that a child has ended, and the other when it next asks for a batch.
+    if "DataLoader" in whole or "Blocking queue is killed" in whole:
+        return f"a loader process is gone ({text}), often for lack of memory; use fewer --num_workers"
+    if devices > 1 and any(word in text.lower() for word in LOST_DEVICE):
+        return f"the process of another device is gone ({text}); its log says why"
+    return None

@@ -31,6 +31,7 @@ from engine.resilience.interruption import Interrupted, Interruption
 from engine.resilience.records import Records
 from engine.training.ema import WeightAverage
 from engine.training.feed import Feed
+from engine.training.memory import advice, estimate_need
 from engine.training.optimizer import build_optimizer, build_schedule
 from engine.training.options import RunOptions
 from engine.training.precision import Precision
@@ -39,6 +40,8 @@ from engine.training.state import RunState
 from engine.training.step import TrainStep
 from engine.training.validation import Validation
 from models.weights import load_weights
+
+EVALUATION_MEMORY = "evaluation takes images one by one: a smaller scale, or is_slide with a crop_size, in test_config"
 
 
 class Trainer:
@@ -91,7 +94,8 @@ class Trainer:
         """
         # The optimiser names its states at its first step: from 0 here too, see _build_network.
         names = paddle.utils.unique_name.guard()
-        with names, named_faults(), self.records, Interruption(decides=self._is_first) as interruption:
+        faults = named_faults(self.devices.count, self._memory_advice)
+        with names, faults, self.records, Interruption(decides=self._is_first) as interruption:
             self.progress.restart_clock()
             if self._save_is_due() and self.validated < self.iteration:  # the run was stopped while it validated
                 self._save(interruption)
@@ -197,6 +201,17 @@ class Trainer:
         """See TrainStep; the images are uint8 [N, H, W, 3] still."""
         return self.step(number, self.train_set.transform.normalize.on_device(images), labels)
 
+    def _memory_advice(self) -> str:
+        """What to change when a training step finds no memory; estimated with a new network on the CPU."""
+        device = paddle.get_device()
+        height, width = self.train_set.train_item(0, np.random.default_rng(0))[1].shape
+        paddle.set_device("cpu")
+        try:
+            need = estimate_need(network_of(self.recipe, self.train_set.num_classes, weights=False), (width, height))
+        finally:
+            paddle.set_device(device)
+        return advice(self.recipe, need, on_gpu=device != "cpu")
+
     def _seed_draws(self) -> None:
         """What is drawn on the device (dropout) is a function of seed and iteration, so that resuming repeats it."""
         rank = self.devices.rank if self.options.diff_seed else 0
@@ -217,7 +232,7 @@ class Trainer:
             if self.validation:
                 with self.step.applied_average(), self.step.precision.evaluation():
                     share_statistics(self.model, self.devices)
-                    with interruption.leaving_anywhere():
+                    with interruption.leaving_anywhere(), named_faults(self.devices.count, lambda: EVALUATION_MEMORY):
                         self.validation.run(self.model, self.iteration, self.progress)
         except Interrupted:
             self._write(before)

@@ -35,7 +35,7 @@ class TinyNetwork(nn.Layer):
 def tiny_network(kind: Callable[[], nn.Layer] = TinyNetwork) -> Iterator[None]:
     """The trainer trains a network of that kind meanwhile."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine.training.trainer, "network_of", lambda recipe, num_classes: kind())
+        patch.setattr(engine.training.trainer, "network_of", lambda recipe, num_classes, weights=True: kind())
         yield
 
 

@@ -175,7 +175,7 @@ def test_a_disk_too_full_for_the_log(sample_root, tmp_path, capfd):
         trainer = Trainer(recipe, RunOptions(save_dir=str(tmp_path), validate=False))
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
         try:
-            with pytest.raises(UserError, match="nothing more can be written .*make room, then .*--resume_model auto"):
+            with pytest.raises(UserError, match="nothing more can be written .*make room; .*--resume_model auto"):
                 trainer.fit()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -339,7 +339,7 @@ def test_a_killed_loader_process(sample_root, tmp_path):
             return super()._step(number, images, labels)
 
     recipe = tiny_recipe(sample_root, iters=4000, test_config__full__scales=0.25)
-    with pytest.raises(UserError, match="a loader process is gone .*--resume_model auto, and fewer --num_workers"):
+    with pytest.raises(UserError, match="a loader process is gone .*use fewer --num_workers; .*--resume_model auto"):
         train(recipe, tmp_path, Robbed, num_workers=2, validate=False)
     assert damage(tmp_path / "iter_3") is None
 
