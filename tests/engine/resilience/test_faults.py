@@ -8,7 +8,6 @@ import os
 import resource
 import shutil
 import signal
-from types import SimpleNamespace
 
 from compat import UserError, logger
 
@@ -342,16 +341,3 @@ def test_a_killed_loader_process(sample_root, tmp_path):
     with pytest.raises(UserError, match="a loader process is gone .*use fewer --num_workers; .*--resume_model auto"):
         train(recipe, tmp_path, Robbed, num_workers=2, validate=False)
     assert damage(tmp_path / "iter_3") is None
-
-
-def test_a_small_shared_memory_is_noticed_before_it_kills(sample_root, tmp_path, monkeypatch):
-    real = os.statvfs
-
-    def eight_megabytes(path):
-        return SimpleNamespace(f_bavail=2048, f_frsize=4096) if str(path) == "/dev/shm" else real(path)
-
-    monkeypatch.setattr(os, "statvfs", eight_megabytes)
-    recipe = tiny_recipe(sample_root, batch_size=6, train_dataset__transforms__RandomPaddingCrop__crop_size=[512, 256])
-    with pytest.raises(UserError, match="/dev/shm: 8.0 MB are free, and 2 loader processes need 12.0 MB.*--shm-size"):
-        train(recipe, tmp_path, num_workers=2)
-    train(tiny_recipe(sample_root, iters=1), tmp_path / "small", num_workers=1, validate=False)

@@ -42,8 +42,8 @@ def test_out_of_memory_names_the_settings_and_what_they_save(sample_root, tmp_pa
         (
             MemoryError(
                 "\n\n---\nError Message Summary:\n---\nResourceExhaustedError: \n\nOut of memory error on GPU 0. "
-                "Cannot allocate 2.109375GB memory on GPU 0, 31.500000GB memory has been allocated and available memory is "
-                "only 200.0MB.\n\nPlease check whether there is any other process using GPU 0."
+                "Cannot allocate 2.109375GB memory on GPU 0, 31.500000GB memory has been allocated and available "
+                "memory is only 200.0MB.\n\nPlease check whether there is any other process using GPU 0."
             ),
             r"out of memory \(Cannot allocate 2.109375GB memory on GPU 0\); advice; go on",
         ),
