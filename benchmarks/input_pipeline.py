@@ -27,6 +27,7 @@ from benchmarks.results.record import write_figures
 from data import SegmentationDataset, build_dataset, train_batches
 from data.cache import Cache, fill_cache
 from data.renderer.sample import render_sample
+from data.transforms import Step
 from engine.command import parser, run
 from engine.recipe import load_recipe
 from tool.speed.hardware import processor_name
@@ -103,15 +104,14 @@ def measure(root: Path, folder: Path, rounds: int, samples: int) -> Dict[str, An
     }
 
 
-def paddleseg_dataset(ours: SegmentationDataset, transforms: Sequence[Mapping], list_file: Path) -> Dataset:
+def paddleseg_dataset(ours: SegmentationDataset, transforms: Sequence[Step], list_file: Path) -> Dataset:
     """PaddleSeg's dataset of the same files, with the recipe's transforms as PaddleSeg has them."""
     list_file.write_text(
         "\n".join(f"{image} {label}" for image, label in ours.file_list[: len(ours)]), encoding="utf-8"
     )
     steps = []
-    for spec in transforms:
-        options = {name: value for name, value in spec.items() if name != "type"}
-        steps.append(getattr(paddleseg.transforms, spec["type"])(**options))
+    for step in transforms:
+        steps.append(getattr(paddleseg.transforms, step.type)(**step.beyond(Step)))
     return Dataset("train", "/", steps, ours.num_classes, train_path=str(list_file))
 
 

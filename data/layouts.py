@@ -4,8 +4,11 @@ from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Optional
 
 from compat import UserError
+from compat.options import Label
 
 import numpy as np
+from pydantic import Field
+from typing_extensions import Annotated
 
 from data.classes import (
     CAMVID,
@@ -103,12 +106,12 @@ def find_camvid(root: Path, mode: str) -> Found:
 def find_listed(
     root: Path,
     mode: str,
-    num_classes: int,
+    num_classes: Annotated[int, Field(ge=1, lt=IGNORED)],
     train_path: Optional[str] = None,
     val_path: Optional[str] = None,
     test_path: Optional[str] = None,
-    separator: str = " ",
-    ignore_index: int = IGNORED,
+    separator: Annotated[str, Field(min_length=1)] = " ",
+    ignore_index: Label = IGNORED,
 ) -> Found:
     """Any dataset by list files, one `image<separator>label` a line, as PaddleSeg's `Dataset` reads them.
 

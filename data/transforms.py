@@ -5,30 +5,58 @@ the pixels that reach the output are read, resized and coloured, and the same dr
 compared. Training images stay uint8 until they are where the network is (`Normalize.on_device`).
 """
 
-import inspect
 from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from compat import UserError, unknown_name
+from compat.options import (
+    ByType,
+    NotNegative,
+    Number,
+    OneOrMany,
+    Options,
+    Positive,
+    Share,
+    Whole,
+    check,
+    custom_error,
+)
 
 import cv2
 import numpy as np
 import paddle
+from pydantic import Field, model_validator
+from typing_extensions import Annotated, Literal
 
-from data.class_uniform import place_window
 from data.classes import IGNORED
 from data.colors import distort_padded
 from data.resize import Window, nearest_window, resize_window
 
 PADDING_VALUE = 127  # PaddleSeg's 127.5, once it is uint8
-SMALL_IMAGES = ("pad", "scale_up")
+Scale = Annotated[Number, Field(gt=0, le=64)]
+Side = Annotated[Whole, Field(ge=1, le=2**15 - 1)]  # OpenCV's resizing knows no longer sides
 
 
-class ResizeStepScaling(NamedTuple):
+class Step(Options):
+    """A transform of a recipe's list: its options, and what it does."""
+
+    type: str
+
+
+class ResizeStepScaling(Step):
     """The image is scaled by a factor of [min, max]: one of equal steps, or any at step 0."""
 
-    min_scale_factor: float = 0.75
-    max_scale_factor: float = 1.25
-    scale_step_size: float = 0.25
+    type: Literal["ResizeStepScaling"] = "ResizeStepScaling"
+    min_scale_factor: Scale = 0.75
+    max_scale_factor: Scale = 1.25
+    scale_step_size: NotNegative = 0.25
+
+    @model_validator(mode="after")
+    def _check_range(self):
+        if self.min_scale_factor > self.max_scale_factor:
+            raise custom_error(
+                f"min_scale_factor {self.min_scale_factor:g} is above max_scale_factor {self.max_scale_factor:g}"
+            )
+        return self
 
     def draw(self, rng: np.random.Generator) -> float:
         if self.min_scale_factor == self.max_scale_factor:
@@ -39,7 +67,7 @@ class ResizeStepScaling(NamedTuple):
         return float(np.linspace(self.min_scale_factor, self.max_scale_factor, steps)[rng.integers(steps)])
 
 
-class RandomPaddingCrop(NamedTuple):
+class RandomPaddingCrop(Step):
     """A window of crop_size (w, h).
 
     `small` says what becomes of an image that is smaller: `pad` at the right and at the bottom; or `scale_up`, which
@@ -47,8 +75,9 @@ class RandomPaddingCrop(NamedTuple):
     time, which blurs it; here once, from the file's size to the last.
     """
 
-    crop_size: Tuple[int, int] = (1024, 512)
-    small: str = "pad"
+    type: Literal["RandomPaddingCrop"] = "RandomPaddingCrop"
+    crop_size: Tuple[Side, Side] = (1024, 512)
+    small: Literal["pad", "scale_up"] = "pad"
 
     def grow(self, width: int, height: int) -> Tuple[int, int]:
         """(w, h) of the image once a small one is scaled up, if it is to be; rounded as in the original."""
@@ -58,26 +87,28 @@ class RandomPaddingCrop(NamedTuple):
         return int(factor * width + 1), int(factor * height + 1)
 
 
-class RandomHorizontalFlip(NamedTuple):
+class RandomHorizontalFlip(Step):
     """Mirrored left to right with probability `prob`."""
 
-    prob: float = 0.5
+    type: Literal["RandomHorizontalFlip"] = "RandomHorizontalFlip"
+    prob: Share = 0.5
 
 
-class RandomDistort(NamedTuple):
+class RandomDistort(Step):
     """Colour changes, each with its probability, in random order or else in the order of the options.
 
     The factors of brightness, contrast and saturation are in 1 +- range; the hue is turned by +- hue_range of 256.
     """
 
-    brightness_range: float = 0.5
-    brightness_prob: float = 0.5
-    contrast_range: float = 0.5
-    contrast_prob: float = 0.5
-    saturation_range: float = 0.5
-    saturation_prob: float = 0.5
-    hue_range: float = 18
-    hue_prob: float = 0.5
+    type: Literal["RandomDistort"] = "RandomDistort"
+    brightness_range: Share = 0.5
+    brightness_prob: Share = 0.5
+    contrast_range: Share = 0.5
+    contrast_prob: Share = 0.5
+    saturation_range: Share = 0.5
+    saturation_prob: Share = 0.5
+    hue_range: Annotated[Number, Field(ge=0, le=180)] = 18
+    hue_prob: Share = 0.5
     random_order: bool = True
 
     def draw(self, rng: np.random.Generator) -> Tuple[Tuple[str, float], ...]:
@@ -90,11 +121,12 @@ class RandomDistort(NamedTuple):
         return tuple(chosen)
 
 
-class Normalize(NamedTuple):
+class Normalize(Step):
     """(value / 255 - mean) / std of each RGB channel."""
 
-    mean: Tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: Tuple[float, float, float] = (0.5, 0.5, 0.5)
+    type: Literal["Normalize"] = "Normalize"
+    mean: Tuple[Number, Number, Number] = (0.5, 0.5, 0.5)
+    std: Tuple[Positive, Positive, Positive] = (0.5, 0.5, 0.5)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """[H, W, 3] uint8 -> [3, H, W] float32."""
@@ -146,15 +178,10 @@ class TrainTransform:
         self.distort = distort
         self.normalize = normalize or Normalize()
 
-    def __call__(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator, class_id: Optional[int] = None):
-        """See the class; the crop shows the class `class_id` if the label holds it."""
+    def __call__(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator):
         if image.shape[:2] != label.shape:
             raise UserError(f"the label's size {label.shape} (h, w) differs from the image's {image.shape[:2]}")
-        draws = self.draw(image.shape[:2], rng)
-        if class_id is not None:
-            left, top = place_window(label, class_id, self._window(draws), rng)
-            draws = draws._replace(left=left, top=top)
-        return self.apply(image, label, draws)
+        return self.apply(image, label, self.draw(image.shape[:2], rng))
 
     def draw(self, size: Tuple[int, int], rng: np.random.Generator) -> Draws:
         """Draw the augmentation of an image of `size` (h, w)."""
@@ -170,9 +197,9 @@ class TrainTransform:
 
     def apply(self, image: np.ndarray, label: np.ndarray, draws: Draws):
         """Apply drawn values; see the class."""
-        window = self._window(draws)
         crop_width, crop_height = self.crop.crop_size if self.crop else draws.size
-        width, height = window.width, window.height
+        width, height = min(crop_width, draws.size[0]), min(crop_height, draws.size[1])
+        window = Window(draws.size, draws.left, draws.top, width, height)
         label = nearest_window(label, window, draws.flip)
         image = resize_window(image, window)
         if draws.flip:
@@ -186,11 +213,6 @@ class TrainTransform:
             label = cv2.copyMakeBorder(label, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=IGNORED)
         return np.ascontiguousarray(image), label
 
-    def _window(self, draws: Draws) -> Window:
-        """What the crop shows of the scaled image."""
-        width, height = map(min, self.crop.crop_size if self.crop else draws.size, draws.size)
-        return Window(draws.size, draws.left, draws.top, width, height)
-
 
 class ValTransform:
     """`transform(image [H, W, 3] uint8 RGB)` returns [3, H, W] float32; the size stays."""
@@ -202,41 +224,35 @@ class ValTransform:
         return self.normalize(image)
 
 
-_TRAIN_SLOTS = {
-    "ResizeStepScaling": ("scaling", ResizeStepScaling),
-    "RandomPaddingCrop": ("crop", RandomPaddingCrop),
-    "RandomHorizontalFlip": ("flip", RandomHorizontalFlip),
-    "RandomDistort": ("distort", RandomDistort),
-    "Normalize": ("normalize", Normalize),
+STEPS = {
+    "scaling": ResizeStepScaling,
+    "crop": RandomPaddingCrop,
+    "flip": RandomHorizontalFlip,
+    "distort": RandomDistort,
+    "normalize": Normalize,
 }
-_VAL_SLOTS = {"Normalize": ("normalize", Normalize)}
+"""Each transform by the argument of TrainTransform that it is."""
+AnyStep = Annotated[Step, ByType(STEPS.values())]
+Steps = Annotated[Tuple[AnyStep, ...], OneOrMany]
+"""A recipe's `transforms`."""
 
 
-def build_transform(transforms: Sequence[Mapping], mode: str) -> Union[TrainTransform, ValTransform]:
-    """Build from PaddleSeg's list of {type, options...}.
+def build_transform(transforms: Sequence[Union[Mapping, Step]], mode: str) -> Union[TrainTransform, ValTransform]:
+    """Build from PaddleSeg's list of {type, options...}, or from the steps themselves.
 
     Training knows ResizeStepScaling, RandomPaddingCrop, RandomHorizontalFlip, RandomDistort and Normalize; validation
     only Normalize, because evaluation scales by its protocol.
 
     Raises:
-        UserError: for an unknown type (naming the nearest), an unknown option, or a crop that is not (w, h) or
-            treats small images in an unknown way.
+        UserError: for an unknown type (naming the nearest), a wrong option, or a type that is given twice.
     """
-    slots = _TRAIN_SLOTS if mode == "train" else _VAL_SLOTS
-    chosen: Dict[str, object] = {}
-    for spec in transforms:
-        options = dict(spec)
-        kind = options.pop("type", None)
-        if kind not in slots:
-            raise unknown_name(f"{mode} transform", kind, slots)
-        slot, step = slots[kind]
-        for option in options:
-            if option not in inspect.signature(step).parameters:
-                raise unknown_name(f"transform {kind}: option", option, step._fields)
-        chosen[slot] = step(**{name: tuple(v) if isinstance(v, list) else v for name, v in options.items()})
-    crop = chosen.get("crop")
-    if crop and not (len(crop.crop_size) == 2 and all(isinstance(side, int) and side > 0 for side in crop.crop_size)):
-        raise UserError(f"RandomPaddingCrop: crop_size {crop.crop_size} is not two positive numbers (w, h)")
-    if crop and crop.small not in SMALL_IMAGES:
-        raise UserError(f"RandomPaddingCrop: small: {crop.small!r} is not one of {', '.join(SMALL_IMAGES)}")
+    slots = {kind: slot for slot, kind in STEPS.items() if mode == "train" or kind is Normalize}
+    chosen: Dict[str, Step] = {}
+    for step in check(Steps, transforms, f"{mode} transforms"):
+        slot = slots.get(type(step))
+        if slot is None:
+            raise unknown_name(f"{mode} transform", step.type, (kind.__name__ for kind in slots))
+        if slot in chosen:
+            raise UserError(f"{mode} transforms: {step.type} is given twice")
+        chosen[slot] = step
     return TrainTransform(**chosen) if mode == "train" else ValTransform(**chosen)

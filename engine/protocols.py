@@ -30,29 +30,12 @@ def is_deployable(protocol: Protocol) -> bool:
     return len(_scales(protocol)) == 1 and not mirrored and not protocol.is_slide
 
 
-def check_protocol(name: str, protocol: Protocol) -> None:
-    """Raise UserError for scales that are not positive, and for windows that are not whole or leave pixels out."""
-    where = f"test_config.{name}" if name else "test_config"
-    if not all(scale > 0 for scale in np.atleast_1d(protocol.scales).tolist()):
-        raise UserError(f"{where}: scales {protocol.scales} must be larger than 0")
-    if not protocol.is_slide:
-        return
-    if not (protocol.crop_size and protocol.stride):
-        raise UserError(f"{where}: is_slide needs crop_size and stride, each (w, h)")
-    if not all(0 < step <= side for step, side in zip(protocol.stride, protocol.crop_size)):
-        raise UserError(
-            f"{where}: stride {tuple(protocol.stride)} must be positive and at most crop_size "
-            f"{tuple(protocol.crop_size)}, or pixels would be left out"
-        )
-
-
 def deployed_scale(name: str, protocol: Protocol) -> float:
     """The scale of images under a protocol for engine.runtime.Segmenter; `align_corners` is not deployed.
 
     Raises:
-        UserError: where `is_deployable` is False, and as check_protocol.
+        UserError: where `is_deployable` is False.
     """
-    check_protocol(name, protocol)
     if not is_deployable(protocol):
         raise UserError(
             f"test_config.{name} asks for {describe(protocol)}: an engine sees each image once, at one scale; name "

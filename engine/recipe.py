@@ -1,136 +1,20 @@
-"""Recipes: YAML files in PaddleSeg's vocabulary, read once into frozen dataclasses."""
+"""Recipes: YAML files in PaddleSeg's vocabulary, read once into the frozen models of engine.schema."""
 
-import dataclasses
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
-from compat import UserError, logger, unknown_name
+from compat import UserError, logger
+from compat.options import check
 
 import yaml
 
+from engine.schema import Protocol, Recipe
+
 BASE_KEY = "_base_"
 REPLACE_KEY = "_inherited_"  # PaddleSeg's word: `_inherited_: False` in a mapping drops what the base says there
+RATES = ("learning_rate", "end_lr", "warmup_start_lr")  # of any schedule
 
-
-@dataclass(frozen=True)
-class BackboneRecipe:
-    """`pretrained` is a converted ImageNet weight file."""
-
-    pretrained: Optional[str] = None
-
-
-@dataclass(frozen=True)
-class ModelRecipe:
-    """`type` is a name of models.list_models(); keys that are not listed here go to the network."""
-
-    type: str
-    pretrained: Optional[str] = None
-    backbone: BackboneRecipe = BackboneRecipe()
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class DatasetRecipe:
-    """See data.build_dataset; keys that are not listed here go to the dataset's type."""
-
-    type: str
-    dataset_root: str
-    mode: str
-    transforms: Sequence[Mapping[str, Any]] = ()
-    cache: str = "auto"
-    cache_dir: Optional[str] = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class OptimizerRecipe:
-    """Momentum SGD with parameter groups.
-
-    no_weight_decay: kinds of parameters without weight decay: `norm` (batch-norm weights and biases), `bias`.
-    lr_mult: {regular expression on parameter names: factor of the learning rate}; the first that is found counts.
-    frozen: regular expressions of parameters that are not trained.
-    """
-
-    type: str = "Momentum"
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    no_weight_decay: Tuple[str, ...] = ()
-    lr_mult: Mapping[str, float] = field(default_factory=dict)
-    frozen: Tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ScheduleRecipe:
-    """Warmup and polynomial decay, see scheduler.warmup_poly."""
-
-    learning_rate: float
-    type: str = "PolynomialDecay"
-    power: float = 0.9
-    end_lr: float = 0.0
-    warmup_iters: int = 0
-    warmup_start_lr: float = 0.0
-    warmup: str = "linear"
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How an image is evaluated: the arguments of paddleseg.core.evaluate, and `align_corners`.
-
-    align_corners: how images and logits are resized; False as in PaddleSeg, True as in the original STDC-Seg.
-    """
-
-    aug_eval: bool = True
-    scales: Union[float, Tuple[float, ...]] = 1.0
-    flip_horizontal: bool = False
-    flip_vertical: bool = False
-    is_slide: bool = False
-    crop_size: Optional[Tuple[int, int]] = None
-    stride: Optional[Tuple[int, int]] = None
-    align_corners: bool = False
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides what a run computes.
-
-    batch_size is that of one device; an iteration takes `accumulate` such batches and one step of the optimiser.
-    total_batch_size is the batch that the learning rate is stated for, over all devices and accumulated batches; by
-    default batch_size * accumulate. precision and amp_level are those of engine.training.precision, ema_decay that of
-    engine.training.ema, with 0 for no average. test_config holds named protocols; the first decides which model is
-    the best.
-    """
-
-    batch_size: int
-    iters: int
-    model: ModelRecipe
-    train_dataset: DatasetRecipe
-    val_dataset: DatasetRecipe
-    optimizer: OptimizerRecipe
-    lr_scheduler: ScheduleRecipe
-    loss: Mapping[str, Mapping[str, Any]]
-    test_config: Mapping[str, Protocol]
-    total_batch_size: int
-    accumulate: int = 1
-    save_interval: int = 1000
-    log_iters: int = 10
-    precision: str = "fp32"
-    amp_level: str = "O1"
-    ema_decay: float = 0.0
-
-
-COUNTS = ("batch_size", "total_batch_size", "iters", "accumulate", "save_interval", "log_iters")
-
-_NESTED = {
-    Recipe: {
-        "model": ModelRecipe,
-        "train_dataset": DatasetRecipe,
-        "val_dataset": DatasetRecipe,
-        "optimizer": OptimizerRecipe,
-        "lr_scheduler": ScheduleRecipe,
-    },
-    ModelRecipe: {"backbone": BackboneRecipe},
-}
+__all__ = ["Protocol", "Recipe", "load_recipe", "parse_value", "scale_learning_rate"]
 
 
 def load_recipe(path: Union[str, Path], overrides: Mapping[str, Any] = (), opts: Sequence[str] = ()) -> Recipe:
@@ -146,9 +30,7 @@ def load_recipe(path: Union[str, Path], overrides: Mapping[str, Any] = (), opts:
         UserError: naming file, key and the nearest known key.
     """
     raw = _read_with_base(Path(path), ())
-    if "batch_size" in raw:
-        accumulate = raw.get("accumulate", 1)
-        raw.setdefault("total_batch_size", raw["batch_size"] * (accumulate if isinstance(accumulate, int) else 1))
+    _set_total_batch_size(raw)  # that of the file, whatever the batch becomes
     for key, value in dict(overrides).items():
         _set(raw, key, value)
     for opt in opts:
@@ -156,11 +38,14 @@ def load_recipe(path: Union[str, Path], overrides: Mapping[str, Any] = (), opts:
         if not equals:
             raise UserError(f"--opts {opt}: expected key=value, such as batch_size=8")
         _set(raw, key, parse_value(text, f"--opts {opt}"))
-    recipe = _build(Recipe, raw, str(path))
-    for name in COUNTS:
-        if getattr(recipe, name) < 1:
-            raise UserError(f"{path}: {name}: {getattr(recipe, name)} is not a number of at least 1")
-    return recipe
+    _set_total_batch_size(raw)
+    return check(Recipe, raw, str(path))
+
+
+def _set_total_batch_size(raw: Dict) -> None:
+    batch, accumulate = raw.get("batch_size"), raw.get("accumulate", 1)
+    if isinstance(batch, int) and isinstance(accumulate, int):
+        raw.setdefault("total_batch_size", batch * accumulate)
 
 
 def parse_value(text: str, where: str) -> Any:
@@ -211,11 +96,8 @@ def scale_learning_rate(recipe: Recipe, devices: int) -> Recipe:
     total = recipe.batch_size * devices * recipe.accumulate
     factor = total / recipe.total_batch_size
     rates = recipe.lr_scheduler
-    scaled = dataclasses.replace(
-        rates,
-        learning_rate=rates.learning_rate * factor,
-        end_lr=rates.end_lr * factor,
-        warmup_start_lr=rates.warmup_start_lr * factor,
+    scaled = rates.model_copy(
+        update={name: getattr(rates, name) * factor for name in RATES if name in type(rates).model_fields}
     )
     logger.info(
         "--learning_rate auto: %g for a total batch of %d becomes %g for %d (batch %d on %d device(s), accumulated %d)",
@@ -227,7 +109,7 @@ def scale_learning_rate(recipe: Recipe, devices: int) -> Recipe:
         devices,
         recipe.accumulate,
     )
-    return dataclasses.replace(recipe, lr_scheduler=scaled)
+    return recipe.model_copy(update={"lr_scheduler": scaled})
 
 
 def _read_with_base(path: Path, seen: Tuple[Path, ...]) -> Dict:
@@ -289,58 +171,3 @@ def _list_index(items: List, name: str, key: str) -> int:
     if name.isdigit() and int(name) < len(items):
         return int(name)
     raise UserError(f"{key}: no item {name!r} in this list of {', '.join(map(str, types))}")
-
-
-def _build(kind: type, raw: Any, where: str) -> Any:
-    """Build the dataclass `kind` of a mapping whose keys and values were checked."""
-    if not isinstance(raw, Mapping):
-        raise UserError(f"{where}: expected a mapping of keys, got {raw!r}")
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    extra = {key: value for key, value in raw.items() if key not in fields or key == "options"}
-    if extra and "options" not in fields:
-        raise unknown_name(f"{where}: the key", next(iter(extra)), fields)
-    values: Dict[str, Any] = {"options": extra} if "options" in fields else {}
-    for name, value in raw.items():
-        if name in extra:
-            continue
-        inner = _NESTED.get(kind, {}).get(name)
-        at = f"{where}: {name}" if ":" not in where else f"{where}.{name}"
-        if inner:
-            values[name] = _build(inner, {} if value is None else value, at)
-        elif name == "test_config":
-            values[name] = _protocols(value, at)
-        else:
-            values[name] = _checked(value, fields[name].type, at)
-    for name, spec in fields.items():
-        if name not in values and spec.default is spec.default_factory is dataclasses.MISSING:
-            raise UserError(f"{where}: the key {name!r} is missing")
-    return kind(**values)
-
-
-def _protocols(raw: Any, where: str) -> Dict[str, Protocol]:
-    """Named protocols, or PaddleSeg's flat form, which is one protocol named `val`."""
-    if not isinstance(raw, Mapping) or not raw:
-        raise UserError(f"{where}: expected a protocol such as {{aug_eval: True, scales: 0.5}}, got {raw!r}")
-    named = raw if all(isinstance(value, Mapping) for value in raw.values()) else {"val": raw}
-    return {name: _build(Protocol, protocol, f"{where}.{name}") for name, protocol in named.items()}
-
-
-_NUMBERS = {int: (int,), float: (int, float)}
-
-
-def _checked(value: Any, kind: Any, where: str) -> Any:
-    """The value as the type of its field; YAML reads 5e-4 as text, which is meant as a number."""
-    if kind in _NUMBERS:
-        try:
-            if isinstance(value, bool) or (kind is int and float(value) != int(float(value))):
-                raise ValueError
-            return kind(float(value))
-        except (TypeError, ValueError):
-            raise UserError(f"{where}: expected a number, got {value!r}") from None
-    if kind is bool and not isinstance(value, bool):
-        raise UserError(f"{where}: expected true or false, got {value!r}")
-    if kind is str and not isinstance(value, str):
-        raise UserError(f"{where}: expected text, got {value!r}")
-    if kind == Union[float, Tuple[float, ...]] and not isinstance(value, (list, tuple)):
-        return _checked(value, float, where)
-    return tuple(value) if isinstance(value, list) else value

@@ -1,12 +1,14 @@
-"""Which loss each output of a network answers to."""
+"""Which losses each output of a network has."""
 
-import inspect
+import re
 from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
-from compat import UserError, unknown_name
+from compat import UserError
+from compat.options import ByType, NotNegative, OneOrMany, Options, check, options_of
 
 import paddle
 from paddle import nn
+from typing_extensions import Annotated
 
 from loss.border import BorderCrossEntropyLoss
 from loss.cross_entropy import CrossEntropyLoss
@@ -26,13 +28,41 @@ LOSSES: Dict[str, Callable[..., nn.Layer]] = {
     "LovaszSoftmaxLoss": LovaszSoftmaxLoss,
     "OhemCrossEntropyLoss": OhemCrossEntropyLoss,
 }
+"""A recipe's options of a loss are the arguments of its constructor, whose annotations say what is allowed."""
+
+
+class TermOptions(Options):
+    """A loss and its weight in the total; the subclass of each type of LOSSES has its options."""
+
+    type: str
+    weight: NotNegative = 1.0
+
+
+AnyTerm = Annotated[TermOptions, ByType(options_of(build, name, TermOptions) for name, build in LOSSES.items())]
+Objective = Dict[str, Annotated[Tuple[AnyTerm, ...], OneOrMany]]
+"""A recipe's `loss`: for each of the network's training outputs a term, or a list of terms."""
 
 
 class Term(NamedTuple):
-    """One output's loss and its weight in the total."""
+    """A loss of one output, its name in logs and checkpoints, and its weight in the total."""
 
+    output: str
+    name: str
     loss: nn.Layer
     weight: float
+
+
+class WeightedSum(nn.Layer):
+    """Several losses of one output as one: the weighted sum of `terms`."""
+
+    def __init__(self, terms: Sequence[Term]):
+        super().__init__()
+        self.weights = [term.weight for term in terms]
+        self.losses = nn.LayerList([term.loss for term in terms])
+
+    def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+        """0-d."""
+        return sum(weight * loss(logits, labels) for weight, loss in zip(self.weights, self.losses))
 
 
 class Criterion(nn.Layer):
@@ -43,16 +73,16 @@ class Criterion(nn.Layer):
 
     Args:
         output_names: the network's training outputs, in order.
-        terms: a term for each of them.
+        terms: one or more for each of them.
         resize: brings logits to the labels' size.
     """
 
-    def __init__(self, output_names: Sequence[str], terms: Mapping[str, Term], resize: Resize = enlarge):
+    def __init__(self, output_names: Sequence[str], terms: Sequence[Term], resize: Resize = enlarge):
         super().__init__()
         self.resize = resize
         self.output_names = tuple(output_names)
-        self.weights = {name: terms[name].weight for name in self.output_names}
-        self.losses = nn.LayerDict({name: terms[name].loss for name in self.output_names})
+        self.terms = tuple(terms)
+        self.losses = nn.LayerDict({term.name: term.loss for term in terms})
         for loss in self.losses.values():
             if hasattr(loss, "resize"):
                 loss.resize = resize
@@ -60,55 +90,67 @@ class Criterion(nn.Layer):
     def forward(
         self, outputs: Sequence[paddle.Tensor], labels: paddle.Tensor
     ) -> Tuple[paddle.Tensor, Dict[str, paddle.Tensor]]:
-        """(total, {output name: its loss before weighting}), all 0-d, for the network's training outputs."""
-        parts = {name: self._part(name, logits, labels) for name, logits in zip(self.output_names, outputs)}
-        total = sum(self.weights[name] * part for name, part in parts.items())
-        return total, parts
+        """(total, {term's name: its loss before weighting}), all 0-d, for the network's training outputs.
 
-    def _part(self, name: str, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
-        loss = self.losses[name]
+        A term is named for its output; where an output has several, also for their types, as in `main.cross_entropy`.
+        """
+        logits = dict(zip(self.output_names, outputs))
+        parts = {term.name: self._part(term.loss, logits[term.output], labels) for term in self.terms}
+        return sum(term.weight * parts[term.name] for term in self.terms), parts
+
+    def _part(self, loss: nn.Layer, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
         if not getattr(loss, "resizes_logits", False):
             logits = self.resize(logits, labels.shape[1:])
         return loss(logits, labels)
 
     def for_paddleseg(self) -> Dict[str, List]:
         """The `losses` argument of `paddleseg.core.train`."""
-        return {
-            "types": [self.losses[name] for name in self.output_names],
-            "coef": [self.weights[name] for name in self.output_names],
-        }
+        types, coefficients = [], []
+        for output in self.output_names:
+            terms = [term for term in self.terms if term.output == output]
+            types.append(terms[0].loss if len(terms) == 1 else WeightedSum(terms))
+            coefficients.append(terms[0].weight if len(terms) == 1 else 1.0)
+        return {"types": types, "coef": coefficients}
 
 
-def build_criterion(specs: Mapping[str, Mapping], output_names: Sequence[str], resize: Resize = enlarge) -> Criterion:
+def build_criterion(objective: Mapping, output_names: Sequence[str], resize: Resize = enlarge) -> Criterion:
     """Build the objective from a recipe's `loss`.
 
     Args:
-        specs: for each output name a mapping of `type` (one of LOSSES), `weight` (1 by default) and the loss's options.
+        objective: for each output name a mapping of `type` (one of LOSSES), `weight` (1 by default) and the loss's
+            options, or a list of such terms; or a checked Objective.
         output_names: the network's training outputs.
         resize: brings the network's logits to the labels' size, such as its method `resized`.
 
     Raises:
         UserError: for an output without loss, a loss without output, or an unknown type or option.
     """
-    missing = [name for name in output_names if name not in specs]
-    unused = [name for name in specs if name not in output_names]
+    objective = check(Objective, objective, key="loss")
+    missing = [name for name in output_names if not objective.get(name)]
+    unused = [name for name in objective if name not in output_names]
     if missing or unused:
         odd = f"no loss for output {missing[0]!r}" if missing else f"no output {unused[0]!r}"
         raise UserError(f"loss: {odd}; the network's outputs are {', '.join(output_names)}")
-    return Criterion(output_names, {name: _build_term(name, specs[name]) for name in output_names}, resize)
+    terms = [term for name in output_names for term in _build_terms(name, objective[name])]
+    return Criterion(output_names, terms, resize)
 
 
-def _build_term(name: str, spec: Mapping) -> Term:
-    options = dict(spec)
-    kind = options.pop("type", None)
-    weight = float(options.pop("weight", 1))
-    if kind not in LOSSES:
-        raise unknown_name(f"loss.{name}: type", kind, LOSSES)
-    known = inspect.signature(LOSSES[kind]).parameters
-    for option in options:
-        if option not in known:
-            raise unknown_name(f"loss.{name}: option of {kind}", option, known)
+def _build_terms(output: str, options: Sequence[TermOptions]) -> List[Term]:
+    if len(options) == 1:
+        names = [output]
+    else:
+        kinds = [_snake_case(term.type) for term in options]
+        repeated = ["" if kinds.index(kind) == i else str(kinds[:i].count(kind) + 1) for i, kind in enumerate(kinds)]
+        names = [f"{output}.{kind}{number}" for kind, number in zip(kinds, repeated)]
     try:
-        return Term(LOSSES[kind](**options), weight)
+        return [
+            Term(output, name, LOSSES[term.type](**term.beyond(TermOptions)), term.weight)
+            for name, term in zip(names, options)
+        ]
     except ValueError as error:
-        raise UserError(f"loss.{name}: {error}") from error
+        raise UserError(f"loss.{output}: {error}") from error
+
+
+def _snake_case(type: str) -> str:
+    """The name of a type without its last word, such as `cross_entropy` of CrossEntropyLoss."""
+    return re.sub(r"(?<=.)(?=[A-Z])", "_", type[: -len("Loss")] if type.endswith("Loss") else type).lower()

@@ -2,6 +2,8 @@
 
 from typing import Optional, Tuple
 
+from compat.options import Label
+
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -74,7 +76,7 @@ class DetailAggregateLoss(nn.Layer):
 
     resizes_logits = True
 
-    def __init__(self, ignore_index: int = 255, ignored_as_label: bool = False, decaying_mix: bool = False):
+    def __init__(self, ignore_index: Label = 255, ignored_as_label: bool = False, decaying_mix: bool = False):
         super().__init__()
         self.ignore_index = ignore_index
         self.ignored_as_label = ignored_as_label

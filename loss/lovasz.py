@@ -2,14 +2,16 @@
 
 from typing import Tuple
 
+from compat.options import Label
+
 import numpy as np
 import paddle
 from paddle import nn
 from paddle.autograd import PyLayer
+from typing_extensions import Literal
 
 from loss.softmax import class_probabilities, through_softmax
 
-CLASSES = ("present", "all")
 LEVELS = 65535  # a CPU sorts errors of 16 bits by counting, in a tenth of the time
 
 
@@ -27,10 +29,10 @@ class LovaszSoftmaxLoss(nn.Layer):
         ValueError: for other `classes`.
     """
 
-    def __init__(self, classes: str = "present", ignore_index: int = 255):
+    def __init__(self, classes: Literal["present", "all"] = "present", ignore_index: Label = 255):
         super().__init__()
-        if classes not in CLASSES:
-            raise ValueError(f"classes: {classes!r} is not one of {', '.join(CLASSES)}")
+        if classes not in ("present", "all"):
+            raise ValueError(f"classes: {classes!r} is not one of present, all")
         self.classes = classes
         self.ignore_index = ignore_index
 

@@ -3,8 +3,12 @@
 import math
 from typing import Optional, Sequence, Tuple, Union
 
+from compat.options import Label, NotNegative
+
 import paddle
 from paddle import nn
+from pydantic import Field
+from typing_extensions import Annotated
 
 from loss.class_weights import weights_of_pixels
 from loss.cross_entropy import pixel_cross_entropy
@@ -33,10 +37,10 @@ class OhemCrossEntropyLoss(nn.Layer):
 
     def __init__(
         self,
-        thresh: float = 0.7,
-        n_min: Union[int, float] = 1 / 16,
-        ignore_index: int = 255,
-        class_weights: Optional[Sequence[float]] = None,
+        thresh: Annotated[float, Field(gt=0, le=1)] = 0.7,
+        n_min: Union[Annotated[int, Field(ge=1)], Annotated[float, Field(gt=0, lt=1)]] = 1 / 16,
+        ignore_index: Label = 255,
+        class_weights: Optional[Sequence[NotNegative]] = None,
     ):
         super().__init__()
         if not 0 < thresh <= 1:

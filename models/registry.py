@@ -33,7 +33,7 @@ def _network(network: Callable, blocks: Optional[Sequence[int]] = None, **fixed)
     return build
 
 
-_BUILDERS: Dict[str, Callable[..., nn.Layer]] = {
+BUILDERS: Dict[str, Callable[..., nn.Layer]] = {
     "stdc1": _network(STDCClassifier, STDC1_BLOCKS),
     "stdc2": _network(STDCClassifier, STDC2_BLOCKS),
     "stdc1_seg": _network(STDCSeg, STDC1_BLOCKS),
@@ -43,11 +43,12 @@ _BUILDERS: Dict[str, Callable[..., nn.Layer]] = {
     "ddrnet23_slim": _network(DualResolutionNet, width=32, high_width=64, head_width=64),
     "ddrnet23": _network(DualResolutionNet, width=64, high_width=128, head_width=128),
 }
+"""Each network's builder, whose signature is what a recipe may set."""
 
 
 def list_models() -> List[str]:
     """The names that `build_model` knows, sorted."""
-    return sorted(_BUILDERS)
+    return sorted(BUILDERS)
 
 
 def build_model(
@@ -73,11 +74,11 @@ def build_model(
         UserError: for a name that is not known (naming the nearest), no classes, an option that the network does not
             have, or weights that do not fit.
     """
-    if name not in _BUILDERS:
+    if name not in BUILDERS:
         raise unknown_name("model", name, list_models())
     if num_classes < 1:
         raise UserError(f"model {name}: num_classes is {num_classes}; it must be at least 1")
-    builder = _BUILDERS[name]
+    builder = BUILDERS[name]
     known = set(inspect.signature(builder).parameters) - {"num_classes"}
     for option in options:
         if option not in known:

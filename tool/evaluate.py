@@ -5,11 +5,11 @@ first protocol, and tests whether they differ. --engine evaluates the class maps
 what tool.export wrote; without it a network is evaluated by PaddleSeg's protocols, to the last pixel.
 """
 
-import dataclasses
 from pathlib import Path
 from typing import Dict, Optional, Sequence, Union
 
 from compat import UserError, check_writable, unknown_name, write_json, write_text
+from compat.options import check
 
 import paddle
 from paddle import nn
@@ -127,13 +127,12 @@ def chosen_protocols(arguments, recipe: Recipe) -> Dict[str, Protocol]:
     Raises:
         UserError: for a name that neither the recipe nor the field's list has.
     """
+    window = {flag: getattr(arguments, flag) for flag in ("crop_size", "stride") if getattr(arguments, flag)}
     if arguments.scales:
+        flags = ("scales", "flip_horizontal", "flip_vertical", "is_slide")
         protocols = {
-            "command line": Protocol(
-                scales=tuple(arguments.scales),
-                flip_horizontal=arguments.flip_horizontal,
-                flip_vertical=arguments.flip_vertical,
-                is_slide=arguments.is_slide,
+            "command line": check(
+                Protocol, {**{flag: getattr(arguments, flag) for flag in flags}, **window}, "command line"
             )
         }
     elif arguments.protocols:
@@ -145,28 +144,25 @@ def chosen_protocols(arguments, recipe: Recipe) -> Dict[str, Protocol]:
         protocols = {name: known[name] for name in names}
     else:
         protocols = dict(recipe.test_config)
-    for flag in ("crop_size", "stride"):
-        if getattr(arguments, flag):
-            protocols = {
-                name: dataclasses.replace(protocol, **{flag: tuple(getattr(arguments, flag))})
-                if protocol.is_slide
-                else protocol
-                for name, protocol in protocols.items()
-            }
+    if window:
+        protocols = {
+            name: check(Protocol, {**dict(protocol), **window}, name) if protocol.is_slide else protocol
+            for name, protocol in protocols.items()
+        }
     if arguments.align_corners:
-        protocols = {name: dataclasses.replace(p, align_corners=True) for name, p in protocols.items()}
+        protocols = {name: p.model_copy(update={"align_corners": True}) for name, p in protocols.items()}
     return protocols
 
 
 def score_options(arguments, recipe: Recipe) -> ScoreOptions:
     """What the command's flags ask to be counted; the detail target is that of the recipe's loss."""
-    detail_losses = [options for name, options in recipe.loss.items() if name.startswith("detail")]
+    terms = [term for terms in recipe.loss.values() for term in terms]
     return ScoreOptions(
         absent=arguments.absent,
         bootstrap=arguments.bootstrap,
         boundary_widths=tuple(arguments.boundary_widths),
         details=arguments.detail,
-        ignored_as_label=any(options.get("ignored_as_label", False) for options in detail_losses),
+        ignored_as_label=any(getattr(term, "ignored_as_label", False) for term in terms),
     )
 
 

@@ -6,7 +6,6 @@ too. Reading, inference and writing overlap; the last line says how many frames 
 """
 
 import contextlib
-import dataclasses
 import itertools
 from pathlib import Path
 from typing import Callable, List, Optional, Sequence, Union
@@ -60,7 +59,7 @@ def _sources(arguments, recipe: Recipe):
     if arguments.image_path:
         return find_sources(arguments.image_path)
     if arguments.cityscapes_submission:
-        test_set = dataset_of(dataclasses.replace(recipe.val_dataset, mode="test"))
+        test_set = dataset_of(recipe.val_dataset.model_copy(update={"mode": "test"}))
         return [Picture(sample.image, sample.image.stem) for sample in test_set.samples], []
     return validation_pictures(recipe.val_dataset), []
 

@@ -18,7 +18,6 @@ from tqdm import tqdm
 from data import SegmentationDataset, serve_the_trainer
 from engine.evaluation import metrics
 from engine.evaluation.predictor import Prediction, predictor_of
-from engine.protocols import check_protocol
 from engine.recipe import Protocol
 from engine.runtime import Network
 
@@ -204,8 +203,6 @@ def evaluate_images(
 
     A model is in evaluation mode between the images, and in its former mode when the iterator is exhausted or closed.
     """
-    for name, protocol in protocols.items():
-        check_protocol(name, protocol)
     if any(sample.label is None for sample in dataset.samples):
         raise UserError(f"{dataset.samples[0].image}: has no label to evaluate against; use a split that has labels")
     predict = predictor_of(model, dataset.transform.normalize, protocols, details)

@@ -10,6 +10,7 @@ from compat import UserError
 
 from paddle import nn
 
+from data.transforms import Normalize
 from engine.export import writers
 from engine.export.agreement import EQUAL_PIXELS, LOGITS_TOLERANCE, Agreement, compare, probe_images
 from engine.export.deployed import DeployedNetwork
@@ -38,7 +39,7 @@ def export_network(
     """
     if description.output_op == "argmax" and description.num_classes > MAX_CLASSES:
         raise UserError(f"{description.num_classes} classes do not fit into a uint8 class map; use --output_op none")
-    eager = EagerNetwork(model, description.num_classes, (description.mean, description.std))
+    eager = EagerNetwork(model, description.num_classes, Normalize(mean=description.mean, std=description.std))
     draft = folder / ".export.tmp"
     shutil.rmtree(draft, ignore_errors=True)
     try:

@@ -1,6 +1,6 @@
 """The network as Paddle runs it in training: no engine at all."""
 
-from typing import Tuple
+from typing import Optional
 
 import numpy as np
 import paddle
@@ -19,12 +19,12 @@ class EagerNetwork(Network):
     Args:
         model: returns [logits, ...] of a normalised image.
         num_classes: number of classes K.
-        normalize: (mean, std) of the recipe's transform.
+        normalize: the recipe's transform.
     """
 
-    def __init__(self, model: nn.Layer, num_classes: int, normalize: Tuple = Normalize()):
-        self.normalize = Normalize(*normalize)
-        mean, std = (tuple(values) for values in normalize)
+    def __init__(self, model: nn.Layer, num_classes: int, normalize: Optional[Normalize] = None):
+        self.normalize = normalize or Normalize()
+        mean, std = self.normalize.mean, self.normalize.std
         super().__init__("eager", "fp32", Description(num_classes, output_op="none", batch=None, mean=mean, std=std))
         model.eval()
         self.model = model

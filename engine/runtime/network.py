@@ -60,7 +60,7 @@ class Network(ABC):
         if self.description.input == "uint8_bgr":
             images = images[..., ::-1]
         elif self.description.input == "float32":
-            normalize = Normalize(self.description.mean, self.description.std)
+            normalize = Normalize(mean=self.description.mean, std=self.description.std)
             return np.stack([normalize(image) for image in images])
         return np.ascontiguousarray(images)
 

@@ -174,11 +174,14 @@ def picture(height=40, width=60, seed=0):
 
 def test_a_small_image_is_scaled_up_as_the_original_does_it():
     # From the original's `transform.py:RandomCrop`: (w, h) of the scaled image and of the one it crops 1024x512 from.
-    crop = RandomPaddingCrop((1024, 512), small="scale_up")
+    crop = RandomPaddingCrop(crop_size=(1024, 512), small="scale_up")
     for size, expected in {(256, 128): (1025, 513), (768, 384): (1025, 513), (1024, 512): (1024, 512)}.items():
         assert crop.grow(*size) == expected
     image, label = picture()
-    transform = TrainTransform(ResizeStepScaling(0.5, 0.5), RandomPaddingCrop((40, 30), small="scale_up"))
+    transform = TrainTransform(
+        ResizeStepScaling(min_scale_factor=0.5, max_scale_factor=0.5),
+        RandomPaddingCrop(crop_size=(40, 30), small="scale_up"),
+    )
     draws = transform.draw(label.shape, np.random.default_rng(0))
     assert draws.size == (46, 31)  # 30x20, times 30/20, plus one
     cropped, labels = transform.apply(image, label, draws)
@@ -207,7 +210,10 @@ def test_hue_turns_all_the_way_round():
 def test_draws_are_distributed_as_asked():
     rng = np.random.default_rng(0)
     transform = TrainTransform(
-        ResizeStepScaling(0.5, 1.5, 0.25), RandomPaddingCrop((30, 20)), RandomHorizontalFlip(0.5), RandomDistort()
+        ResizeStepScaling(min_scale_factor=0.5, max_scale_factor=1.5),
+        RandomPaddingCrop(crop_size=(30, 20)),
+        RandomHorizontalFlip(),
+        RandomDistort(),
     )
     draws = [transform.draw((40, 60), rng) for _ in range(4000)]
     widths = {30: 0, 45: 0, 60: 0, 75: 0, 90: 0}
@@ -225,7 +231,7 @@ def test_draws_are_distributed_as_asked():
 
 def test_normalize_and_undo():
     image, _ = picture()
-    normalize = Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    normalize = Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     assert (normalize.undo(normalize(image)) == image).all()
     on_device = normalize.on_device(paddle.to_tensor(np.stack([image, image[::-1]])))
     assert on_device.dtype == paddle.float32
@@ -236,7 +242,7 @@ def test_normalize_and_undo():
 @pytest.mark.parametrize("mean", [(0.485, 0.456, 0.406), (0.5, 0.5, 0.5), (123.675 / 255, 0.3, 0.7)])
 def test_the_device_normalises_every_value_to_the_same_bits(mean):
     values = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
-    normalize = Normalize(mean, (0.229, 0.224, 0.225))
+    normalize = Normalize(mean=mean, std=(0.229, 0.224, 0.225))
     on_device = normalize.on_device(paddle.to_tensor(values[None])).numpy()[0]
     np.testing.assert_array_equal(on_device.view(np.uint32), normalize(values).view(np.uint32))
 
@@ -246,7 +252,7 @@ def test_the_device_normalises_every_value_to_the_same_bits(mean):
     [
         ([{"type": "RandomFlip"}], "'RandomFlip' is not known"),
         ([{"type": "Normalise"}], "did you mean Normalize"),
-        ([{"type": "Normalize", "average": 1}], "option 'average' is not known"),
+        ([{"type": "Normalize", "average": 1}], "Normalize: the key 'average' is not known"),
         ([{"type": "RandomPaddingCrop", "crop_size": [0, 3]}], "crop_size"),
         ([{"type": "RandomPaddingCrop", "small": "grow"}], "small: 'grow' is not one of pad, scale_up"),
     ],

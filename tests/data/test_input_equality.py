@@ -103,7 +103,7 @@ def held(array, how):
 def test_scale_crop_padding_and_flip_equal_paddlesegs(case, seed, how):
     height, width, crop, draws = case
     image, label = pictures(height, width, seed)
-    transform = TrainTransform(crop=RandomPaddingCrop(crop))
+    transform = TrainTransform(crop=RandomPaddingCrop(crop_size=crop))
     ours, our_label = transform.apply(held(image, how), held(label, how), draws)
     theirs, their_label = apply_theirs(image, label, draws, crop)
     assert ours.dtype == our_label.dtype == np.uint8
@@ -165,7 +165,7 @@ def test_whole_samples_equal_paddlesegs(case, colors, seed):
     height, width, crop, draws = case
     draws = draws._replace(colors=colors)
     image, label = pictures(height, width, seed)
-    ours, our_label = TrainTransform(crop=RandomPaddingCrop(crop)).apply(image, label, draws)
+    ours, our_label = TrainTransform(crop=RandomPaddingCrop(crop_size=crop)).apply(image, label, draws)
     theirs, their_label = apply_theirs(image, label, draws, crop)
     assert (our_label == their_label).all()
     assert np.abs(ours - theirs).max() <= worst_difference(colors, start=1)
@@ -177,7 +177,7 @@ def test_whole_samples_with_hue_equal_paddlesegs_on_average(case, colors, seed):
     height, width, crop, draws = case
     draws = draws._replace(colors=colors)
     image, label = pictures(height, width, seed)
-    ours, _ = TrainTransform(crop=RandomPaddingCrop(crop)).apply(image, label, draws)
+    ours, _ = TrainTransform(crop=RandomPaddingCrop(crop_size=crop)).apply(image, label, draws)
     theirs, _ = apply_theirs(image, label, draws, crop)
     assert np.abs(ours - theirs).mean() <= 2.5
 
@@ -190,7 +190,10 @@ COUNT = 3000
 def both_draws(request):
     """(PaddleSeg's, ours) for images of 48 x 40 and a crop of 40 x 24 (w, h)."""
     transform = TrainTransform(
-        ResizeStepScaling(**request.param), RandomPaddingCrop((40, 24)), RandomHorizontalFlip(), RandomDistort()
+        ResizeStepScaling(**request.param),
+        RandomPaddingCrop(crop_size=(40, 24)),
+        RandomHorizontalFlip(),
+        RandomDistort(),
     )
     rng = np.random.default_rng(0)
     ours = [transform.draw((40, 48), rng) for _ in range(COUNT)]

@@ -11,8 +11,8 @@ import pytest
 from paddle import nn
 
 from data import train_batches
-from engine.recipe import OptimizerRecipe, ScheduleRecipe
 from engine.resilience.checkpoint import list_checkpoints, remove_old_checkpoints, save_checkpoint
+from engine.schema import Momentum, PolynomialDecay
 from engine.training.optimizer import build_optimizer, build_schedule
 from engine.training.trainer import RunOptions, Trainer
 
@@ -33,10 +33,10 @@ class Toy(nn.Layer):
 def test_momentum_with_groups_equals_its_formula():
     paddle.seed(1)
     model = Toy()
-    recipe = OptimizerRecipe(
+    recipe = Momentum(
         momentum=0.8, weight_decay=0.1, no_weight_decay=("norm", "bias"), lr_mult={"^head": 10}, frozen=("bn.weight",)
     )
-    schedule = build_schedule(ScheduleRecipe(learning_rate=0.05, warmup_iters=2, warmup_start_lr=0.01), 4)
+    schedule = build_schedule(PolynomialDecay(learning_rate=0.05, warmup_iters=2, warmup_start_lr=0.01), 4)
     optimizer = build_optimizer(recipe, schedule, (model,))
     decay = {"conv.weight": 0.1, "conv.bias": 0.0, "bn.bias": 0.0, "head.weight": 0.1}
     factor = {"head.weight": 10.0}
@@ -62,15 +62,15 @@ def test_momentum_with_groups_equals_its_formula():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"type": "Adam"}, "optimizer.type: 'Adam'"),
-        ({"no_weight_decay": ("batchnorm",)}, "no_weight_decay: 'batchnorm'"),
         ({"lr_mult": {"haed": 10}}, "'haed' finds no parameter"),
+        ({"frozen": ("zz",)}, "'zz' finds no parameter"),
+        ({"frozen": (".",)}, "freezes everything; nothing is left to train"),
     ],
 )
 def test_optimizer_refuses(options, message):
-    schedule = build_schedule(ScheduleRecipe(learning_rate=0.1), 2)
+    schedule = build_schedule(PolynomialDecay(learning_rate=0.1), 2)
     with pytest.raises(UserError, match=message):
-        build_optimizer(OptimizerRecipe(**options), schedule, (Toy(),))
+        build_optimizer(Momentum(**options), schedule, (Toy(),))
 
 
 def test_checkpoints_replace_each_other_whole(tmp_path):

@@ -12,7 +12,7 @@ SAMPLE = "configs/stdc1_seg_sample.yml"
 def test_bases_merge_and_the_recipe_has_the_last_word():
     recipe = load_recipe("configs/stdc2_seg50_cityscapes.yml")
     assert (recipe.batch_size, recipe.total_batch_size, recipe.iters) == (36, 36, 80000)
-    assert recipe.model.type == "stdc2_seg" and recipe.model.options == {"detail_strides": [8]}
+    assert recipe.model.type == "stdc2_seg" and recipe.model.options == {"detail_strides": (8,)}
     assert recipe.model.backbone.pretrained == "pretrained/stdc2_imagenet.pdparams"
     assert recipe.lr_scheduler.learning_rate == 0.01 and recipe.lr_scheduler.end_lr == 1e-5
     assert recipe.test_config == {"seg50": Protocol(scales=0.5), "seg75": Protocol(scales=0.75)}
@@ -34,8 +34,8 @@ def test_overrides_and_opts():
     )
     assert (recipe.iters, recipe.batch_size, recipe.total_batch_size) == (9, 3, 4)
     assert recipe.optimizer.weight_decay == 1e-4 and recipe.optimizer.lr_mult == {"heads": 10}
-    crop = next(item for item in recipe.train_dataset.transforms if item["type"] == "RandomPaddingCrop")
-    assert crop["crop_size"] == [32, 16] and recipe.train_dataset.transforms[0]["min_scale_factor"] == 0.5
+    crop = next(item for item in recipe.train_dataset.transforms if item.type == "RandomPaddingCrop")
+    assert crop.crop_size == (32, 16) and recipe.train_dataset.transforms[0].min_scale_factor == 0.5
 
 
 def test_flat_test_config_is_one_protocol(tmp_path):
@@ -58,9 +58,9 @@ def _absolute(path):
         ("batchsize=4", "the key 'batchsize' is not known; did you mean batch_size"),
         ("optimizer.momentun=0.9", "optimizer: the key 'momentun' is not known; did you mean momentum"),
         ("lr_scheduler.warmup_iter=3", "lr_scheduler: the key 'warmup_iter' is not known; did you mean warmup_iters"),
-        ("iters=many", "iters: expected a number, got 'many'"),
-        ("save_interval=0", "save_interval: 0 is not a number of at least 1"),
-        ("iters=1.5", "iters: expected a number, got 1.5"),
+        ("iters=many", "iters: expected a whole number, got 'many'"),
+        ("save_interval=0", "save_interval: expected a number of at least 1, got 0"),
+        ("iters=1.5", "iters: expected a whole number, got 1.5"),
         ("model.backbone.pretraned=x", "did you mean pretrained"),
         ("test_config.full.scale=1", "did you mean scales"),
         ("iters", "expected key=value"),

@@ -18,11 +18,11 @@ CONFIGS = Path("configs")
 PARTS = ("_base_", "ablation")  # folders of no recipes
 RECIPES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yml") if path.parent.name not in PARTS)
 
-# With a calculator, by the papers' formulas: iterations, warmup, and the rates at iterations 0, 1, warmup, half, last.
+# By SPEC.md's formulas, with a calculator: iterations, warmup, and the rates at iterations 0, 1, warmup, half and last.
 RATES = {
-    "paddle port": (80000, 1000, (1e-5, 1.999e-5, 0.01, 5.4244594e-3, 1.0390572e-5)),
-    "paddle port from scratch": (60000, 0, (0.01, 9.99985e-3, 0.01, 5.3588673e-3, 5.0079949e-7)),
-    "paddle port continued": (60000, 0, (0.001, 9.99985e-4, 0.001, 5.3588673e-4, 5.0079949e-8)),
+    "paddle seed": (80000, 1000, (1e-5, 1.999e-5, 0.01, 5.4244594e-3, 1.0390572e-5)),
+    "paddle seed from scratch": (60000, 0, (0.01, 9.99985e-3, 0.01, 5.3588673e-3, 5.0079949e-7)),
+    "paddle seed continued": (60000, 0, (0.001, 9.99985e-4, 0.001, 5.3588673e-4, 5.0079949e-8)),
     "official": (60000, 1000, (1e-5, 1.0069317e-5, 0.01, 5.4405439e-3, 5.0843237e-7)),
     "bisestdc": (160000, 1000, (1e-5, 1.0069317e-5, 0.01, 5.389191e-3, 2.0832557e-7)),
     "mmsegmentation": (80000, 1000, (0.001, 0.001009, 0.01, 5.4656804e-3, 1.0038705e-4)),
@@ -36,12 +36,12 @@ RATES = {
 # Which row a recipe has: the first pattern that its path holds.
 ROWS = (
     (r"^official/", "official"),
-    (r"_scratch_continued", "paddle port continued"),
+    (r"_scratch_continued", "paddle seed continued"),
     (r"_mmseg", "mmsegmentation"),
     (r"_deepspark", "deepspark"),
-    (r"_scratch", "paddle port from scratch"),
+    (r"_scratch", "paddle seed from scratch"),
     (r"^bisestdc2?_seg", "bisestdc"),
-    (r"^stdc._seg\d\d_cityscapes", "paddle port"),
+    (r"^stdc._seg\d\d_cityscapes", "paddle seed"),
     (r"1024x1024", "ddrnet 120k"),
     (r"1024x512", "ddrnet 160k"),
     (r"_camvid\.yml", "camvid 480x360"),
@@ -63,11 +63,7 @@ def network(model_type, options):
 
 
 def network_of_recipe(recipe):
-    return network(recipe.model.type, tuple((key, as_tuple(value)) for key, value in recipe.model.options.items()))
-
-
-def as_tuple(value):
-    return tuple(value) if isinstance(value, list) else value
+    return network(recipe.model.type, tuple(recipe.model.options.items()))
 
 
 def test_every_published_recipe_is_there():
@@ -86,7 +82,7 @@ def test_the_header_says_command_result_and_run(name):
     assert len(text.splitlines()) <= 40
     header = " ".join(line[1:].strip(" \\") for line in text.split("\n_base_:")[0].splitlines())
     assert re.search(rf"python .*train\.py {{1,2}}--config configs/{re.escape(name)}(\s|$)", header)
-    assert re.search(r"[Pp]ublished", header) and re.search(r"Not run here|run here stands in docs/", header)
+    assert re.search(r"[Pp]ublished", header) and re.search(r"Not run here|run here stands in the README", header)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -132,7 +128,7 @@ def test_single_gpu_variants_keep_batch_and_rate():
 
 def test_the_published_losses():
     bisestdc = load("bisestdc_seg50_cityscapes.yml").loss
-    assert {name: spec.get("weight", 1) for name, spec in bisestdc.items()} == {
+    assert {name: term.weight for name, (term,) in bisestdc.items()} == {
         "main": 1, "aux4": 0.3, "aux8": 0.3, "aux16": 0.3, "detail4": 1,
     }  # fmt: skip
     ddrnet = load("ddrnet23_slim_cityscapes_1024x1024.yml").loss
@@ -141,10 +137,14 @@ def test_the_published_losses():
         "1.1529 1.0507"
     )
     for name, factor in (("main", 1), ("aux8", 0.4)):
-        assert (ddrnet[name]["thresh"], ddrnet[name]["n_min"], ddrnet[name].get("weight", 1)) == (0.9, 131072, factor)
-        assert list(ddrnet[name]["class_weights"]) == [float(weight) for weight in weights.split()]
+        (term,) = ddrnet[name]
+        assert (term.thresh, term.n_min, term.weight) == (0.9, 131072, factor)
+        assert list(term.class_weights) == [float(weight) for weight in weights.split()]
     plain = load("ddrnet23_slim_cityscapes_1024x512.yml").loss
-    assert plain == {"main": {"type": "CrossEntropyLoss"}, "aux8": {"type": "CrossEntropyLoss", "weight": 0}}
+    assert {name: (term.type, term.weight) for name, (term,) in plain.items()} == {
+        "main": ("CrossEntropyLoss", 1),
+        "aux8": ("CrossEntropyLoss", 0),
+    }
 
 
 def content(name):

@@ -218,13 +218,16 @@ def test_criterion_weighs_and_names():
     ("specs", "message"),
     [
         ({}, "no loss for output 'main'"),
-        ({"main": {"type": "CrossEntropyLoss"}, "aux": {}}, "no output 'aux'"),
+        ({"main": {"type": "CrossEntropyLoss"}, "aux": {"type": "CrossEntropyLoss"}}, "no output 'aux'"),
         ({"main": {"type": "OhemCrossEntropy"}}, "did you mean OhemCrossEntropyLoss"),
         (
             {"main": {"type": "OhemCrossEntropyLoss", "min_kept": 3}},
             "'min_kept' is not known",
         ),
-        ({"main": {"type": "OhemCrossEntropyLoss", "thresh": 3}}, "loss.main: thresh"),
+        (
+            {"main": {"type": "OhemCrossEntropyLoss", "thresh": 3}},
+            "loss.main.thresh: expected a number of at most 1, got 3",
+        ),
     ],
 )
 def test_criterion_refuses(specs, message):

@@ -64,11 +64,14 @@ def test_what_is_shipped_scores_as_the_network(dataset, input, output_op):
 
 
 @pytest.mark.parametrize(
-    "protocol", [Protocol(scales=(0.5, 1.0)), Protocol(flip_horizontal=True), Protocol(is_slide=True)]
+    "protocol",
+    [
+        Protocol(scales=(0.5, 1.0)),
+        Protocol(flip_horizontal=True),
+        Protocol(is_slide=True, crop_size=(64, 64), stride=(32, 32)),
+    ],
 )
 def test_what_only_eager_computes_is_not_scored_as_deployed(dataset, protocol):
-    if protocol.is_slide:
-        protocol = Protocol(is_slide=True, crop_size=(64, 64), stride=(32, 32))
     with pytest.raises(UserError, match="an engine sees each image once, at one scale"):
         evaluate(EagerNetwork(Pixelwise(), 19), dataset, protocol)
 

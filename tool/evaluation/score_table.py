@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-from dataclasses import asdict
 from typing import Any, Dict, List, Mapping, Sequence
 
 from compat import text_table
@@ -45,7 +44,7 @@ def as_dict(
     content: Dict[str, Any] = dict(about)
     content["protocols"] = {
         name: {
-            "protocol": asdict(protocols[name]),
+            "protocol": protocols[name].model_dump(),
             "images": card.scores.images,
             "absent": card.options.absent,
             "scores": {score.key: score.value for score in card.totals()},

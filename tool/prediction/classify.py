@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 
 from engine.evaluation.inference import predict_classes
-from engine.protocols import check_protocol, deployed_scale, first_protocol, is_deployable
+from engine.protocols import deployed_scale, first_protocol, is_deployable
 from engine.recipe import Protocol, Recipe
 from engine.runtime import EagerNetwork, Segmenter, open_network
 
@@ -27,7 +27,6 @@ def open_classifier(
     """
     name, protocol = first_protocol(recipe.test_config)
     if engine == "eager" and not is_deployable(protocol):
-        check_protocol(name, protocol)
         return _augmented(open_network(recipe, num_classes, model_path, engine, precision), protocol)
     scale = deployed_scale(name, protocol)
     return Segmenter(open_network(recipe, num_classes, model_path, engine, precision), scale)

@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-from compat import UserError
-
 import numpy as np
 import paddle
 import paddleseg.core
@@ -137,16 +135,3 @@ def test_one_pass_over_protocols_and_parts_adds_up(val_set):
     assert (whole["full"].confusion != whole["half"].confusion).any()
     twice = whole["full"].summed(lambda array: array * 2)
     assert twice.images == 6 and twice.miou == whole["full"].miou and twice.areas.sum() == 2 * whole["full"].areas.sum()
-
-
-@pytest.mark.parametrize(
-    ("protocol", "message"),
-    [
-        (Protocol(is_slide=True), "is_slide needs crop_size"),
-        (Protocol(scales=(0.5, 0.0)), r"scales \(0.5, 0.0\) must be larger than 0"),
-        (Protocol(is_slide=True, crop_size=(8, 8), stride=(8, 9)), r"stride \(8, 9\) must be positive and at most"),
-    ],
-)
-def test_refused_protocols(protocol, message, val_set):
-    with pytest.raises(UserError, match=message):
-        evaluate(SmallNetwork(19), val_set, protocol)

@@ -11,6 +11,7 @@ import paddle.nn.functional as F
 import pytest
 import yaml
 
+from data.transforms import Normalize
 from engine.export import compare, export_network, fold_batch_norm, writers
 from engine.export.class_map import ClassMap
 from engine.runtime import EXPORTED_ENGINES, Description, EagerNetwork, load_network, read_description
@@ -78,7 +79,7 @@ def test_an_odd_fixed_size_with_argmax(name, tmp_path):
     description = Description(CLASSES, "uint8_bgr", "argmax", (65, 97), 1, MEAN, STD)
     export_network(model, description, tmp_path)
     images = photos(1, 65, 97)
-    expected = EagerNetwork(model, CLASSES, (MEAN, STD)).classes(images)
+    expected = EagerNetwork(model, CLASSES, Normalize(mean=MEAN, std=STD)).classes(images)
     for engine in EXPORTED_ENGINES:
         exported = load_network(tmp_path, engine, threads=1)
         classes = exported.classes(images)

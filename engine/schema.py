@@ -1,0 +1,228 @@
+"""What a recipe holds: frozen models of its options. What stands in other rooms is taken from there.
+
+A network's options are its constructor's arguments, a dataset's those of its layout, a loss's those of its constructor,
+and a transform is its options.
+"""
+
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
+
+from compat import UserError
+from compat.options import (
+    ByType,
+    Count,
+    NotNegative,
+    Number,
+    OneOrMany,
+    Options,
+    Pattern,
+    Positive,
+    Whole,
+    custom_error,
+    options_of,
+)
+
+from pydantic import BeforeValidator, Field, model_validator
+from typing_extensions import Annotated, Literal
+
+from data import dataset_classes
+from data.classes import IGNORED
+from data.layouts import LAYOUTS
+from data.transforms import Steps, build_transform
+from loss.criterion import Objective
+from models.registry import BUILDERS
+
+CLASSIFIERS = ("stdc1", "stdc2")  # networks of ImageNet, which no recipe trains
+
+EmptyAsMapping = BeforeValidator(lambda value: {} if value is None else value)
+
+
+class BackboneRecipe(Options):
+    """`pretrained` is a converted ImageNet weight file."""
+
+    pretrained: Optional[str] = None
+
+
+class ModelRecipe(Options):
+    """`type` is a name of models.list_models(); the subclass of each type has its network's options."""
+
+    type: str
+    pretrained: Optional[str] = None
+    backbone: Annotated[BackboneRecipe, EmptyAsMapping] = BackboneRecipe()
+
+    @property
+    def options(self) -> Dict[str, Any]:
+        """What was given for the network's own arguments."""
+        return self.beyond(ModelRecipe)
+
+
+class DatasetRecipe(Options):
+    """See data.build_dataset; the subclass of each type has its layout's options."""
+
+    type: str
+    dataset_root: str
+    mode: Literal["train", "val", "test"]
+    transforms: Steps = ()
+    cache: Literal["auto", "always", "never"] = "auto"
+    cache_dir: Optional[str] = None
+
+    @property
+    def options(self) -> Dict[str, Any]:
+        """What was given for the layout's own arguments."""
+        return self.beyond(DatasetRecipe)
+
+    @property
+    def class_count(self) -> int:
+        """Known without the files."""
+        return len(dataset_classes(self.type, **self.options).names)
+
+    @model_validator(mode="after")
+    def _check_transforms(self):
+        _as_mistake(build_transform, self.transforms, self.mode)
+        return self
+
+
+class OptimizerRecipe(Options):
+    """What every optimiser has; a subclass has the options of its `type`.
+
+    no_weight_decay: kinds of parameters without weight decay: `norm` (batch-norm weights and biases), `bias`.
+    lr_mult: {regular expression on parameter names: factor of the learning rate}; the first that is found counts.
+    frozen: regular expressions of parameters that are not trained.
+    """
+
+    type: str
+    weight_decay: NotNegative = 0.0
+    no_weight_decay: Annotated[Tuple[Literal["norm", "bias"], ...], OneOrMany] = ()
+    lr_mult: Dict[Pattern, NotNegative] = Field(default_factory=dict)
+    frozen: Annotated[Tuple[Pattern, ...], OneOrMany] = ()
+
+
+class Momentum(OptimizerRecipe):
+    """SGD with momentum; PaddleSeg's `sgd` has a momentum too: both words mean the same."""
+
+    type: Literal["Momentum", "sgd"] = "Momentum"
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
+
+
+class ScheduleRecipe(Options):
+    """What every schedule has: a peak and the warmup to it; a subclass has the decay of its `type`."""
+
+    type: str
+    learning_rate: Positive
+    warmup_iters: Annotated[Whole, Field(ge=0)] = 0
+    warmup_start_lr: NotNegative = 0.0
+    warmup: Literal["linear", "exponential"] = "linear"
+
+    @model_validator(mode="after")
+    def _check_warmup(self):
+        if self.warmup == "exponential" and self.warmup_iters and not self.warmup_start_lr:
+            raise custom_error("warmup_start_lr: an exponential warmup cannot start at 0")
+        return self
+
+
+class PolynomialDecay(ScheduleRecipe):
+    """See scheduler.warmup_poly."""
+
+    type: Literal["PolynomialDecay"] = "PolynomialDecay"
+    power: NotNegative = 0.9
+    end_lr: NotNegative = 0.0
+
+
+class Protocol(Options):
+    """How an image is evaluated: the arguments of paddleseg.core.evaluate, and `align_corners`.
+
+    align_corners: how images and logits are resized; False as in PaddleSeg, True as in the original STDC-Seg.
+    """
+
+    aug_eval: bool = True
+    scales: Union[Positive, Annotated[Tuple[Positive, ...], Field(min_length=1)]] = 1.0
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
+    is_slide: bool = False
+    crop_size: Optional[Tuple[Count, Count]] = None
+    stride: Optional[Tuple[Count, Count]] = None
+    align_corners: bool = False
+
+    @model_validator(mode="after")
+    def _check_window(self):
+        if self.is_slide and not (self.crop_size and self.stride):
+            raise custom_error("is_slide needs crop_size and stride, each (w, h)")
+        if self.is_slide and any(step > side for step, side in zip(self.stride, self.crop_size)):
+            raise custom_error(
+                f"stride {self.stride} must be at most crop_size {self.crop_size}, or pixels would be left out"
+            )
+        return self
+
+
+def _named_protocols(raw: Any) -> Any:
+    """Named protocols; PaddleSeg's flat form is one protocol named `val`."""
+    if isinstance(raw, Mapping) and raw and not all(isinstance(one, (Mapping, Protocol)) for one in raw.values()):
+        return {"val": raw}
+    return raw
+
+
+AnyModel = Annotated[
+    ModelRecipe,
+    ByType(
+        options_of(build, name, ModelRecipe, skip=("num_classes",))
+        for name, build in BUILDERS.items()
+        if name not in CLASSIFIERS
+    ),
+]
+AnyDataset = Annotated[
+    DatasetRecipe,
+    ByType(options_of(layout.find, name, DatasetRecipe, skip=("root", "mode")) for name, layout in LAYOUTS.items()),
+]
+AnyOptimizer = Annotated[OptimizerRecipe, ByType([Momentum], default="Momentum")]
+AnySchedule = Annotated[ScheduleRecipe, ByType([PolynomialDecay], default="PolynomialDecay")]
+
+
+class Recipe(Options):
+    """Everything that decides what a run computes.
+
+    batch_size is that of one device; an iteration takes `accumulate` such batches and one step of the optimiser.
+    total_batch_size is the batch that the learning rate is stated for, over all devices and accumulated batches; by
+    default batch_size * accumulate. precision and amp_level are those of engine.training.precision, ema_decay that of
+    engine.training.ema, with 0 for no average. test_config holds named protocols; the first decides which model is
+    the best.
+    """
+
+    batch_size: Count
+    iters: Count
+    model: AnyModel
+    train_dataset: AnyDataset
+    val_dataset: AnyDataset
+    optimizer: AnyOptimizer
+    lr_scheduler: AnySchedule
+    loss: Objective
+    test_config: Annotated[Dict[str, Protocol], Field(min_length=1), BeforeValidator(_named_protocols)]
+    total_batch_size: Count
+    accumulate: Count = 1
+    save_interval: Count = 1000
+    log_iters: Count = 10
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    amp_level: Literal["O1", "O2"] = "O1"
+    ema_decay: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _check_losses(self):
+        classes = self.train_dataset.class_count
+        for output, terms in self.loss.items():
+            for term in terms:
+                ignored, weights = getattr(term, "ignore_index", IGNORED), getattr(term, "class_weights", None)
+                if ignored != IGNORED:
+                    raise custom_error(
+                        f"loss.{output}.ignore_index: {ignored}; all datasets mark ignored pixels with {IGNORED}"
+                    )
+                if isinstance(weights, tuple) and len(weights) != classes:
+                    raise custom_error(
+                        f"loss.{output}.class_weights: {len(weights)} numbers for the dataset's {classes} classes"
+                    )
+        return self
+
+
+def _as_mistake(build, *arguments) -> None:
+    """Call it, with its UserError as a mistake in the options that are checked."""
+    try:
+        build(*arguments)
+    except UserError as error:
+        raise custom_error(str(error)) from None
