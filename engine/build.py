@@ -7,8 +7,8 @@ import paddle
 from paddle import nn
 
 from data import build_dataset
+from engine.recipe.schema import DatasetRecipe, Recipe
 from engine.resilience.checkpoint import MODEL
-from engine.schema import DatasetRecipe, Recipe
 from loss import Criterion, build_criterion
 from models import build_model
 from models.segmentation import SegmentationNetwork

@@ -9,7 +9,7 @@ from compat import UserError
 import paddle
 from paddle import nn
 
-from engine.schema import OptimizerRecipe, ScheduleRecipe
+from engine.recipe.schema import OptimizerRecipe, ScheduleRecipe
 from scheduler import WarmupPoly
 
 

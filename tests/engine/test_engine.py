@@ -11,8 +11,8 @@ import pytest
 from paddle import nn
 
 from data import train_batches
+from engine.recipe.schema import Momentum, PolynomialDecay
 from engine.resilience.checkpoint import list_checkpoints, remove_old_checkpoints, save_checkpoint
-from engine.schema import Momentum, PolynomialDecay
 from engine.training.optimizer import build_optimizer, build_schedule
 from engine.training.trainer import RunOptions, Trainer
 

@@ -82,6 +82,9 @@ def test_mistakes_are_named(opt, message):
         ("_base_: self.yml", "builds on itself"),
         ("_base_: other.yml", "other.yml: no such recipe"),
         ("a: [", "not valid YAML"),
+        ("a: 2026-13-01", "not valid YAML"),
+        ("_base_: 5", "_base_: expected a recipe's file name or a list of them, got 5"),
+        ("_base_: [{a: 1}]", "_base_: expected a recipe's file name"),
     ],
 )
 def test_broken_files_are_named(tmp_path, text, message):

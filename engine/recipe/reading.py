@@ -1,4 +1,4 @@
-"""Recipes: YAML files in PaddleSeg's vocabulary, read once into the frozen models of engine.schema."""
+"""Reading recipes: YAML files with bases in PaddleSeg's vocabulary, and what the command line overrides."""
 
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
@@ -8,13 +8,11 @@ from compat.options import check
 
 import yaml
 
-from engine.schema import Protocol, Recipe
+from engine.recipe.schema import Recipe
 
 BASE_KEY = "_base_"
 REPLACE_KEY = "_inherited_"  # PaddleSeg's word: `_inherited_: False` in a mapping drops what the base says there
 RATES = ("learning_rate", "end_lr", "warmup_start_lr")  # of any schedule
-
-__all__ = ["Protocol", "Recipe", "load_recipe", "parse_value", "scale_learning_rate"]
 
 
 def load_recipe(path: Union[str, Path], overrides: Mapping[str, Any] = (), opts: Sequence[str] = ()) -> Recipe:
@@ -117,12 +115,18 @@ def _read_with_base(path: Path, seen: Tuple[Path, ...]) -> Dict:
         raise UserError(f"{path}: no such recipe; those that come with the project are in configs/")
     if path.resolve() in seen:
         raise UserError(f"{path}: builds on itself through {BASE_KEY}")
-    raw = _parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    try:
+        raw = _parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: the recipe cannot be read ({error})") from error
     if not isinstance(raw, dict):
         raise UserError(f"{path}: a recipe is a mapping of keys, this holds {type(raw).__name__}")
-    bases = raw.pop(BASE_KEY, [])
+    bases = raw.pop(BASE_KEY, ())
+    bases = [bases] if isinstance(bases, str) else bases
+    if not (isinstance(bases, (list, tuple)) and all(isinstance(base, str) for base in bases)):
+        raise UserError(f"{path}: {BASE_KEY}: expected a recipe's file name or a list of them, got {bases!r}")
     merged: Dict = {}
-    for base in [bases] if isinstance(bases, str) else bases:
+    for base in bases:
         merged = _merge(merged, _read_with_base(path.parent / base, (*seen, path.resolve())))
     return _merge(merged, raw)
 
@@ -130,7 +134,7 @@ def _read_with_base(path: Path, seen: Tuple[Path, ...]) -> Dict:
 def _parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: such as the date 2026-13-01
         raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
 
 
