@@ -5,6 +5,7 @@ the pixels that reach the output are read, resized and coloured, and the same dr
 compared. Training images stay uint8 until they are where the network is (`Normalize.on_device`).
 """
 
+import functools
 from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from compat import UserError, unknown_name
@@ -121,6 +122,17 @@ class RandomDistort(Step):
         return tuple(chosen)
 
 
+def _scale_and_offset(mean: Sequence[float], std: Sequence[float]) -> Tuple[np.ndarray, np.ndarray]:
+    """(value / 255 - mean) / std as value * scale - offset, each [3] float32."""
+    return 1 / (255 * np.asarray(std, np.float32)), np.asarray(mean, np.float32) / np.asarray(std, np.float32)
+
+
+@functools.cache
+def _on_device(mean: Tuple[float, ...], std: Tuple[float, ...], _device: str) -> Tuple[paddle.Tensor, paddle.Tensor]:
+    """Scale and offset [3, 1, 1] on the device that computes, to which they go once."""
+    return tuple(paddle.to_tensor(part[:, None, None]) for part in _scale_and_offset(mean, std))
+
+
 class Normalize(Step):
     """(value / 255 - mean) / std of each RGB channel."""
 
@@ -130,16 +142,13 @@ class Normalize(Step):
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """[H, W, 3] uint8 -> [3, H, W] float32."""
-        scale = 1 / (255 * np.asarray(self.std, np.float32))
-        offset = np.asarray(self.mean, np.float32) / np.asarray(self.std, np.float32)
+        scale, offset = _scale_and_offset(self.mean, self.std)
         return np.ascontiguousarray((image * scale - offset).transpose(2, 0, 1), dtype=np.float32)
 
     def on_device(self, images: paddle.Tensor) -> paddle.Tensor:
         """[N, H, W, 3] uint8 -> [N, 3, H, W] float32, computed on the device that holds them."""
-        scale = 1 / (255 * np.asarray(self.std, np.float32))
-        offset = np.asarray(self.mean, np.float32) / np.asarray(self.std, np.float32)
-        channels = images.transpose([0, 3, 1, 2]).astype("float32")
-        return channels * paddle.to_tensor(scale[:, None, None]) - paddle.to_tensor(offset[:, None, None])
+        scale, offset = _on_device(tuple(self.mean), tuple(self.std), paddle.get_device())
+        return images.transpose([0, 3, 1, 2]).astype("float32") * scale - offset
 
     def undo(self, image: np.ndarray) -> np.ndarray:
         """[3, H, W] float32 -> [H, W, 3] uint8, for pictures."""

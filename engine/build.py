@@ -11,6 +11,7 @@ from engine.recipe.schema import DatasetRecipe, Recipe
 from engine.resilience.checkpoint import MODEL
 from loss import Criterion, build_criterion
 from models import build_model
+from models.layers import set_deterministic_resizing
 from models.segmentation import SegmentationNetwork
 
 
@@ -44,7 +45,12 @@ def weight_file(path: str) -> Path:
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:
-    """Seed the initial weights; `deterministic` also forbids GPU kernels whose sums change their order."""
+    """Seed the initial weights; `deterministic` also forbids GPU kernels whose sums change their order.
+
+    Those are cuDNN's, by its flag, and the gradients of resizing. What remains adds floats in a fixed order, or adds
+    integers; so a run repeats on the same GPU with the same Paddle, cuDNN and number of devices.
+    """
     paddle.seed(seed)
+    set_deterministic_resizing(deterministic)
     if deterministic and paddle.is_compiled_with_cuda():
         paddle.set_flags({"FLAGS_cudnn_deterministic": True})

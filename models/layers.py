@@ -54,21 +54,42 @@ def resize(x: paddle.Tensor, size: Sequence[int], mode: str = "bilinear", align_
     """
     if paddle.in_dynamic_mode() and list(x.shape[2:]) == list(size):
         return x
-    if mode == "bilinear" and paddle.in_dynamic_mode() and not x.stop_gradient and x.place.is_cpu_place():
-        return _resize_by_matrices(x, size, align_corners)
+    if paddle.in_dynamic_mode() and not x.stop_gradient and _goes_by_matrices(x, mode):
+        return _resize_by_matrices(x, size, mode, align_corners)
     return F.interpolate(x, size=size, mode=mode, align_corners=align_corners)
 
 
-def _resize_by_matrices(x: paddle.Tensor, size: Sequence[int], align_corners: bool) -> paddle.Tensor:
-    """Bilinear resizing as a product from either side: on a CPU less than half the time of Paddle's, with gradient."""
-    rows, columns = (interpolation_matrix(*lengths, align_corners) for lengths in zip(x.shape[2:], size))
-    return paddle.matmul(rows, paddle.matmul(x, columns, transpose_y=True))
+_deterministic = False
 
 
-def interpolation_matrix(length: int, new_length: int, align_corners: bool) -> paddle.Tensor:
-    """The linear map [new_length, length] that bilinear resizing is along one axis."""
+def set_deterministic_resizing(wanted: bool) -> None:
+    """Decide whether `resize` has a gradient that repeats to the bit on a GPU.
+
+    That of Paddle's own kernels does not, since it adds with float atomics in any order; a matrix product's does.
+    """
+    global _deterministic
+    _deterministic = wanted
+
+
+def _goes_by_matrices(x: paddle.Tensor, mode: str) -> bool:
+    return _deterministic or (mode == "bilinear" and x.place.is_cpu_place())
+
+
+def _resize_by_matrices(x: paddle.Tensor, size: Sequence[int], mode: str, align_corners: bool) -> paddle.Tensor:
+    """Resizing as a product from either side: on a CPU less than half the time of Paddle's, with gradient.
+
+    In float32, as autocast computes Paddle's own resizing.
+    """
+    rows, columns = (interpolation_matrix(*lengths, align_corners, mode) for lengths in zip(x.shape[2:], size))
+    with paddle.amp.auto_cast(enable=False):
+        x = x if x.dtype == paddle.float32 else x.astype("float32")
+        return paddle.matmul(rows, paddle.matmul(x, columns, transpose_y=True))
+
+
+def interpolation_matrix(length: int, new_length: int, align_corners: bool, mode: str = "bilinear") -> paddle.Tensor:
+    """The linear map [new_length, length] that resizing is along one axis."""
     unit = paddle.eye(length).reshape([1, 1, length, length])
-    return F.interpolate(unit, size=[new_length, length], mode="bilinear", align_corners=align_corners)[0, 0]
+    return F.interpolate(unit, size=[new_length, length], mode=mode, align_corners=align_corners)[0, 0]
 
 
 def kaiming_fan_out(layer: nn.Layer) -> None:
