@@ -118,15 +118,15 @@ def build_dataset(
     root = Path(dataset_root)
     if not root.is_dir():
         raise UserError(
-            f"{root}: no such dataset folder. Put {type} there or name its place with --dataset_root (the README says "
-            "how to get it); to see training without it: make demo"
+            f"{root}: no such dataset folder. Put {type} there or name its place with --dataset_root (docs/data.md "
+            "says how to get it); to see training without it: make demo"
         )
     samples, problems = LAYOUTS[type].find(root, mode, **options)
     if problems:
         more = f" ({len(problems) - 1} more: python -m tool.prepare_data check)" if len(problems) > 1 else ""
         raise UserError(problems[0] + more)
     if not samples:
-        raise UserError(f"{root}: holds no image of the split {mode!r} in the layout of {type}; the README shows it")
+        raise UserError(f"{root}: holds no image of the split {mode!r} in the layout of {type}; docs/data.md shows it")
     decoded = _open_cache(cache, Path(cache_dir) if cache_dir else root / FOLDER, root, samples)
     return SegmentationDataset(samples, classes, build_transform(transforms, mode), mode, decoded)
 
