@@ -86,7 +86,7 @@ def test_hard_examples_are_sought_on_each_device_and_in_each_accumulated_batch_a
         assert_equal(gradients(sums, rank, "ohem_accumulated"), mean_of_singles)
     whole = gradients_of(network(), "ohem", [(images, labels)])
     different = [np.abs(one - other).max() for one, other in zip(whole, mean_of_halves)]
-    assert max(different) > 1e-3  # which is why the README states it
+    assert max(different) > 1e-3  # which is why docs/training.md states it
 
 
 def test_sharded_evaluation_has_the_integers_of_one_process(sums, five_images):

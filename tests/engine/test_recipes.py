@@ -18,11 +18,11 @@ CONFIGS = Path("configs")
 PARTS = ("_base_", "ablation")  # folders of no recipes
 RECIPES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yml") if path.parent.name not in PARTS)
 
-# By SPEC.md's formulas, with a calculator: iterations, warmup, and the rates at iterations 0, 1, warmup, half and last.
+# With a calculator, by the papers' formulas: iterations, warmup, and the rates at iterations 0, 1, warmup, half, last.
 RATES = {
-    "paddle seed": (80000, 1000, (1e-5, 1.999e-5, 0.01, 5.4244594e-3, 1.0390572e-5)),
-    "paddle seed from scratch": (60000, 0, (0.01, 9.99985e-3, 0.01, 5.3588673e-3, 5.0079949e-7)),
-    "paddle seed continued": (60000, 0, (0.001, 9.99985e-4, 0.001, 5.3588673e-4, 5.0079949e-8)),
+    "paddle port": (80000, 1000, (1e-5, 1.999e-5, 0.01, 5.4244594e-3, 1.0390572e-5)),
+    "paddle port from scratch": (60000, 0, (0.01, 9.99985e-3, 0.01, 5.3588673e-3, 5.0079949e-7)),
+    "paddle port continued": (60000, 0, (0.001, 9.99985e-4, 0.001, 5.3588673e-4, 5.0079949e-8)),
     "official": (60000, 1000, (1e-5, 1.0069317e-5, 0.01, 5.4405439e-3, 5.0843237e-7)),
     "bisestdc": (160000, 1000, (1e-5, 1.0069317e-5, 0.01, 5.389191e-3, 2.0832557e-7)),
     "mmsegmentation": (80000, 1000, (0.001, 0.001009, 0.01, 5.4656804e-3, 1.0038705e-4)),
@@ -36,12 +36,12 @@ RATES = {
 # Which row a recipe has: the first pattern that its path holds.
 ROWS = (
     (r"^official/", "official"),
-    (r"_scratch_continued", "paddle seed continued"),
+    (r"_scratch_continued", "paddle port continued"),
     (r"_mmseg", "mmsegmentation"),
     (r"_deepspark", "deepspark"),
-    (r"_scratch", "paddle seed from scratch"),
+    (r"_scratch", "paddle port from scratch"),
     (r"^bisestdc2?_seg", "bisestdc"),
-    (r"^stdc._seg\d\d_cityscapes", "paddle seed"),
+    (r"^stdc._seg\d\d_cityscapes", "paddle port"),
     (r"1024x1024", "ddrnet 120k"),
     (r"1024x512", "ddrnet 160k"),
     (r"_camvid\.yml", "camvid 480x360"),
@@ -82,7 +82,7 @@ def test_the_header_says_command_result_and_run(name):
     assert len(text.splitlines()) <= 40
     header = " ".join(line[1:].strip(" \\") for line in text.split("\n_base_:")[0].splitlines())
     assert re.search(rf"python .*train\.py {{1,2}}--config configs/{re.escape(name)}(\s|$)", header)
-    assert re.search(r"[Pp]ublished", header) and re.search(r"Not run here|run here stands in the README", header)
+    assert re.search(r"[Pp]ublished", header) and re.search(r"Not run here|run here stands in docs/", header)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -1,5 +1,6 @@
 """The commands as a user types them: what they write, and one clear line with status 1 for what the user can mend."""
 
+import json
 import os
 import subprocess
 import sys
@@ -55,12 +56,20 @@ def trained(sample_root, tmp_path_factory):
     return folder
 
 
-def test_evaluate_command(trained, sample_root):
+def test_evaluate_command(trained, sample_root, tmp_path, capsys):
+    """A checkpoint's folder and its weight file are the same network; each scale is a protocol of its own figures."""
     from tool.evaluate import main
 
-    main(["--config", SAMPLE, "--dataset_root", str(sample_root), "--model_path", str(trained / "best_model")])
-    weight_file = str(trained / "iter_2" / "model.pdparams")
-    main(["--config", SAMPLE, "--dataset_root", str(sample_root), "--model_path", weight_file, "--scales", "0.5", "1"])
+    def scores(model_path, *flags):
+        figures = tmp_path / "figures.json"
+        common = ["--config", SAMPLE, "--dataset_root", str(sample_root), "--json", str(figures)]
+        main([*common, "--model_path", str(model_path), *flags])
+        return json.loads(figures.read_text())["protocols"]
+
+    (best,), (last,) = scores(trained / "best_model").values(), scores(trained / "iter_2" / "model.pdparams").values()
+    assert best["confusion"] == last["confusion"] and sum(map(sum, best["confusion"])) > 0
+    (scaled,) = scores(trained / "best_model", "--scales", "0.5", "1").values()
+    assert scaled["confusion"] != best["confusion"] and "scales 0.5 1" in capsys.readouterr().out
 
 
 def test_predict_command(trained, sample_root, tmp_path, capsys):

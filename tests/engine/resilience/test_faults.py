@@ -1,4 +1,4 @@
-"""What happens to a training run when something goes wrong, and what is kept: the table of faults in the README."""
+"""What happens to a training run when something goes wrong, and what is kept: docs/reliability.md as tests."""
 
 import hashlib
 import json
