@@ -4,6 +4,8 @@ An item is a dict: `img` [3, H, W] float32 normalised RGB, `label` uint8 of trai
 in validation, none in a test set), `trans_info` [].
 """
 
+import functools
+import time
 from pathlib import Path
 from typing import Dict, Mapping, Optional, Sequence, Tuple, Union
 
@@ -13,8 +15,11 @@ import numpy as np
 from paddle.io import Dataset
 
 from data.cache import FOLDER, Cache, Pair
+from data.class_uniform import ClassUniform
 from data.classes import IGNORED, ClassSet
+from data.copy_paste import CopyPaste
 from data.files import map_label, read_image, read_label
+from data.histogram import class_histogram
 from data.layouts import LAYOUTS, MODES, Sample
 from data.transforms import TrainTransform, ValTransform, build_transform
 
@@ -30,6 +35,10 @@ class SegmentationDataset(Dataset):
         transform: a TrainTransform in training, a ValTransform otherwise.
         mode: `train`, `val` or `test`.
         cache: decoded samples; what it lacks or holds in an older state is decoded from its files.
+
+    Attributes:
+        class_uniform: chooses images of a training run by their classes; None: they come in their epoch's order.
+        copy_paste: pastes rare classes from one sample of a batch to another; None: nothing is pasted.
     """
 
     ignore_index = IGNORED
@@ -49,6 +58,8 @@ class SegmentationDataset(Dataset):
         self.transform = transform
         self.mode = mode
         self.cache = cache
+        self.class_uniform: Optional[ClassUniform] = None
+        self.copy_paste: Optional[CopyPaste] = None
         self.file_list = [[str(s.image), str(s.label) if s.label else None] for s in self.samples]
 
     def __len__(self) -> int:
@@ -65,12 +76,23 @@ class SegmentationDataset(Dataset):
             item["label"] = np.array(label[None])
         return item
 
-    def train_item(self, index: int, rng: np.random.Generator) -> Tuple[np.ndarray, np.ndarray]:
+    def train_item(
+        self, index: int, rng: np.random.Generator, class_id: Optional[int] = None
+    ) -> Tuple[np.ndarray, np.ndarray]:
         """(image [h, w, 3] uint8 RGB, label [h, w] uint8) of the crop size, augmented by the draws of `rng`.
 
-        The image is not yet normalised; `transform.normalize.on_device` does that to a batch.
+        The crop shows the class `class_id`, if there is one and the image holds it. The image is not yet normalised;
+        `transform.normalize.on_device` does that to a batch.
         """
-        return self.transform(*self.read(index), rng)
+        return self.transform(*self.read(index), rng, class_id)
+
+    @functools.cached_property
+    def histogram(self) -> np.ndarray:
+        """[n, K] int64: pixels of each class in each image, none in one whose label cannot be read; reads them all."""
+        start = time.perf_counter()
+        histogram = class_histogram(self.read_label, range(len(self)), self.num_classes)
+        logger.info("counted the classes of %d labels in %.1f s", len(self), time.perf_counter() - start)
+        return histogram
 
     def read(self, index: int) -> Pair:
         """Image and label of the files' size, from the cache if they are there; do not write to them."""
@@ -95,6 +117,8 @@ def build_dataset(
     transforms: Sequence[Mapping] = (),
     cache: str = "auto",
     cache_dir: Optional[str] = None,
+    class_uniform: Optional[Mapping] = None,
+    copy_paste: Optional[Mapping] = None,
     **options,
 ) -> SegmentationDataset:
     """Build a dataset from a recipe's `train_dataset` or `val_dataset`.
@@ -106,6 +130,8 @@ def build_dataset(
         transforms: PaddleSeg's list of transforms, see `data.transforms`.
         cache: `auto` takes decoded samples from the cache as far as they are there; `always` demands all; `never`.
         cache_dir: folder of the cache, by default `dataset_root`/cache.
+        class_uniform: options of data.class_uniform.ClassUniform, for training.
+        copy_paste: options of data.copy_paste.CopyPaste, for training.
         **options: of the type Dataset: see `data.layouts.find_listed`.
 
     Raises:
@@ -128,7 +154,14 @@ def build_dataset(
     if not samples:
         raise UserError(f"{root}: holds no image of the split {mode!r} in the layout of {type}; docs/data.md shows it")
     decoded = _open_cache(cache, Path(cache_dir) if cache_dir else root / FOLDER, root, samples)
-    return SegmentationDataset(samples, classes, build_transform(transforms, mode), mode, decoded)
+    dataset = SegmentationDataset(samples, classes, build_transform(transforms, mode), mode, decoded)
+    if (class_uniform or copy_paste) and mode != "train":
+        raise UserError(f"class_uniform and copy_paste are for mode train, not {mode}")
+    if class_uniform:
+        dataset.class_uniform = ClassUniform(dataset.histogram, **class_uniform)
+    if copy_paste:
+        dataset.copy_paste = CopyPaste(dataset.histogram, **copy_paste)
+    return dataset
 
 
 def _open_cache(use: str, folder: Path, root: Path, samples: Sequence[Sample]) -> Optional[Cache]:

@@ -10,7 +10,7 @@ import signal
 import sys
 from contextlib import closing
 from itertools import islice
-from typing import Iterator, List, Optional, Tuple, Union
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from compat import UserError
 
@@ -33,12 +33,20 @@ def sample_of(number: int, length: int, seed: int) -> Tuple[int, int]:
     return epoch, int(np.random.default_rng([seed, epoch]).permutation(length)[position])
 
 
-def sample_candidates(number: int, length: int, seed: int) -> Iterator[int]:
-    """Indices in the dataset for sample `number`: that of `sample_of`, then what replaces it if it is bad."""
-    yield sample_of(number, length, seed)[1]
+class Candidate(NamedTuple):
+    """An image's index in the dataset, and the class that its crop is to show; None: any crop will do."""
+
+    index: int
+    class_id: Optional[int] = None
+
+
+def sample_candidates(dataset: SegmentationDataset, number: int, seed: int) -> Iterator[Candidate]:
+    """Images for sample `number`: that of `sample_of` or of the dataset's sampling, then what replaces a bad one."""
+    sought = dataset.class_uniform.draw(number, seed) if dataset.class_uniform else None
+    yield Candidate(sought.index, sought.class_id) if sought else Candidate(sample_of(number, len(dataset), seed)[1])
     rng = np.random.default_rng([seed, number, 2, 0])
     for _ in range(REPLACEMENTS):
-        yield int(rng.integers(length))
+        yield Candidate(int(rng.integers(len(dataset))))
 
 
 def sample_numbers(batch: int, batch_size: int, rank: int = 0, ranks: int = 1) -> range:
@@ -48,7 +56,7 @@ def sample_numbers(batch: int, batch_size: int, rank: int = 0, ranks: int = 1) -
 
 
 class _Stream(Dataset):
-    """Maps a sample number to (image, label, index in the dataset)."""
+    """Maps a sample number to (image, label, index in the dataset, number)."""
 
     def __init__(self, dataset: SegmentationDataset, seed: int, replace_bad: bool):
         super().__init__()
@@ -58,11 +66,11 @@ class _Stream(Dataset):
 
     def __getitem__(self, number: int):
         problem = None
-        for index in sample_candidates(number, len(self.dataset), self.seed):
+        for index, class_id in sample_candidates(self.dataset, number, self.seed):
             try:
                 # Three numbers here, two in `sample_of`, four for candidates: no draws follow another's.
-                image, label = self.dataset.train_item(index, np.random.default_rng([self.seed, number, 1]))
-                return image, label, index
+                image, label = self.dataset.train_item(index, np.random.default_rng([self.seed, number, 1]), class_id)
+                return image, label, index, number
             except UserError as error:
                 problem = error
                 if not self.replace_bad:
@@ -71,6 +79,13 @@ class _Stream(Dataset):
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def collate(self, samples: Sequence[Tuple]) -> List[np.ndarray]:
+        """[images, labels, indices] of a batch's samples, with what is pasted from one to another."""
+        images, labels, indices, numbers = (np.stack(part) for part in zip(*samples))
+        if self.dataset.copy_paste:
+            images, labels = self.dataset.copy_paste(images, labels, numbers.tolist(), self.seed)
+        return [images, labels, indices]
 
 
 class _Batches:
@@ -104,8 +119,7 @@ class _ThreadedBatches:
         ahead = BATCHES_AHEAD * self.batches.batch_size
         with closing(in_order(self.stream.__getitem__, numbers, self.threads, ahead)) as samples:
             for batch in self.batches:
-                parts = zip(*islice(samples, len(batch)))
-                yield [paddle.to_tensor(np.stack(part)) for part in parts]
+                yield [paddle.to_tensor(part) for part in self.stream.collate(list(islice(samples, len(batch))))]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -149,6 +163,7 @@ def train_batches(
         batch_sampler=batches,
         num_workers=num_workers,
         return_list=True,
+        collate_fn=stream.collate,
         worker_init_fn=serve_the_trainer,
     )
 

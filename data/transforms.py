@@ -28,6 +28,7 @@ import paddle
 from pydantic import Field, model_validator
 from typing_extensions import Annotated, Literal
 
+from data.class_uniform import place_window
 from data.classes import IGNORED
 from data.colors import distort_padded
 from data.resize import Window, nearest_window, resize_window
@@ -187,10 +188,15 @@ class TrainTransform:
         self.distort = distort
         self.normalize = normalize or Normalize()
 
-    def __call__(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator):
+    def __call__(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator, class_id: Optional[int] = None):
+        """See the class; the crop shows the class `class_id` if the label holds it."""
         if image.shape[:2] != label.shape:
             raise UserError(f"the label's size {label.shape} (h, w) differs from the image's {image.shape[:2]}")
-        return self.apply(image, label, self.draw(image.shape[:2], rng))
+        draws = self.draw(image.shape[:2], rng)
+        if class_id is not None:
+            left, top = place_window(label, class_id, self._window(draws), rng)
+            draws = draws._replace(left=left, top=top)
+        return self.apply(image, label, draws)
 
     def draw(self, size: Tuple[int, int], rng: np.random.Generator) -> Draws:
         """Draw the augmentation of an image of `size` (h, w)."""
@@ -206,9 +212,9 @@ class TrainTransform:
 
     def apply(self, image: np.ndarray, label: np.ndarray, draws: Draws):
         """Apply drawn values; see the class."""
+        window = self._window(draws)
         crop_width, crop_height = self.crop.crop_size if self.crop else draws.size
-        width, height = min(crop_width, draws.size[0]), min(crop_height, draws.size[1])
-        window = Window(draws.size, draws.left, draws.top, width, height)
+        width, height = window.width, window.height
         label = nearest_window(label, window, draws.flip)
         image = resize_window(image, window)
         if draws.flip:
@@ -221,6 +227,11 @@ class TrainTransform:
             image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=color)
             label = cv2.copyMakeBorder(label, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=IGNORED)
         return np.ascontiguousarray(image), label
+
+    def _window(self, draws: Draws) -> Window:
+        """What the crop shows of the scaled image."""
+        width, height = map(min, self.crop.crop_size if self.crop else draws.size, draws.size)
+        return Window(draws.size, draws.left, draws.top, width, height)
 
 
 class ValTransform:

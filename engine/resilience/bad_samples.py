@@ -52,10 +52,10 @@ class BadSamples:
         unchecked, self._unchecked = self._unchecked, []
         for numbers, indices in unchecked:
             for number, index in zip(numbers, indices.numpy()):
-                for candidate in sample_candidates(number, len(self.dataset), self.seed):
-                    if candidate == index:
+                for candidate in sample_candidates(self.dataset, number, self.seed):
+                    if candidate.index == index:
                         break
-                    self._add(candidate)
+                    self._add(candidate.index)
 
     def _add(self, index: int) -> None:
         image = self.dataset.file_list[index][0]

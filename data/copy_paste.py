@@ -1,0 +1,47 @@
+"""Copy-paste of rare classes between the images of a batch (Ghiasi et al., CVPR 2021, without instances)."""
+
+from typing import Sequence, Tuple
+
+import numpy as np
+
+
+class CopyPaste:
+    """Pastes the pixels of a rare class of one training sample onto another of the same batch, at the same place.
+
+    Args:
+        histogram: [n, K], pixels of each class in each image of the dataset.
+        prob: share of the samples that get something, if there is anything to get.
+        max_frequency: a class is rare if its share of all pixels is at most this.
+    """
+
+    def __init__(self, histogram: np.ndarray, prob: float = 0.5, max_frequency: float = 0.02):
+        self.prob = prob
+        frequency = histogram.sum(0) / max(1, histogram.sum())
+        self.rare = np.flatnonzero((frequency > 0) & (frequency <= max_frequency))
+
+    def __call__(
+        self, images: np.ndarray, labels: np.ndarray, numbers: Sequence[int], seed: int
+    ) -> Tuple[np.ndarray, np.ndarray]:
+        """The batch with what is pasted, a function of the samples, their numbers and the seed.
+
+        Args:
+            images: [N, h, w, 3] uint8.
+            labels: [N, h, w] uint8.
+            numbers: [N] of the samples.
+            seed: of the run.
+
+        Returns:
+            New images and labels. What is pasted comes from the samples as they were.
+        """
+        pasted_images, pasted_labels = images.copy(), labels.copy()
+        for position, number in enumerate(numbers):
+            rng = np.random.default_rng([seed, number, 4, 0, 0, 0])  # six numbers: no other draws follow these
+            if len(numbers) < 2 or rng.random() >= self.prob:
+                continue
+            donor = (position + int(rng.integers(1, len(numbers)))) % len(numbers)
+            present = np.intersect1d(self.rare, labels[donor])
+            if len(present):
+                mask = labels[donor] == present[rng.integers(len(present))]
+                pasted_images[position][mask] = images[donor][mask]
+                pasted_labels[position][mask] = labels[donor][mask]
+        return pasted_images, pasted_labels
