@@ -132,8 +132,8 @@ class Cache:
         """Append an entry to the index."""
         self.entries[entry.file] = entry
         with (self.folder / INDEX).open("a", encoding="utf-8") as stream:
-            # An interrupted run may have left half a line.
-            stream.write(("" if stream.tell() == 0 else "\n") + json.dumps(asdict(entry)))
+            # The newline comes first: an interrupted run may have left half a line, and other processes append too.
+            stream.write("\n" + json.dumps(asdict(entry)))
 
 
 def sources_of(sample: Sample) -> str:

@@ -1,8 +1,10 @@
-"""Several devices: one process for each, started by `python -m paddle.distributed.launch`."""
+"""Several devices, on one host or several: one process for each, by `python -m paddle.distributed.launch`."""
 
 import contextlib
 import logging
-from typing import ContextManager, List, NamedTuple
+import os
+import sys
+from typing import Any, ContextManager, List, NamedTuple
 
 from compat import logger
 
@@ -18,9 +20,20 @@ class Devices(NamedTuple):
     count: int
 
 
+def launched_devices() -> Devices:
+    """This process among those that the launcher started, without meeting them."""
+    return Devices(paddle.distributed.get_rank(), paddle.distributed.get_world_size())
+
+
+def only_the_first_speaks(devices: Devices) -> None:
+    """What further processes print is dropped; their errors are not."""
+    if devices.rank > 0:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  until the process ends
+
+
 def join_devices() -> Devices:
     """Meet the other processes of this run, if the launcher started any."""
-    devices = Devices(paddle.distributed.get_rank(), paddle.distributed.get_world_size())
+    devices = launched_devices()
     if devices.count > 1:
         paddle.distributed.init_parallel_env()
     logger.setLevel(logging.ERROR if devices.rank > 0 else logging.INFO)
@@ -54,6 +67,15 @@ def sum_over_devices(sums: np.ndarray, devices: Devices) -> np.ndarray:
     total = paddle.to_tensor(sums)
     paddle.distributed.all_reduce(total)
     return total.numpy()
+
+
+def gather(part: Any, devices: Devices) -> List[Any]:
+    """Every process's part, in the order of their numbers; every process must come here. Parts are pickled."""
+    if devices.count == 1:
+        return [part]
+    parts: List[Any] = []
+    paddle.distributed.all_gather_object(parts, part)
+    return parts
 
 
 def synchronize_batch_norm(model: nn.Layer, devices: Devices) -> nn.Layer:

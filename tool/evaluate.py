@@ -2,9 +2,12 @@
 
 --report writes it as a page to look at, with the worst and the best images. --compare evaluates two networks under the
 first protocol, and tests whether they differ. --engine evaluates the class maps that ship: those of tool.predict and of
-what tool.export wrote; without it a network is evaluated by PaddleSeg's protocols, to the last pixel.
+what tool.export wrote; without it a network is evaluated by PaddleSeg's protocols, to the last pixel. Under Paddle's
+launcher the processes share the images: PYTHONPATH=. python -m paddle.distributed.launch tool/evaluate.py ...
 """
 
+import functools
+import operator
 from pathlib import Path
 from typing import Dict, Optional, Sequence, Union
 
@@ -20,6 +23,7 @@ from engine.command import add_recipe_flags, choose_device, dataset_overrides, p
 from engine.evaluation.comparison import Comparison
 from engine.evaluation.metrics import ABSENT
 from engine.evaluation.scorecard import ScoreOptions, score_protocols
+from engine.parallel import gather, join_devices, launched_devices, only_the_first_speaks, shard
 from engine.protocols import STANDARD_PROTOCOLS, describe
 from engine.recipe import Protocol, Recipe, load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
@@ -44,6 +48,8 @@ from tool.evaluation.score_table import as_csv, as_dict, class_table, protocol_t
 def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments = _parser().parse_args(argv)
     choose_device(arguments.device)
+    devices = join_devices()
+    only_the_first_speaks(devices)
     check_writable(arguments.json, arguments.csv)
     if arguments.report:
         prepare_save_dir(arguments.report)
@@ -61,6 +67,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         if arguments.engine:
             print(f"\n{drop_table(networks[0], lambda subject: evaluate_subject(arguments, subject))}")
         comparison, tables = None, []
+    if devices.rank > 0:
+        return
     first = networks[0]
     if arguments.json:
         write_json(arguments.json, as_dict(first.cards, first.subject.protocols, _about(networks, comparison)))
@@ -98,7 +106,8 @@ def open_model(arguments, path: str, recipe: Recipe, dataset: SegmentationDatase
 
 
 def evaluate_subject(arguments, subject: Subject) -> Evaluated:
-    """Every score, and what a comparison or a report needs of each image."""
+    """Every score, and what a comparison or a report needs of each image; processes share the images."""
+    devices = launched_devices()
     gathered = Gathered(subject.dataset, views=bool(arguments.report))
     name = next(iter(subject.protocols))
     cards = score_protocols(
@@ -107,9 +116,13 @@ def evaluate_subject(arguments, subject: Subject) -> Evaluated:
         subject.protocols,
         score_options(arguments, subject.recipe),
         arguments.num_workers,
-        progress=True,
+        progress=devices.rank == 0,
         on_image=(lambda results: gathered.add(results[name])) if arguments.report or arguments.compare else None,
+        indices=shard(len(subject.dataset), devices),
     )
+    parts = gather((cards, gathered.results), devices)
+    gathered.take(results for _, results in parts)
+    cards = {name: functools.reduce(operator.add, (part[name] for part, _ in parts)) for name in cards}
     return Evaluated(subject, cards, gathered)
 
 

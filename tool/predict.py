@@ -2,16 +2,19 @@
 
 Without --image_path or --camera the validation split of the recipe is predicted, and its labels stand in the pictures
 too. Reading, inference and writing overlap; the last line says how many frames a second that made, end to end.
---cityscapes_submission writes the zip that the Cityscapes server takes instead, of the test split by default.
+--cityscapes_submission writes the zip that the Cityscapes server takes instead, of the test split by default. Under
+Paddle's launcher the processes share the images and videos, as with tool.evaluate.
 """
 
 import contextlib
 import itertools
 from pathlib import Path
-from typing import Callable, List, Optional, Sequence, Union
+from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 from compat import UserError
 
+import cv2
+import numpy as np
 from tqdm import tqdm
 
 from data import ClassSet, dataset_classes
@@ -20,6 +23,7 @@ from data.submission import submission_names, write_submission
 from engine.build import dataset_of
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
 from engine.evaluation.pictures import write_picture
+from engine.parallel import Devices, gather, join_devices, launched_devices, only_the_first_speaks, shard
 from engine.recipe import Recipe, load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
 from engine.runtime import ENGINES, PRECISIONS
@@ -37,16 +41,20 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
     classes = dataset_classes(recipe.val_dataset.type, **recipe.val_dataset.options)
     painter = Painter(classes, arguments.classes, arguments.opacity)
+    devices = launched_devices()
+    only_the_first_speaks(devices)
     pictures, videos = _sources(arguments, recipe)
     if arguments.cityscapes_submission:
         predict_submission(arguments, recipe, classes, pictures)
         return
+    pictures, videos = ([found[index] for index in shard(len(found), devices)] for found in (pictures, videos))
     save_dir = prepare_save_dir(arguments.save_dir)
     classify = load_classifier(arguments, recipe, len(classes.names))
     write_picture(save_dir / "legend.png", painter.legend())
     if pictures:
         timing = predict_pictures(pictures, classify, PictureWriter(save_dir, painter, arguments.results))
-        print(f"{len(pictures)} images in {save_dir}/{', '.join(arguments.results)}: {timing}")
+        share = f", the share of one of {devices.count} processes" if devices.count > 1 else ""
+        print(f"{len(pictures)} images in {save_dir}/{', '.join(arguments.results)}{share}: {timing}")
     for video in videos:
         timing = predict_video(video, classify, save_dir, painter, arguments)
         print(f"{video}: {timing}")
@@ -88,9 +96,22 @@ def predict_submission(arguments, recipe: Recipe, classes: ClassSet, pictures: S
     prepare_save_dir(Path(file).parent)
     names = submission_names([picture.file for picture in pictures])
     classify = load_classifier(arguments, recipe, len(classes.names))
-    progress = tqdm(pictures, unit="image")
-    write_submission(file, ((names[one.file], classify(read_picture(one).image)) for one in progress))
+    devices = join_devices()
+    own = [pictures[index] for index in shard(len(pictures), devices)]
+    progress = tqdm(own, unit="image", disable=devices.rank > 0)
+    class_maps = ((names[one.file], classify(read_picture(one).image)) for one in progress)
+    if devices.count > 1:
+        class_maps = _of_all(class_maps, devices)
+        if devices.rank > 0:
+            return
+    write_submission(file, class_maps)
     print(f"{len(pictures)} images in {file}; before sending: python -m tool.prepare_data check-submission")
+
+
+def _of_all(class_maps: Iterable[Tuple[str, np.ndarray]], devices: Devices) -> Iterator[Tuple[str, np.ndarray]]:
+    """The named class maps [H, W] uint8 of every process, sent as PNGs."""
+    parts = gather([(name, cv2.imencode(".png", classes)[1]) for name, classes in class_maps], devices)
+    return ((name, cv2.imdecode(png, cv2.IMREAD_UNCHANGED)) for part in parts for name, png in part)
 
 
 def predict_pictures(pictures: Sequence[Picture], classify: Classify, writer: PictureWriter) -> Timing:

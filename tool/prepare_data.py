@@ -9,7 +9,7 @@ check-submission  say why the Cityscapes server would refuse a zip of tool.predi
 """
 
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from compat import UserError, check_writable, text_table
 
@@ -26,6 +26,7 @@ from data.renderer.sample import render_sample
 from data.submission import check_submission, split_sizes
 from engine.command import dataset_overrides, parser, run
 from engine.evaluation.pictures import colorize, heat, overlay, sheet, write_picture
+from engine.parallel import launched_devices, only_the_first_speaks, shard
 from engine.recipe import load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
 from loss import detail_target
@@ -96,16 +97,23 @@ def check(arguments) -> int:
 
 
 def cache(arguments) -> None:
-    """Bring the cache of a dataset up to date."""
+    """Bring the cache of a dataset up to date; under Paddle's launcher each process takes its share."""
+    devices = launched_devices()
+    only_the_first_speaks(devices)
+    share = f", the share of one of {devices.count} processes" if devices.count > 1 else ""
+
+    def bar(items: Iterable, count: int) -> Iterable:
+        return tqdm(items, total=count, disable=devices.rank > 0)
+
     kind, root, options = _dataset_of(arguments)
     recipe = load_recipe(arguments.config, opts=arguments.opts) if arguments.config else None
     folder = Path(arguments.cache_dir or (recipe and recipe.train_dataset.cache_dir) or root / FOLDER)
     for mode in arguments.splits:
         dataset = build_dataset(kind, str(root), mode, cache="never", **options)
-        written = fill_cache(
-            Cache(folder, root), dataset.samples, dataset.num_classes, progress=lambda items, n: tqdm(items, total=n)
-        )
-        print(f"{folder}: {mode}: {len(dataset)} images, {written} decoded, {len(dataset) - written} were up to date")
+        samples = [dataset.samples[index] for index in shard(len(dataset), devices)]
+        written = fill_cache(Cache(folder, root), samples, dataset.num_classes, progress=bar)
+        counts = f"{written} decoded, {len(samples) - written} were up to date"
+        print(f"{folder}: {mode}: {len(samples)} images, {counts}{share}")
 
 
 def check_zip(arguments) -> int:

@@ -1,7 +1,7 @@
 """Every score of one network under one protocol, collected image by image."""
 
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from compat import logger
 
@@ -89,6 +89,17 @@ class Scorecard:
             marked = result.details & (result.label != IGNORED)
             areas = np.array([[(marked & details).sum()], [marked.sum()], [details.sum()]], np.int64)
             self.detail_areas = areas if self.detail_areas is None else self.detail_areas + areas
+
+    def __add__(self, other: "Scorecard") -> "Scorecard":
+        """The scores of both's images, under one protocol of one network."""
+        total = Scorecard(self.names, self.options, self.instances is not None)
+        total.scores = self.scores + other.scores
+        total.boundaries = [own + further for own, further in zip(self.boundaries, other.boundaries)]
+        if self.instances is not None:
+            total.instances = self.instances + other.instances
+        areas = [card.detail_areas for card in (self, other) if card.detail_areas is not None]
+        total.detail_areas = sum(areas) if areas else None
+        return total
 
     def totals(self) -> List[Score]:
         """The scores of the whole dataset."""
@@ -191,6 +202,7 @@ def score_protocols(
     num_workers: int = 0,
     progress: bool = False,
     on_image: Optional[Callable[[Dict[str, ImageResult]], None]] = None,
+    indices: Optional[Sequence[int]] = None,
 ) -> Dict[str, Scorecard]:
     """The scorecards of several protocols from one pass over the images.
 
@@ -198,7 +210,7 @@ def score_protocols(
     """
     instance_files = instance_files_of(dataset)
     cards = {name: Scorecard(dataset.classes.names, options, instance_files is not None) for name in protocols}
-    for results in evaluate_images(model, dataset, protocols, num_workers, progress, details=options.details):
+    for results in evaluate_images(model, dataset, protocols, num_workers, progress, indices, options.details):
         first = next(iter(results.values()))
         instance_ids = read_instance_ids(instance_files[first.index]) if instance_files else None
         details = None

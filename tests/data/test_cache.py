@@ -127,7 +127,7 @@ def test_an_interrupted_run_is_taken_up(root, monkeypatch):
         patch.setattr(Cache, "write", interrupted)
         fill(root)
     index = root / "cache" / INDEX
-    lines = index.read_text().splitlines()
+    lines = index.read_text().split("\n")[1:]
     assert len(lines) == 3
     index.write_text("\n".join([*lines[:2], lines[2][:40]]))  # and its last line did not reach the disk whole
     assert fill(root) == 4 and decoded(root, monkeypatch) == []
@@ -164,6 +164,7 @@ def test_a_disk_that_fills_up_keeps_what_is_whole(root, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
+        patch.setattr("data.cache.reader_threads", lambda: 1)  # several may finish in another order than they begin
         with pytest.raises(UserError, match=r"cannot be written \(No space left on device\); 2 files"):
             fill(root)
     assert fill(root) == 4

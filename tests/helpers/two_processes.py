@@ -1,12 +1,13 @@
 """What each of two processes computes; started by tests/engine/test_parallel.py through Paddle's launcher.
 
-python -m paddle.distributed.launch --nproc_per_node 2 tests/helpers/two_processes.py sums|death|signal SAMPLE FOLDER
+python -m paddle.distributed.launch --nproc_per_node 2 tests/helpers/two_processes.py WHAT SAMPLE FOLDER
 """
 
 import os
 import signal
 import sys
 from pathlib import Path
+from typing import Callable
 
 import compat  # noqa: F401  it must come before paddle
 
@@ -28,6 +29,7 @@ from engine.training.gradients import add_gradients
 from engine.training.trainer import RunOptions, Trainer
 from loss import build_criterion
 from tests.helpers.tiny_training import TinyNetwork, tiny_network, tiny_recipe
+from tests.helpers.zero_networks import zero_networks
 
 LOSSES = {
     "cross_entropy": {"main": {"type": "CrossEntropyLoss"}},
@@ -125,18 +127,44 @@ class Interrupted(Trainer):
         return super()._step(number, images, labels)
 
 
+def training(kind: Callable[..., Trainer], sample: Path, folder: Path) -> None:
+    """Train the tiny network, from the newest checkpoint if there is one."""
+    options = RunOptions(save_dir=str(folder), validate=False, resume_model="auto")
+    with tiny_network():
+        kind(tiny_recipe(sample, save_interval=2), options).fit()
+
+
+def commands(sample: Path, folder: Path) -> None:
+    """The commands that share their work, with `folder/weights.pdparams`."""
+    import tool.evaluate
+    import tool.predict
+    import tool.prepare_data
+
+    recipe = ["--config", "configs/stdc1_seg_sample.yml", "--dataset_root", str(sample)]
+    recipe += ["--model_path", str(folder / "weights.pdparams")]
+    with zero_networks():
+        flags = ["--json", folder / "scores.json", "--report", folder / "report", "--boundary_widths", 3]
+        tool.evaluate.main([*recipe, *map(str, flags)])
+        tool.predict.main([*recipe, "--save_dir", str(folder / "pictures"), "--results", "pseudo_color_prediction"])
+        images = str(sample / "leftImg8bit" / "val")
+        tool.predict.main([*recipe, "--image_path", images, "--cityscapes_submission", str(folder / "maps.zip")])
+    tool.prepare_data.main(["cache", "--dataset_root", str(sample), "--cache_dir", str(folder / "cache")])
+
+
 def main(_argv=None) -> None:
     what, sample, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    if what in FAULTS:
-        with tiny_network():
-            FAULTS[what](tiny_recipe(sample, save_interval=2), RunOptions(save_dir=str(folder), validate=False)).fit()
+    if what in TRAINERS:
+        training(TRAINERS[what], sample, folder)
         return
     devices = join_devices()
     gradients(devices, folder)
     evaluation(devices, sample, folder)
+    if what == "hosts":
+        training(Trainer, sample, folder / "whole")
+        commands(sample, folder)
 
 
-FAULTS = {"death": Dying, "signal": Interrupted}
+TRAINERS = {"death": Dying, "signal": Interrupted, "training": Trainer}
 
 if __name__ == "__main__":
     run(main)

@@ -1,6 +1,7 @@
 """Results of an evaluation, gathered image by image for a comparison and for the report's pictures."""
 
-from typing import List, NamedTuple
+from itertools import chain
+from typing import Iterable, List, NamedTuple
 
 import cv2
 import numpy as np
@@ -30,17 +31,21 @@ class Gathered:
     def __init__(self, dataset: SegmentationDataset, views: bool = True):
         self.dataset = dataset
         self.views = views
-        self._results: List[_Kept] = []
+        self.results: List[_Kept] = []
 
     def add(self, result: ImageResult) -> None:
         encoded = cv2.imencode(".png", result.prediction)[1] if self.views else np.zeros(0, np.uint8)
-        self._results.append(_Kept(result.index, result.confusion, encoded))
+        self.results.append(_Kept(result.index, result.confusion, encoded))
+
+    def take(self, parts: Iterable[List[_Kept]]) -> None:
+        """Hold the results of these parts of the dataset, in its order."""
+        self.results = sorted(chain(*parts), key=lambda kept: kept.index)
 
     @property
     def confusions(self) -> np.ndarray:
         """[n, K, K] int64, a matrix for each image."""
         classes = self.dataset.num_classes
-        return np.array([kept.confusion for kept in self._results], np.int64).reshape(-1, classes, classes)
+        return np.array([kept.confusion for kept in self.results], np.int64).reshape(-1, classes, classes)
 
     def image_views(self) -> List[ImageView]:
         """Every image with its scores, and the worst and the best with their pictures."""
@@ -51,7 +56,7 @@ class Gathered:
         chosen = set(choose_images(np.column_stack([means, iou])))
         return [
             ImageView(self._name(kept), float(mean), scores, self._pictures(kept) if number in chosen else None)
-            for number, (kept, mean, scores) in enumerate(zip(self._results, means, iou))
+            for number, (kept, mean, scores) in enumerate(zip(self.results, means, iou))
         ]
 
     def _name(self, kept: _Kept) -> str:
