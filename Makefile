@@ -1,4 +1,4 @@
-# make demo      render a sample, train on it, evaluate, predict; about ten minutes on two cores
+# make demo      render a sample, train on it, evaluate, predict; about five minutes on two cores after installing
 # make test      the test suite; PADDLE=2.6.2 runs it on that line, DEVICE=gpu on a GPU
 # make install   the environment alone; DEVICE=gpu for a machine with NVIDIA's driver (CUDA=host: with its own CUDA)
 # make lint      the checks of the code's form; make fixup repairs what it can

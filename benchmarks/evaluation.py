@@ -1,7 +1,7 @@
 """Our evaluator against paddleseg.core.evaluate (repaired): the same areas, and how long each takes.
 
 Timed on 1024x2048 images at scale 0.5, alternating, medians: the accumulation alone (from a prediction to the sums);
-the whole evaluation with a network that answers at once; the whole evaluation. Equality of the areas is checked there
+the whole evaluation with a network that returns at once; the whole evaluation. Equality of the areas is checked there
 and under every standard protocol on small images. Without --dataset_root the images are rendered.
 """
 
@@ -45,7 +45,7 @@ PROTOCOLS = {
 }
 
 
-class Answered(nn.Layer):
+class InstantNetwork(nn.Layer):
     """In place of a network: the same random logits for every image."""
 
     def __init__(self, num_classes: int):
@@ -124,7 +124,7 @@ def paddleseg_areas(model: nn.Layer, dataset: SegmentationDataset, protocol: Pro
 def measure(name: str, dataset: SegmentationDataset, runs: int) -> Dict[str, Any]:
     """Times in milliseconds an image, and ours over paddleseg's."""
     paddle.seed(0)
-    network, answered = build_model(name, dataset.num_classes), Answered(dataset.num_classes)
+    network, instant = build_model(name, dataset.num_classes), InstantNetwork(dataset.num_classes)
     pixels = np.random.default_rng(0).integers(0, dataset.num_classes, SIZE[::-1], dtype=np.int32)
     prediction = paddle.to_tensor(pixels[None, None])
     label = paddle.to_tensor(dataset[0]["label"][None])
@@ -135,7 +135,7 @@ def measure(name: str, dataset: SegmentationDataset, runs: int) -> Dict[str, Any
             "paddleseg": lambda: theirs_of(prediction, label),
         }
     }
-    for title, model in (("without_network", answered), ("end_to_end", network)):
+    for title, model in (("without_network", instant), ("end_to_end", network)):
         pairs[title] = {
             "ours": lambda model=model: evaluate(model, dataset, HALF, bootstrap=BOOTSTRAP),
             "paddleseg": lambda model=model: paddleseg_areas(model, dataset, HALF),
@@ -148,9 +148,7 @@ def measure(name: str, dataset: SegmentationDataset, runs: int) -> Dict[str, Any
     return {
         "runs": runs,
         "milliseconds": times,
-        "areas_equal": bool(
-            (evaluate(answered, dataset, HALF).areas == paddleseg_areas(answered, dataset, HALF)).all()
-        ),
+        "areas_equal": bool((evaluate(instant, dataset, HALF).areas == paddleseg_areas(instant, dataset, HALF)).all()),
         **{f"ratio_{title}": pair["ours"] / pair["paddleseg"] for title, pair in times.items()},
     }
 

@@ -1,8 +1,8 @@
 """How far our networks, losses and training are from the original ones, in numbers that these computed.
 
-Each reference file describes random weights and inputs by their seeds, and holds what the original answered. The
-weights go through the converter of `python -m tool.convert`, our network answers, and the largest absolute difference
-over the largest absolute reference value must be within the limit. The files' form: benchmarks/originals/reference.py.
+Each reference file describes random weights and inputs by their seeds, and holds what the original computed. Our
+network gets the weights through the converter of `python -m tool.convert`; the largest absolute difference over the
+largest absolute reference value must be within the limit. The files' form: benchmarks/originals/reference.py.
 """
 
 import json
@@ -40,7 +40,7 @@ def compare(path: Path) -> List[Row]:
     """Compare one reference file, of a network, of losses or of a training run.
 
     Raises:
-        UserError: for a file that is none of these, or whose weights the converter refuses.
+        UserError: for a file of another kind, or whose weights the converter refuses.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -78,7 +78,7 @@ def settings(kind: str) -> Dict[str, Dict[str, str]]:
 
 
 def _run(choice: Dict[str, str]) -> Dict[str, List[float]]:
-    """What `measure` answers in a process under these settings."""
+    """What `measure` returns in a process under these settings."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     environment = {**inherited, **choice, "OMP_NUM_THREADS": str(physical_cores())}
     command = [sys.executable, "-m", "benchmarks.processor", "--measure"]

@@ -43,7 +43,7 @@ PARTS = ("forward", "losses_forward", "backward", "optimizer", "step", "losses")
 
 
 class Side(NamedTuple):
-    """One side of the comparison: `criterion(outputs, labels)` answers its 0-d total.
+    """One side of the comparison: `criterion(outputs, labels)` returns its 0-d total.
 
     Gradients are freed or zeroed after an update as the side's own trainer does it.
     """
@@ -54,7 +54,7 @@ class Side(NamedTuple):
     zeroes_gradients: bool
 
     def update(self) -> None:
-        """Update the weights with the gradients, and be rid of these."""
+        """Update the weights with the gradients, and discard these."""
         self.optimizer.step()
         self.optimizer.clear_grad(set_to_zero=self.zeroes_gradients)
 
@@ -88,7 +88,7 @@ def paddleseg_side(network: str, pixels: int) -> Side:
 
 
 def released_ohem(**options: Any) -> nn.Layer:
-    """PaddleSeg's OhemCrossEntropyLoss as its file has it, with its one mixed sum mended."""
+    """PaddleSeg's OhemCrossEntropyLoss as its file has it, with its one mixed sum repaired."""
     module = importlib.import_module("paddleseg.models.losses.ohem_cross_entropy_loss")
     source = Path(module.__file__).read_text(encoding="utf-8")
     mixed = "prob + (1 - valid_mask)"

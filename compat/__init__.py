@@ -1,8 +1,8 @@
 """The ground floor: what every other room relies on before it touches Paddle.
 
-Importing this package, before paddle, mends what can only be mended that early: the zlib that Paddle 2.6.2 shadows, the
-number of CPU threads, the kernels of MKL, and what happens to freed memory. It also makes paddle's DataLoader hand
-errors on. `repair_paddleseg()` mends the calls of PaddleSeg 2.8 that crash on today's Paddle.
+Importing this package, before paddle, sets what can only be set that early: the zlib that Paddle 2.6.2 shadows, the
+number of CPU threads, the kernels of MKL, and what happens to freed memory. It also makes paddle's DataLoader pass
+errors on. `repair_paddleseg()` repairs the calls of PaddleSeg 2.8 that crash on today's Paddle.
 """
 
 import zlib  # noqa: F401  Paddle 2.6.2 ships its own zlib; the system's must be loaded first or `import cv2` crashes

@@ -1,4 +1,4 @@
-"""How the C library hands out the memory of Paddle's CPU tensors."""
+"""How the C library manages the memory of Paddle's CPU tensors."""
 
 import ctypes
 import os
@@ -8,15 +8,15 @@ from typing import Dict, Mapping, Tuple
 # Environment variable that glibc reads at a program's start: (mallopt's number of the same setting, value).
 KEEPING: Dict[str, Tuple[int, int]] = {
     "MALLOC_MMAP_MAX_": (-4, 0),  # nothing is so large that the system takes it back at once
-    "MALLOC_TRIM_THRESHOLD_": (-1, 2**31 - 1),  # bytes that may lie free before the system takes them back
+    "MALLOC_TRIM_THRESHOLD_": (-1, 2**31 - 1),  # bytes that may stay free before the system takes them back
 }
 
 
 def keep_freed_memory() -> None:
-    """Let freed memory stay with this process and those it starts, unless the user has set how; for glibc alone.
+    """Keep freed memory in this process and those it starts, unless the user has chosen otherwise; glibc only.
 
-    Paddle keeps no CPU memory itself: every tensor is asked of the C library anew, and glibc asks the system for what
-    is large. The system zeroes each page at its first use, which takes a quarter of a network's time.
+    Paddle keeps no CPU memory itself: every tensor is allocated anew by the C library, and glibc takes large ones from
+    the system. The system zeroes each page at its first use, which takes a quarter of a network's time.
     """
     if sys.platform != "linux" or _user_chose(os.environ):
         return

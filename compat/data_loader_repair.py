@@ -1,9 +1,9 @@
-"""Repairs of paddle.io.DataLoader: what a dataset raises must arrive where the loader is iterated, and a loader that is
-left must not keep the process.
+"""Repairs of paddle.io.DataLoader: what a dataset raises must arrive where the loader is iterated, and an abandoned
+loader must not keep the process alive.
 
-As Paddle has it, an image that cannot be read ends the loader's reader thread; without worker processes the training
-loop then waits for that thread for ever, and with them it gets a SystemError about a queue. An iterator that the
-garbage collector finds waits for ever for its workers: their queues may be gone before it tells them to end.
+In Paddle's own code an image that cannot be read ends the loader's reader thread; without worker processes the training
+loop then waits for that thread for ever, and with them it gets a SystemError about a queue. An iterator that is garbage
+collected waits for ever for its workers: their queues may be gone before they are asked to end.
 """
 
 import multiprocessing
@@ -20,12 +20,12 @@ def repair_data_loader() -> None:
     """Replace methods of the two reader classes. Calling it again changes nothing."""
     for reader in READERS:
         if not hasattr(reader, "reader_error"):
-            _hand_errors_on(reader)
+            _pass_errors_on(reader)
     if _MultiProcess._try_shutdown_all.__module__ != __name__:
         _end_workers()
 
 
-def _hand_errors_on(reader: type) -> None:
+def _pass_errors_on(reader: type) -> None:
     thread_loop, next_batch = reader._thread_loop, reader.__next__
 
     def _thread_loop(self, *args):
@@ -40,7 +40,7 @@ def _hand_errors_on(reader: type) -> None:
             return next_batch(self)
         except Exception as error:
             if not isinstance(error, StopIteration):
-                self._thread.join(SECONDS_TO_END)  # it closes the queue first, and only then raises its error
+                self._thread.join(SECONDS_TO_END)  # it closes the queue before it raises its error
             if self.reader_error is None:
                 raise
             self._try_shutdown_all()  # worker processes outlive us otherwise

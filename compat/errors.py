@@ -1,4 +1,4 @@
-"""The one exception that means: the user can mend this."""
+"""The one exception that means: the user can correct this."""
 
 import difflib
 from typing import Iterable
@@ -11,13 +11,13 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str):
-        # A loader's worker process hands its exceptions over as text with a traceback, and Paddle makes a new exception
+        # A loader's worker process passes its exceptions on as text with a traceback, and Paddle makes a new exception
         # of that text: only our message in it is meant for the user.
         super().__init__(message.rpartition("UserError: ")[2].strip())
 
 
 def unknown_name(what: str, name: object, known: Iterable[str]) -> UserError:
-    """The error for a name that is none of `known`; it names the nearest of them and lists them all."""
+    """The error for a name that is not in `known`: names the nearest and lists them all."""
     known = [str(one) for one in known]
     nearest = difflib.get_close_matches(str(name), known, n=1)
     hint = f"; did you mean {nearest[0]}?" if nearest else ";"

@@ -9,7 +9,7 @@ def physical_cores() -> int:
     """Number of physical cores that this process may run on; at least 1.
 
     Hyper-threads of one core share its vector units, so a second thread on them slows a convolution down.
-    Where the system does not tell siblings apart (not Linux), every logical processor counts as a core.
+    Where the system does not list siblings (not Linux), every logical processor counts as a core.
     """
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
@@ -21,9 +21,9 @@ def physical_cores() -> int:
 
 
 def mkl_cpu_type(cpuinfo: str) -> str:
-    """Value of MKL_DEBUG_CPU_TYPE for the processor that /proc/cpuinfo describes; empty to leave MKL its choice.
+    """Value of MKL_DEBUG_CPU_TYPE for the processor that /proc/cpuinfo describes; empty to leave the choice to MKL.
 
-    The MKL of 2019 inside Paddle's wheels asks for the vendor before it asks for instructions: on an AMD processor it
+    The MKL of 2019 inside Paddle's wheels checks the vendor before the instructions: on an AMD processor it
     takes its slowest kernels, and a training step takes twice the time. 7 names its AVX-512 kernels, 5 those of AVX2.
     """
     if "AuthenticAMD" not in cpuinfo:

@@ -166,7 +166,7 @@ class DualResolutionNet(SegmentationNetwork):
 
     `forward(image [N, 3, H, W] float32)` returns, in training, the logits [N, num_classes, H, W] of the main head and
     of the auxiliary head, which reads the high-resolution branch after the first fusion; in evaluation,
-    [main logits] only. The original answers at stride 8 and leaves the resizing to its caller.
+    [main logits] only. The original returns logits at stride 8 and leaves the resizing to its caller.
 
     Args:
         num_classes: number of classes K.

@@ -9,7 +9,7 @@ from models.layers import ConvBNReLU, kaiming_linear
 class SegHead(nn.Layer):
     """3x3 convolution to `mid_channels`, then 1x1 to the classes, without bias unless asked for.
 
-    `forward(x, dropout)` drops that share of the values between the two; by default none, and no layer stands there.
+    `forward(x, dropout)` drops that share of the values between the two; by default none, and no layer is added.
     Shape: [N, in_channels, H, W] -> logits [N, num_classes, H, W].
     """
 

@@ -50,7 +50,7 @@ class ConvBNReLU(ConvBN):
 def resize(x: paddle.Tensor, size: Sequence[int], mode: str = "bilinear", align_corners: bool = False):
     """Resize [N, C, H, W] to [N, C, *size]; the same tensor when it has that size already.
 
-    In a graph for images of any size nothing is known of the sizes yet, so the resizing always stands there.
+    In a graph for images of any size the sizes are unknown, so the resizing is always part of it.
     """
     if paddle.in_dynamic_mode() and list(x.shape[2:]) == list(size):
         return x
@@ -76,7 +76,7 @@ def _goes_by_matrices(x: paddle.Tensor, mode: str) -> bool:
 
 
 def _resize_by_matrices(x: paddle.Tensor, size: Sequence[int], mode: str, align_corners: bool) -> paddle.Tensor:
-    """Resizing as a product from either side: on a CPU less than half the time of Paddle's, with gradient.
+    """Resizing as a matrix product from either side: on a CPU less than half of Paddle's time, with gradients.
 
     In float32, as autocast computes Paddle's own resizing.
     """
@@ -87,7 +87,7 @@ def _resize_by_matrices(x: paddle.Tensor, size: Sequence[int], mode: str, align_
 
 
 def interpolation_matrix(length: int, new_length: int, align_corners: bool, mode: str = "bilinear") -> paddle.Tensor:
-    """The linear map [new_length, length] that resizing is along one axis."""
+    """The matrix [new_length, length] of resizing along one axis."""
     unit = paddle.eye(length).reshape([1, 1, length, length])
     return F.interpolate(unit, size=[new_length, length], mode=mode, align_corners=align_corners)[0, 0]
 

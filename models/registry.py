@@ -18,9 +18,9 @@ STDC2_BLOCKS = (4, 5, 3)
 
 
 def _network(network: Callable, blocks: Optional[Sequence[int]] = None, **fixed) -> Callable:
-    """Builder of `network` with what is `fixed`, over an STDC backbone of `blocks` if it takes one.
+    """Builder of `network` with the options `fixed`, over an STDC backbone of `blocks` if it takes one.
 
-    The builder's signature is that of the network less what is fixed: the options that a recipe may set.
+    The builder's signature is that of the network without what is fixed: the options that a recipe may set.
     """
 
     def build(num_classes: int, **options) -> nn.Layer:
@@ -64,7 +64,7 @@ def build_model(
         name: one of `list_models()`.
         num_classes: number of classes K; 1000 for the ImageNet classifiers `stdc1` and `stdc2` as published.
         pretrained: `.pdparams` file of the whole network.
-        backbone_pretrained: `.pdparams` file of the backbone (a converted ImageNet classifier will do).
+        backbone_pretrained: `.pdparams` file of the backbone (that of a converted ImageNet classifier works).
         **options: what the network's class takes besides, e.g. `detail_strides` of STDCSeg.
 
     Returns:

@@ -81,8 +81,8 @@ class STDCNet(nn.Layer):
 class STDCClassifier(nn.Layer):
     """The ImageNet classifier that the backbone was pretrained in.
 
-    `forward(image [N, 3, H, W])` returns [logits [N, num_classes]]. The original holds a batch norm between the two
-    linear layers and never calls it; here it does not exist.
+    `forward(image [N, 3, H, W])` returns [logits [N, num_classes]]. The original has a batch norm between the two
+    linear layers that it never calls; it is left out here.
     """
 
     output_names = ("main",)

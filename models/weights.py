@@ -24,7 +24,7 @@ def read_weights(path: Union[str, Path]) -> Mapping[str, paddle.Tensor]:
         state = paddle.load(str(path))
     except (ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable Paddle weight file ({error})") from error
-    # paddle.load answers an int for torch files of the older format.
+    # paddle.load returns an int for torch files of the older format.
     if not isinstance(state, dict) or not state:
         raise UserError(f"{path}: holds no weights; convert a torch checkpoint with: python -m tool.convert {path} ...")
     state.pop("StructuredToParameterName@@", None)
@@ -42,7 +42,7 @@ def load_weights(
     Args:
         model: takes the weights.
         source: a `.pdparams` file, or {name: tensor}.
-        leave_out: regular expression; tensors whose name it finds may be missing or differ, and are left as they are.
+        leave_out: regular expression; tensors whose name it matches may be missing or differ, and are left as they are.
         where: names {name: tensor} in an error; a file is named by its path.
 
     Returns:
@@ -81,7 +81,7 @@ def load_backbone(backbone: nn.Layer, path: Union[str, Path]) -> int:
     """Load a backbone from its own file, or from that of a network that contains it as `backbone`.
 
     Returns:
-        How many tensors were taken; the log says it too.
+        How many tensors were taken, which is logged too.
 
     Raises:
         UserError: as `load_weights`; only the tensors outside `backbone` are left out.

@@ -4,7 +4,7 @@ The files were made by the original networks, losses and training code from the 
 
 - a network: NAME.json with `keys` [state-dict name, shape, name whose tensor it shares or null], `abn` (weights of the
   old in-place batch norm, which may be negative), `salt` (a prefix of every name's seed) and `input` (seed and shape);
-  NAME.npz with its answers in evaluation mode, in float64. An answer wider than 80 columns holds every 5th row and
+  NAME.npz with its outputs in evaluation mode, in float64. An output wider than 80 columns holds every 5th row and
   column, features (`feat*`) every 4th channel.
 - losses: a list of cases, each with its inputs' seed and sizes and the losses.
 - a training run: settings, one row a step, and norms of some parameters at the end.

@@ -1,6 +1,6 @@
-"""PaddleSeg's STDCSeg in a process of its own: what stands beside ours in benchmarks.inference.
+"""PaddleSeg's STDCSeg in a process of its own: the peer of benchmarks.inference.
 
-It imports nothing of this project, so that Paddle is as the environment has it. After a line `ready` it answers every
+It imports nothing of this project, so that Paddle is as the environment has it. After a line `ready` it replies to each
 line `eager` or `exported` on its standard input with the seconds of one call, uint8 image to class map.
 """
 
@@ -71,12 +71,12 @@ def exported(model: nn.Layer, size, threads: int) -> Callable:
         config.set_cpu_math_library_num_threads(threads)
         predictor = inference.create_predictor(config)
     taken = predictor.get_input_handle(predictor.get_input_names()[0])
-    answered = predictor.get_output_handle(predictor.get_output_names()[0])
+    returned = predictor.get_output_handle(predictor.get_output_names()[0])
 
     def call(image: np.ndarray) -> np.ndarray:
         taken.copy_from_cpu(np.ascontiguousarray(normalized(image)))
         predictor.run()
-        return answered.copy_to_cpu()
+        return returned.copy_to_cpu()
 
     return call
 

@@ -13,7 +13,7 @@ from compat.processor import physical_cores
 OURS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", *KEEPING)
 """What compat sets before paddle is imported, and a user of PaddleSeg does not."""
 
-PATIENCE = 600  # seconds for one answer
+PATIENCE = 600  # seconds for one reply
 
 
 class PeerProcess:
@@ -25,7 +25,7 @@ class PeerProcess:
         our_settings: whether its environment is ours, or without what compat sets.
 
     Raises:
-        UserError: where the process ends, with the last line that it said.
+        UserError: where the process ends, with the last line that it printed.
     """
 
     def __init__(self, model: str, size: Tuple[int, int], our_settings: bool):
@@ -34,7 +34,7 @@ class PeerProcess:
         command = [sys.executable, "-m", "benchmarks.peers.paddleseg_inference", model, width, height, physical_cores()]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen([str(part) for part in command], env=environment, text=True, **pipes)
-        self._answer(lambda line: line == "ready")
+        self._reply(lambda line: line == "ready")
 
     def __enter__(self) -> "PeerProcess":
         return self
@@ -49,9 +49,9 @@ class PeerProcess:
         """Seconds of one call, inside the process."""
         self.process.stdin.write(f"{kind}\n")
         self.process.stdin.flush()
-        return float(self._answer(lambda line: line.replace(".", "").replace("e-", "").isdigit()))
+        return float(self._reply(lambda line: line.replace(".", "").replace("e-", "").isdigit()))
 
-    def _answer(self, is_meant) -> str:
+    def _reply(self, is_meant) -> str:
         """The next line that is meant for us; Paddle and PaddleSeg print too."""
         watchdog = threading.Timer(PATIENCE, self.process.kill)
         watchdog.start()
@@ -63,4 +63,4 @@ class PeerProcess:
                     return last
         finally:
             watchdog.cancel()
-        raise UserError(f"paddleseg: its process ended ({last or 'without a word'}); is paddleseg 2.8.0 installed?")
+        raise UserError(f"paddleseg: its process ended ({last or 'without a message'}); is paddleseg 2.8.0 installed?")

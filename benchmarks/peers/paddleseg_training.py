@@ -117,7 +117,7 @@ def newest_checkpoint(save_dir: Path) -> Optional[Path]:
             for name in (WEIGHTS, OPTIMIZER):
                 paddle.load(str(folder / name))
         except Exception as error:  # whatever a half-written file makes paddle.load raise
-            logger.warning("%s: is not whole and is left out (%s)", folder, type(error).__name__)
+            logger.warning("%s: is incomplete and is left out (%s)", folder, type(error).__name__)
         else:
             return folder
     return None

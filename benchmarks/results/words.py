@@ -1,4 +1,4 @@
-"""The words of the tables in Chinese; what is not here stands in both languages as it is."""
+"""The words of the tables in Chinese; what is not listed is the same in both languages."""
 
 CHINESE = {
     "network": "网络",

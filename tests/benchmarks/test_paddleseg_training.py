@@ -1,4 +1,4 @@
-"""PaddleSeg's training on CamVid: it runs, goes on where it stopped, leaves out what is not whole, and is scored."""
+"""PaddleSeg's training on CamVid: it runs, resumes, leaves out incomplete checkpoints, and is scored."""
 
 import json
 

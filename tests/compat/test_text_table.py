@@ -22,6 +22,6 @@ def test_columns_are_as_wide_as_their_widest_cell():
 def test_markdown():
     assert markdown_table(("ms", "eager"), [("STDC2", "**40**")]).splitlines() == [
         "| ms    |  eager |",
-        "| :-----|-------:|",
+        "| :-----|------: |",
         "| STDC2 | **40** |",
     ]

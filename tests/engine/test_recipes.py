@@ -82,7 +82,7 @@ def test_the_header_says_command_result_and_run(name):
     assert len(text.splitlines()) <= 40
     header = " ".join(line[1:].strip(" \\") for line in text.split("\n_base_:")[0].splitlines())
     assert re.search(rf"python .*train\.py {{1,2}}--config configs/{re.escape(name)}(\s|$)", header)
-    assert re.search(r"[Pp]ublished", header) and re.search(r"Not run here|run here stands in docs/", header)
+    assert re.search(r"[Pp]ublished", header) and re.search(r"Not run here|run here is in docs/", header)
 
 
 @pytest.mark.parametrize("name", RECIPES)
