@@ -81,7 +81,17 @@ class _Stream(Dataset):
         return len(self.dataset)
 
     def collate(self, samples: Sequence[Tuple]) -> List[np.ndarray]:
-        """[images, labels, indices] of a batch's samples, with what is pasted from one to another."""
+        """[images, labels, indices] of a batch's samples, with what is pasted from one to another.
+
+        Raises:
+            UserError: for images of several sizes.
+        """
+        sizes = sorted({image.shape[1::-1] for image, *_ in samples})
+        if len(sizes) > 1:
+            raise UserError(
+                f"train_dataset: a batch holds images of {' and '.join('{}x{}'.format(*size) for size in sizes[:2])}; "
+                "crop them to one size by a transform, such as {type: RandomPaddingCrop, crop_size: [512, 512]}"
+            )
         images, labels, indices, numbers = (np.stack(part) for part in zip(*samples))
         if self.dataset.copy_paste:
             images, labels = self.dataset.copy_paste(images, labels, numbers.tolist(), self.seed)

@@ -34,6 +34,7 @@ from data.colors import distort_padded
 from data.resize import Window, nearest_window, resize_window
 
 PADDING_VALUE = 127  # PaddleSeg's 127.5, once it is uint8
+MOST_STEPS = 1000
 Scale = Annotated[Number, Field(gt=0, le=64)]
 Side = Annotated[Whole, Field(ge=1, le=2**15 - 1)]  # OpenCV's resizing knows no longer sides
 
@@ -57,6 +58,10 @@ class ResizeStepScaling(Step):
         if self.min_scale_factor > self.max_scale_factor:
             raise custom_error(
                 f"min_scale_factor {self.min_scale_factor:g} is above max_scale_factor {self.max_scale_factor:g}"
+            )
+        if self.scale_step_size and self.max_scale_factor - self.min_scale_factor > MOST_STEPS * self.scale_step_size:
+            raise custom_error(
+                f"scale_step_size {self.scale_step_size:g} makes more than {MOST_STEPS} steps; 0 is for any"
             )
         return self
 

@@ -299,6 +299,14 @@ def test_devices_share_the_stream(small_recipe):
     assert np.concatenate(ranks).tolist() == one.tolist()
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_images_of_several_sizes_need_a_crop(sample_root, num_workers):
+    dataset = build_dataset("Cityscapes", str(sample_root), "train", [{"type": "ResizeStepScaling"}])
+    with pytest.raises(UserError, match=r"a batch holds images of \d+x\d+ and \d+x\d+; crop them to one size") as error:
+        list(train_batches(dataset, 6, 0, 0, 1, num_workers))
+    assert len(str(error.value).splitlines()) == 1
+
+
 def test_a_batch_larger_than_the_dataset_is_refused(small_recipe):
     from engine.training.trainer import dataset_of
 
