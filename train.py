@@ -8,7 +8,7 @@ from compat import UserError
 
 import paddle
 
-from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
+from engine.command import WORKERS, add_recipe_flags, choose_device, dataset_overrides, parser, run, whole_number
 from engine.recipe import Recipe, load_recipe, scale_learning_rate
 from engine.resilience.divergence import POLICIES
 from engine.training.precision import DTYPES
@@ -69,15 +69,20 @@ def flags() -> argparse.ArgumentParser:
     add_recipe_flags(arguments, default_config=str(DEFAULT_CONFIG))
     add = arguments.add_argument
     add("--save_dir", "--work-dir", default="output", help="folder for checkpoints, pictures and logs")
-    add("--iters", type=int, help="number of iterations, instead of the recipe's")
-    add("--batch_size", type=int, help="images per device, instead of the recipe's")
-    add("--accumulate", type=int, metavar="K", help="an iteration takes K batches, whose gradients are averaged")
+    add("--iters", type=whole_number(1), help="number of iterations, instead of the recipe's")
+    add("--batch_size", type=whole_number(1, 10**6), help="images per device, instead of the recipe's")
+    add(
+        "--accumulate",
+        type=whole_number(1, 10**6),
+        metavar="K",
+        help="an iteration takes K batches, whose gradients are averaged",
+    )
     add("--learning_rate", help="a rate, or auto: the recipe's, scaled linearly from its batch to the real total batch")
-    add("--save_interval", type=int, help="iterations from one evaluation and checkpoint to the next")
-    add("--log_iters", type=int, help="iterations from one log line to the next")
+    add("--save_interval", type=whole_number(1), help="iterations from one evaluation and checkpoint to the next")
+    add("--log_iters", type=whole_number(1), help="iterations from one log line to the next")
     add("--precision", choices=tuple(DTYPES), help="GPU: fp16 and bf16 compute the network in mixed precision")
-    add("--num_workers", type=int, help="loader processes; by default 0 on the CPU and up to 8 for a GPU")
-    add("--seed", type=int, default=0, help="of the initial weights and of every draw")
+    add("--num_workers", type=WORKERS, help="loader processes; by default 0 on the CPU and up to 8 for a GPU")
+    add("--seed", type=whole_number(0, 2**32 - 1), default=0, help="of the initial weights and of every draw")
     add(
         "--diff_seed",
         "--diff-seed",
@@ -102,12 +107,18 @@ def flags() -> argparse.ArgumentParser:
         help="the same as --resume_model auto",
     )
     add("--load_from", "--load-from", metavar="FILE", help="start with these weights of the whole network")
-    add("--keep_checkpoint_max", type=int, default=5, help="checkpoints to keep, 0 for all")
+    add("--keep_checkpoint_max", type=whole_number(), default=5, help="checkpoints to keep, 0 for all")
     add("--on_nan", default="stop", choices=POLICIES, help="when a loss is not finite: stop, or skip that iteration")
-    add("--max_skipped", type=int, default=10, metavar="N", help="--on_nan skip: stop after N skipped iterations")
+    add(
+        "--max_skipped",
+        type=whole_number(),
+        default=10,
+        metavar="N",
+        help="--on_nan skip: stop after N skipped iterations",
+    )
     add(
         "--skip_bad_samples",
-        type=int,
+        type=whole_number(),
         default=0,
         metavar="N",
         help="train on other images instead of up to N that cannot be read, and list them in SAVE_DIR/bad_samples.txt",

@@ -15,10 +15,10 @@ def check_writable(*paths: Union[str, Path, None]) -> None:
     The folders of the files are made. None stands for a file that is not wanted.
     """
     for path in map(Path, filter(None, paths)):
-        probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             if path.is_dir():
                 raise IsADirectoryError(0, "it is a folder")
+            probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
             path.parent.mkdir(parents=True, exist_ok=True)
             if _is_special(path):
                 continue

@@ -1,15 +1,18 @@
 """What the command lines share: errors as one line, devices, and common flags."""
 
 import argparse
+import math
 import os
 import sys
-from typing import Callable, NoReturn, Optional, Sequence
+from typing import Callable, NoReturn, Optional, Sequence, Tuple
 
 from compat import UserError, logger
 
 import paddle
 
 from engine.gpu import check_computing, check_gpu, gpu_count, why_no_gpu
+
+LONGEST_NAME = 255  # bytes
 
 
 def run(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoReturn:
@@ -28,9 +31,66 @@ def run(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoReturn:
 
 def parser(doc: str, example: str) -> argparse.ArgumentParser:
     """An argument parser whose help ends with an example."""
-    return argparse.ArgumentParser(
+    return _Parser(
         description=doc, epilog=f"example:\n  {example}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses names that no file system takes, for which even the question whether the file is there would fail."""
+
+    def parse_known_args(self, args=None, namespace=None):  # as in argparse
+        found, rest = super().parse_known_args(args, namespace)
+        for name, value in vars(found).items():
+            for one in value if isinstance(value, (list, tuple)) else [value]:
+                if name != "opts" and isinstance(one, (str, os.PathLike)) and _has_overlong_part(os.fspath(one)):
+                    self.error(f"argument --{name}: a name of over {LONGEST_NAME} bytes: {os.fspath(one)[:40]}...")
+        return found, rest
+
+
+def _has_overlong_part(path: str) -> bool:
+    return any(len(os.fsencode(part)) > LONGEST_NAME for part in path.split(os.sep))
+
+
+def whole_number(lowest: int = 0, highest: int = 10**9) -> Callable[[str], int]:
+    """An argument's type: a whole number of that range; anything else is a wrong argument, with status 2."""
+
+    def parse(text: str) -> int:
+        number = int(text) if text.strip().lstrip("+-").isdecimal() and len(text) < 20 else None
+        if number is None or not lowest <= number <= highest:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {lowest} to {highest}")
+        return number
+
+    return parse
+
+
+def real_number(lowest: float = -math.inf, highest: float = math.inf) -> Callable[[str], float]:
+    """An argument's type: a finite number of that range."""
+
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not (math.isfinite(number) and lowest <= number <= highest):
+            limits = "" if math.isinf(lowest) and math.isinf(highest) else f" from {lowest:g} to {highest:g}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number{limits}")
+        return number
+
+    return parse
+
+
+def image_size(text: str) -> Tuple[int, int]:
+    """An argument's type: WIDTHxHEIGHT in pixels, such as 1024x512, as (width, height)."""
+    width, _, height = text.partition("x")
+    try:
+        return SIDE(width), SIDE(height)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 1024x512, in pixels") from None
+
+
+SIDE = whole_number(1, 2**15)
+WORKERS = whole_number(0, 256)
 
 
 def add_recipe_flags(arguments: argparse.ArgumentParser, default_config: Optional[str] = None) -> None:

@@ -10,7 +10,7 @@ from typing import Optional, Sequence
 
 from compat import UserError
 
-from engine.command import parser, run
+from engine.command import parser, run, whole_number
 from models import list_models
 from tool.conversion import SOURCES, convert, to_official
 from tool.conversion.weight_files import PADDLE_SUFFIX, SAFE_SUFFIX, read_weight_file, write_weight_file
@@ -26,15 +26,19 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     add("output", type=Path, metavar="OUTPUT", help=f"*{PADDLE_SUFFIX}, or *{SAFE_SUFFIX} with --target official")
     add("--model", required=True, choices=list_models(), help="the network that the weights are for")
     add("--source", default="auto", choices=["auto", *(source.name for source in SOURCES)], help="default: auto")
-    add("--num_classes", type=int, help="of the network; a classifier of another number is replaced by a fresh one")
+    add(
+        "--num_classes",
+        type=whole_number(1, 10**4),
+        help="of the network; a classifier of another number is replaced by a fresh one",
+    )
     add("--target", default="paddle", choices=["paddle", "official"], help="default: paddle")
     options = arguments.parse_args(argv)
     back = options.target == "official"
     suffix = SAFE_SUFFIX if back else PADDLE_SUFFIX
     if options.output.suffix != suffix:
         arguments.error(f"OUTPUT must end in {suffix} with --target {options.target}")
-    if options.num_classes is not None and (back or options.num_classes < 1):
-        arguments.error("--num_classes takes a positive number, and is not for --target official")
+    if options.num_classes is not None and back:
+        arguments.error("--num_classes is not for --target official")
     if options.output.exists() and options.checkpoint.exists() and options.output.samefile(options.checkpoint):
         raise UserError(f"{options.output}: would overwrite the checkpoint; choose another OUTPUT")
     state, beside = read_weight_file(options.checkpoint)

@@ -16,7 +16,7 @@ from werkzeug.serving import make_server
 
 from data import dataset_classes
 from engine.build import weight_file
-from engine.command import add_override_flags, choose_device, dataset_overrides, parser, run
+from engine.command import add_override_flags, choose_device, dataset_overrides, parser, run, whole_number
 from engine.recipe import Recipe, load_recipe
 from engine.runtime import DEPLOY_FILE, read_description
 from engine.runtime.load import engine_class
@@ -104,9 +104,9 @@ def _parser():
     add("--config", nargs="+", default=[CONFIG], help="recipe, or one for each model")
     add("--model_path", nargs="+", default=[MODEL], help="weights or exported folders; by default what make demo wrote")
     add("--host", default="127.0.0.1", help="address to listen on; another than this one opens the page to others")
-    add("--port", type=int, default=8000, help="0 takes a free one")
+    add("--port", type=whole_number(0, 65535), default=8000, help="0 takes a free one")
     add_override_flags(arguments)
-    add("--max_megabytes", type=int, default=20, help="of an uploaded image")
+    add("--max_megabytes", type=whole_number(1, 2000), default=20, help="of an uploaded image")
     return arguments
 
 

@@ -19,7 +19,17 @@ from paddle import nn
 
 from data import SegmentationDataset
 from engine.build import dataset_of, network_of, weight_file
-from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
+from engine.command import (
+    SIDE,
+    WORKERS,
+    add_recipe_flags,
+    choose_device,
+    dataset_overrides,
+    parser,
+    real_number,
+    run,
+    whole_number,
+)
 from engine.evaluation.comparison import Comparison
 from engine.evaluation.metrics import ABSENT
 from engine.evaluation.scorecard import ScoreOptions, score_protocols
@@ -195,17 +205,6 @@ def _about(networks: Sequence[Evaluated], comparison: Optional[Comparison]) -> d
     return about
 
 
-def _count(lowest: int):
-    def parse(text: str) -> int:
-        number = int(text)
-        if number < lowest:
-            raise ValueError
-        return number
-
-    parse.__name__ = f"number of at least {lowest}"  # what argparse says of a wrong value
-    return parse
-
-
 def _parser():
     arguments = parser(
         __doc__,
@@ -226,20 +225,26 @@ def _parser():
         metavar="NAME",
         help=f"instead of all of the recipe's: some of them or of {', '.join(STANDARD_PROTOCOLS)}; `all` for these",
     )
-    add("--scales", nargs="+", type=float, help="scales to average over, instead of named protocols")
+    add("--scales", nargs="+", type=real_number(0.01, 16), help="scales to average over, instead of named protocols")
     add("--flip_horizontal", action="store_true", help="with --scales: average with the mirrored image")
     add("--flip_vertical", action="store_true", help="with --scales: average with the image upside down")
     add("--is_slide", action="store_true", help="with --scales: sliding window")
-    add("--crop_size", nargs=2, type=_count(1), metavar=("W", "H"), help="of sliding windows")
-    add("--stride", nargs=2, type=_count(1), metavar=("W", "H"), help="of sliding windows")
+    add("--crop_size", nargs=2, type=SIDE, metavar=("W", "H"), help="of sliding windows")
+    add("--stride", nargs=2, type=SIDE, metavar=("W", "H"), help="of sliding windows")
     add("--align_corners", action="store_true", help="resize images and logits as the original STDC-Seg does")
     add("--absent", choices=tuple(ABSENT), default="zero", help="IoU of a class that does not occur; nan: no IoU")
-    add("--boundary_widths", nargs="+", type=_count(1), default=[], metavar="D", help="boundary scores, D pixels wide")
+    add("--boundary_widths", nargs="+", type=SIDE, default=[], metavar="D", help="boundary scores, D pixels wide")
     add("--detail", action="store_true", help="also score the detail head against its target")
-    add("--bootstrap", type=_count(0), default=1000, metavar="N", help="replicates for the interval of the mean IoU")
+    add(
+        "--bootstrap",
+        type=whole_number(0, 10**6),
+        default=1000,
+        metavar="N",
+        help="replicates for the interval of the mean IoU",
+    )
     add("--json", type=Path, metavar="F", help="write all figures and the confusion matrices to F")
     add("--csv", type=Path, metavar="F", help="write all figures to F, one a line")
-    add("--num_workers", type=int, default=0, help="loader processes")
+    add("--num_workers", type=WORKERS, default=0, help="loader processes")
     return arguments
 
 

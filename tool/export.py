@@ -12,10 +12,10 @@ from compat import UserError
 
 import numpy as np
 
-from data import dataset_classes
+from data import SegmentationDataset, dataset_classes
 from data.transforms import build_transform
 from engine.build import dataset_of, network_of, weight_file
-from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
+from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, real_number, run, whole_number
 from engine.evaluation.evaluator import evaluate
 from engine.export import export_network
 from engine.export.quantize import quantize_exported
@@ -37,19 +37,22 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     model = network_of(recipe, description.num_classes, weights=False)
     load_weights(model, weight_file(arguments.model_path))
     model.eval()
+    # Before the work: what int8 needs must be there.
+    datasets = [dataset_of(one) for one in (recipe.train_dataset, recipe.val_dataset)] if arguments.int8 else []
     folder = prepare_save_dir(arguments.save_dir)
     agreements = export_network(model, description, folder, arguments.engines)
     for engine, agreement in agreements.items():
         print(f"{engine:<12} agrees with eager: {agreement}")
     for engine in [one for one in INT8_ENGINES if one in arguments.engines and arguments.int8]:
-        report_int8(engine, folder, recipe, arguments)
+        report_int8(engine, folder, recipe, *datasets, arguments)
     print(f"{folder}: {', '.join(sorted(file.name for file in folder.iterdir()))}")
 
 
-def report_int8(engine: str, folder: Path, recipe: Recipe, arguments) -> None:
+def report_int8(
+    engine: str, folder: Path, recipe: Recipe, train: SegmentationDataset, val: SegmentationDataset, arguments
+) -> None:
     """Quantise for an engine and say what it costs under the first protocol; see engine.export.quantize."""
     protocol = first_protocol(recipe.test_config)[1]
-    train, val = dataset_of(recipe.train_dataset), dataset_of(recipe.val_dataset)
     chosen = np.unique(np.linspace(0, len(train) - 1, arguments.calibration_images).astype(int))
     segmenter = Segmenter(load_network(folder, engine), deployed_scale(*first_protocol(recipe.test_config)))
     calibration = [segmenter.batch(train.read_image(index)) for index in chosen]
@@ -100,7 +103,7 @@ def _parser():
     add(
         "--input_shape",
         nargs="+",
-        type=int,
+        type=whole_number(-1, 2**15),
         default=[-1, 3, -1, -1],
         metavar="N",
         help="N 3 H W, with -1 for any; by default any batch and size",
@@ -109,8 +112,18 @@ def _parser():
     add("--output_op", choices=OUTPUT_OPS, default=OUTPUT_OPS[0], help="argmax: a class map; none: logits")
     add("--engines", nargs="+", choices=EXPORTED_ENGINES, default=list(EXPORTED_ENGINES), help="what to export for")
     add("--int8", action="store_true", help="also quantise, for OpenVINO and ONNX Runtime")
-    add("--calibration_images", type=int, default=100, help="images of the training split that give int8 its ranges")
-    add("--max_drop", type=float, default=0.5, help="points of mIoU that int8 may lose on the validation split")
+    add(
+        "--calibration_images",
+        type=whole_number(1, 10**6),
+        default=100,
+        help="images of the training split that give int8 its ranges",
+    )
+    add(
+        "--max_drop",
+        type=real_number(0, 100),
+        default=0.5,
+        help="points of mIoU that int8 may lose on the validation split",
+    )
     return arguments
 
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from compat import UserError, check_writable, text_table, write_json
+from compat import check_writable, text_table, write_json
 from compat.processor import physical_cores
 
 import numpy as np
 import paddle
 
-from engine.command import choose_device, parser, run
+from engine.command import choose_device, image_size, parser, run, whole_number
 from engine.runtime import EXPORTED_ENGINES, PRECISIONS, read_description
 from tool.speed.clock import Latency, time_alternating
 from tool.speed.cost import CITYSCAPES_CLASSES, deployed_cost
@@ -100,10 +100,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 
 def wanted_of(arguments) -> Wanted:
-    """What the flags ask for; raises UserError for numbers out of range."""
-    for name in ("batch", "threads", "runs"):
-        if getattr(arguments, name) < 1:
-            raise UserError(f"--{name} {getattr(arguments, name)}: give a number of at least 1")
+    """What the flags ask for."""
     width, height = arguments.size
     return Wanted(
         (height, width),
@@ -174,11 +171,6 @@ def as_dict(rows: Sequence[Row], absent: Sequence[str], peaks: Mapping[str, floa
     }
 
 
-def _size(text: str) -> Tuple[int, int]:
-    width, _, height = text.partition("x")
-    return int(width), int(height)
-
-
 def _parser():
     arguments = parser(
         __doc__, "python -m tool.latency --model stdc1_seg stdc2_seg --size 1024x512 --json latency.json"
@@ -189,11 +181,16 @@ def _parser():
     add("--engines", nargs="+", choices=ENGINES, default=list(ENGINES), help="by default all that are installed")
     add("--precisions", nargs="+", choices=PRECISIONS, default=["fp32", "bf16", "int8"], help="of exported networks")
     add("--graphs", nargs="+", choices=GRAPHS, default=list(GRAPHS[:1]), help="see above; by default class_map")
-    add("--size", type=_size, default=(1024, 512), metavar="WxH", help="of the images; by default 1024x512")
-    add("--batch", type=int, default=1, help="images a call")
-    add("--threads", type=int, default=physical_cores(), help="of engines; eager takes OMP_NUM_THREADS")
-    add("--warmup", type=int, default=3, help="runs that are not timed")
-    add("--runs", type=int, default=30, help="timed runs of each")
+    add("--size", type=image_size, default=(1024, 512), metavar="WxH", help="of the images; by default 1024x512")
+    add("--batch", type=whole_number(1, 1024), default=1, help="images a call")
+    add(
+        "--threads",
+        type=whole_number(1, 1024),
+        default=physical_cores(),
+        help="of engines; eager takes OMP_NUM_THREADS",
+    )
+    add("--warmup", type=whole_number(0, 10**6), default=3, help="runs that are not timed")
+    add("--runs", type=whole_number(1, 10**6), default=30, help="timed runs of each")
     add("--device", help="cpu, gpu or gpu:N; by default the GPU where there is one")
     add("--json", type=Path, metavar="F", help="write the figures and the hardware to F")
     return arguments

@@ -7,7 +7,7 @@ from typing import Optional, Sequence
 from compat import check_writable, text_table, write_json
 
 import models
-from engine.command import parser, run
+from engine.command import parser, run, whole_number
 from tool.speed.cost import CROP, ModelInfo, inspect_model
 
 EXPLANATION = """\
@@ -57,11 +57,11 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Print the table of one model or of all; raises UserError for an unknown model."""
     arguments = parser(__doc__, "python -m tool.model_info --model stdc2_seg --json output/model_info.json")
     arguments.add_argument("--model", help=f"one of {', '.join(models.list_models())}; all of them without this flag")
-    arguments.add_argument("--num_classes", type=int, help="default: 19, and 1000 for the classifiers stdc1 and stdc2")
+    arguments.add_argument(
+        "--num_classes", type=whole_number(1, 10**4), help="default: 19, and 1000 for the classifiers stdc1 and stdc2"
+    )
     arguments.add_argument("--json", type=Path, metavar="F", help="write the same figures to this file")
     options = arguments.parse_args(argv)
-    if options.num_classes is not None and options.num_classes < 1:
-        arguments.error("--num_classes takes a positive number")
     check_writable(options.json)
     names = [options.model] if options.model else models.list_models()
     infos = [inspect_model(name, options.num_classes) for name in names]

@@ -21,7 +21,7 @@ from data import ClassSet, dataset_classes
 from data.classes import CITYSCAPES
 from data.submission import submission_names, write_submission
 from engine.build import dataset_of
-from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
+from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, real_number, run, whole_number
 from engine.evaluation.pictures import write_picture
 from engine.parallel import Devices, gather, join_devices, launched_devices, only_the_first_speaks, shard
 from engine.recipe import Recipe, load_recipe
@@ -35,8 +35,6 @@ from tool.prediction.sources import Frame, Picture, find_sources, open_video, re
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments = _parser().parse_args(argv)
-    if not 0 <= arguments.opacity <= 1:
-        raise UserError(f"--opacity {arguments.opacity}: give a number from 0 to 1")
     choose_device(arguments.device)
     recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
     classes = dataset_classes(recipe.val_dataset.type, **recipe.val_dataset.options)
@@ -160,14 +158,14 @@ def _parser():
     add("--engine", choices=ENGINES, default="eager", help="what computes the network")
     add("--precision", choices=PRECISIONS, help="of an exported network; by default that of the file")
     add("--image_path", help="image, video, folder of both, or .txt list; by default the recipe's validation split")
-    add("--camera", type=int, metavar="N", help="predict camera N until ctrl-C, or --max_frames")
+    add("--camera", type=whole_number(0, 99), metavar="N", help="predict camera N until ctrl-C, or --max_frames")
     add("--save_dir", default="output/predictions", help="where the results go")
     add("--results", nargs="+", choices=KINDS, default=list(KINDS), help="what to write; by default all")
     add("--classes", nargs="+", default=[], metavar="CLASS", help="names or numbers of the only classes to show")
-    add("--opacity", type=float, default=0.6, help="of the colours in overlays, 0 to 1")
+    add("--opacity", type=real_number(0, 1), default=0.6, help="of the colours in overlays, 0 to 1")
     add("--frames", action="store_true", help="write a video's frames as images, class maps with exact ids")
     add("--cityscapes_submission", metavar="ZIP", help="write labelIds for the Cityscapes server, and no pictures")
-    add("--max_frames", type=int, metavar="N", help="stop a video or camera after N frames")
+    add("--max_frames", type=whole_number(1), metavar="N", help="stop a video or camera after N frames")
     return arguments
 
 

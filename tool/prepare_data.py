@@ -24,7 +24,7 @@ from data.files import map_label, read_image, read_label
 from data.layouts import LAYOUTS, MODES, Sample
 from data.renderer.sample import render_sample
 from data.submission import check_submission, split_sizes
-from engine.command import dataset_overrides, parser, run
+from engine.command import dataset_overrides, image_size, parser, run, whole_number
 from engine.evaluation.pictures import colorize, heat, overlay, sheet, write_picture
 from engine.parallel import launched_devices, only_the_first_speaks, shard
 from engine.recipe import load_recipe
@@ -177,21 +177,18 @@ def detail_warnings(rows: Sequence[SheetRow]) -> List[str]:
     return []
 
 
-def _size(text: str) -> Tuple[int, int]:
-    width, _, height = text.partition("x")
-    return int(width), int(height)
-
-
 def _parser():
     top = parser(__doc__, "python -m tool.prepare_data check --config configs/stdc1_seg_sample.yml")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     render = commands.add_parser("sample", help="render a small Cityscapes")
     render.add_argument("--save_dir", default="data/sample")
-    render.add_argument("--train", type=int, default=60, help="training images")
-    render.add_argument("--val", type=int, default=20, help="validation images")
-    render.add_argument("--size", type=_size, default=(512, 256), metavar="WxH")
-    render.add_argument("--seed", type=int, default=0, help="the same seed renders the same bytes")
+    render.add_argument("--train", type=whole_number(1, 10**6), default=60, help="training images")
+    render.add_argument("--val", type=whole_number(1, 10**6), default=20, help="validation images")
+    render.add_argument("--size", type=image_size, default=(512, 256), metavar="WxH")
+    render.add_argument(
+        "--seed", type=whole_number(0, 2**32 - 1), default=0, help="the same seed renders the same bytes"
+    )
     render.set_defaults(command=sample)
 
     for name, layout in (("cityscapes", "Cityscapes"), ("camvid", "CamVid")):

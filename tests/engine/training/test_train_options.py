@@ -57,7 +57,7 @@ def test_recipe_flags_and_options_override():
     recipe, _ = parse("--precision", "bf16", "--opts", "amp_level=O2", "ema_decay=0.99")
     assert (recipe.precision, recipe.amp_level, recipe.ema_decay) == ("bf16", "O2", 0.99)
     with pytest.raises(UserError, match="accumulate: expected a number of at least 1, got 0"):
-        parse("--accumulate", "0")
+        parse("--opts", "accumulate=0")
 
 
 @pytest.mark.parametrize(
