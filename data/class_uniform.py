@@ -3,6 +3,7 @@
 from typing import NamedTuple, Optional, Tuple
 
 from compat import UserError
+from compat.options import Count, Options, Share
 
 import numpy as np
 
@@ -16,24 +17,34 @@ class Sought(NamedTuple):
     index: int
 
 
+class ClassUniformOptions(Options):
+    """A recipe's `class_uniform`.
+
+    prob: share of the samples that are chosen by class; the others come in their epoch's order.
+    min_pixels: an image holds a class if it has as many pixels of it.
+    """
+
+    prob: Share = 0.5
+    min_pixels: Count = 50
+
+
 class ClassUniform:
     """Chooses images so that every class is as likely.
 
     Args:
         histogram: [n, K], pixels of each class in each image.
-        prob: share of the samples that are chosen by class; the others come in their epoch's order.
-        min_pixels: an image holds a class if it has as many pixels of it.
+        options: how many samples are chosen, and what holds a class.
 
     Raises:
         UserError: when no class occurs as often in any image.
     """
 
-    def __init__(self, histogram: np.ndarray, prob: float = 0.5, min_pixels: int = 50):
-        self.prob = prob
-        holders = (np.flatnonzero(counts >= min_pixels) for counts in histogram.T)
+    def __init__(self, histogram: np.ndarray, options: ClassUniformOptions):
+        self.prob = options.prob
+        holders = (np.flatnonzero(counts >= options.min_pixels) for counts in histogram.T)
         self.holders = {class_id: images for class_id, images in enumerate(holders) if len(images)}
         if not self.holders:
-            raise UserError(f"class_uniform: min_pixels: no image has {min_pixels} pixels of any class; lower it")
+            raise UserError(f"class_uniform: min_pixels: no image has {options.min_pixels} pixels of a class; lower it")
 
     def draw(self, number: int, seed: int) -> Optional[Sought]:
         """What sample `number` is to show, a function of number and seed; None: nothing in particular."""

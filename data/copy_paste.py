@@ -2,7 +2,20 @@
 
 from typing import Sequence, Tuple
 
+from compat.options import Options, Share
+
 import numpy as np
+
+
+class CopyPasteOptions(Options):
+    """A recipe's `copy_paste`.
+
+    prob: share of the samples that get something, if there is anything to get.
+    max_frequency: a class is rare if its share of the training set's pixels is at most this.
+    """
+
+    prob: Share = 0.5
+    max_frequency: Share = 0.02
 
 
 class CopyPaste:
@@ -10,14 +23,13 @@ class CopyPaste:
 
     Args:
         histogram: [n, K], pixels of each class in each image of the dataset.
-        prob: share of the samples that get something, if there is anything to get.
-        max_frequency: a class is rare if its share of all pixels is at most this.
+        options: how many samples get something, and which classes are rare.
     """
 
-    def __init__(self, histogram: np.ndarray, prob: float = 0.5, max_frequency: float = 0.02):
-        self.prob = prob
+    def __init__(self, histogram: np.ndarray, options: CopyPasteOptions):
+        self.prob = options.prob
         frequency = histogram.sum(0) / max(1, histogram.sum())
-        self.rare = np.flatnonzero((frequency > 0) & (frequency <= max_frequency))
+        self.rare = np.flatnonzero((frequency > 0) & (frequency <= options.max_frequency))
 
     def __call__(
         self, images: np.ndarray, labels: np.ndarray, numbers: Sequence[int], seed: int

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Dict, Mapping, Optional, Sequence, Tuple, Union
 
 from compat import UserError, logger, unknown_name
+from compat.options import check
 
 import numpy as np
 from paddle.io import Dataset
 
 from data.cache import FOLDER, Cache, Pair
-from data.class_uniform import ClassUniform
+from data.class_uniform import ClassUniform, ClassUniformOptions
 from data.classes import IGNORED, ClassSet
-from data.copy_paste import CopyPaste
+from data.copy_paste import CopyPaste, CopyPasteOptions
 from data.files import map_label, read_image, read_label
 from data.histogram import class_histogram
 from data.layouts import LAYOUTS, MODES, Sample
@@ -117,8 +118,8 @@ def build_dataset(
     transforms: Sequence[Mapping] = (),
     cache: str = "auto",
     cache_dir: Optional[str] = None,
-    class_uniform: Optional[Mapping] = None,
-    copy_paste: Optional[Mapping] = None,
+    class_uniform: Union[ClassUniformOptions, Mapping, None] = None,
+    copy_paste: Union[CopyPasteOptions, Mapping, None] = None,
     **options,
 ) -> SegmentationDataset:
     """Build a dataset from a recipe's `train_dataset` or `val_dataset`.
@@ -130,8 +131,8 @@ def build_dataset(
         transforms: PaddleSeg's list of transforms, see `data.transforms`.
         cache: `auto` takes decoded samples from the cache as far as they are there; `always` demands all; `never`.
         cache_dir: folder of the cache, by default `dataset_root`/cache.
-        class_uniform: options of data.class_uniform.ClassUniform, for training.
-        copy_paste: options of data.copy_paste.CopyPaste, for training.
+        class_uniform: in training, seek images and crops by their classes.
+        copy_paste: in training, paste rare classes from one sample of a batch to another.
         **options: of the type Dataset: see `data.layouts.find_listed`.
 
     Raises:
@@ -155,12 +156,13 @@ def build_dataset(
         raise UserError(f"{root}: holds no image of the split {mode!r} in the layout of {type}; docs/data.md shows it")
     decoded = _open_cache(cache, Path(cache_dir) if cache_dir else root / FOLDER, root, samples)
     dataset = SegmentationDataset(samples, classes, build_transform(transforms, mode), mode, decoded)
-    if (class_uniform or copy_paste) and mode != "train":
+    if mode != "train" and (class_uniform, copy_paste) != (None, None):
         raise UserError(f"class_uniform and copy_paste are for mode train, not {mode}")
-    if class_uniform:
-        dataset.class_uniform = ClassUniform(dataset.histogram, **class_uniform)
-    if copy_paste:
-        dataset.copy_paste = CopyPaste(dataset.histogram, **copy_paste)
+    if class_uniform is not None:
+        options = check(ClassUniformOptions, class_uniform, key="class_uniform")
+        dataset.class_uniform = ClassUniform(dataset.histogram, options)
+    if copy_paste is not None:
+        dataset.copy_paste = CopyPaste(dataset.histogram, check(CopyPasteOptions, copy_paste, key="copy_paste"))
     return dataset
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import paddle
 from paddle import nn
 
-from data import build_dataset
+from data import SegmentationDataset, build_dataset
 from engine.recipe.schema import DatasetRecipe, Recipe
 from engine.resilience.checkpoint import MODEL
 from loss import Criterion, build_criterion
+from loss.class_weights import resolve_class_weights
 from models import build_model
 from models.layers import set_deterministic_resizing
 from models.segmentation import SegmentationNetwork
@@ -18,7 +19,8 @@ from models.segmentation import SegmentationNetwork
 def dataset_of(recipe: DatasetRecipe):
     """The dataset that a recipe describes."""
     where = (recipe.type, recipe.dataset_root, recipe.mode)
-    return build_dataset(*where, recipe.transforms, recipe.cache, recipe.cache_dir, **recipe.options)
+    sampling = {"class_uniform": recipe.class_uniform, "copy_paste": recipe.copy_paste}
+    return build_dataset(*where, recipe.transforms, recipe.cache, recipe.cache_dir, **sampling, **recipe.options)
 
 
 def network_of(recipe: Recipe, num_classes: int, weights: bool = True) -> nn.Layer:
@@ -28,10 +30,14 @@ def network_of(recipe: Recipe, num_classes: int, weights: bool = True) -> nn.Lay
     return build_model(model.type, num_classes, **pretrained, **model.options)
 
 
-def criterion_of(recipe: Recipe, model: nn.Layer) -> Criterion:
-    """The objective that a recipe describes; takes outputs at their heads' stride and at the labels' size."""
+def criterion_of(recipe: Recipe, model: nn.Layer, train_set: SegmentationDataset) -> Criterion:
+    """The objective that a recipe describes; takes outputs at their heads' stride and at the labels' size.
+
+    Formulas for class weights are resolved by the histogram of `train_set`.
+    """
     resize = {"resize": model.resized} if isinstance(model, SegmentationNetwork) else {}
-    return build_criterion(recipe.loss, model.output_names, **resize)
+    objective = resolve_class_weights(recipe.loss, lambda: train_set.histogram.sum(0))
+    return build_criterion(objective, model.output_names, **resize)
 
 
 def default_workers() -> int:

@@ -1,12 +1,12 @@
 """Cross-entropy that counts more near the borders between classes (the mask of super-gradients' recipe)."""
 
-from typing import Optional, Sequence
+from typing import Optional
 
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from loss.class_weights import weights_of_pixels
+from loss.class_weights import ClassWeights, weights_of_pixels, weights_tensor
 from loss.cross_entropy import pixel_cross_entropy
 
 
@@ -53,7 +53,7 @@ class BorderCrossEntropyLoss(nn.Layer):
         border_weight: float = 0.5,
         width: int = 1,
         ignore_index: int = 255,
-        class_weights: Optional[Sequence[float]] = None,
+        class_weights: Optional[ClassWeights] = None,
     ):
         super().__init__()
         if all_weight < 0 or border_weight < 0:
@@ -64,7 +64,7 @@ class BorderCrossEntropyLoss(nn.Layer):
         self.border_weight = border_weight
         self.width = width
         self.ignore_index = ignore_index
-        self.class_weights = None if class_weights is None else paddle.to_tensor(class_weights, dtype="float32")
+        self.class_weights = weights_tensor(class_weights)
 
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
         """Loss, 0-d float32, of logits [N, K, H, W] float32 and labels [N, H, W] int64; 0 if all is ignored."""

@@ -1,11 +1,16 @@
 """Weights of classes, from how often they occur."""
 
-from typing import Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from compat import unknown_name
+from compat.options import NotNegative
 
 import numpy as np
 import paddle
+from typing_extensions import Literal
+
+ClassWeights = Union[Literal["auto", "median", "enet"], Sequence[NotNegative]]
+"""A factor of each class [K], or the formula that makes them of the training set's histogram."""
 
 
 def inverse_root_weights(frequency: np.ndarray) -> np.ndarray:
@@ -47,6 +52,32 @@ def class_weights(formula: str, pixels: np.ndarray) -> List[float]:
     pixels = np.asarray(pixels, np.float64)
     weights = FORMULAS[formula](pixels / pixels.sum())
     return np.where(pixels > 0, weights, 0.0).tolist()
+
+
+def resolve_class_weights(
+    objective: Mapping[str, Sequence[Any]], pixels: Callable[[], np.ndarray]
+) -> Dict[str, Tuple[Any, ...]]:
+    """A recipe's `loss` with numbers for every formula among its class weights.
+
+    Args:
+        objective: {output: its terms, each of loss.criterion.TermOptions}.
+        pixels: returns [K], how many pixels of each class the training set holds; called if a formula needs it.
+    """
+
+    def resolve(term):
+        formula = getattr(term, "class_weights", None)
+        if not isinstance(formula, str):
+            return term
+        return term.model_copy(update={"class_weights": tuple(class_weights(formula, pixels()))})
+
+    return {output: tuple(map(resolve, terms)) for output, terms in objective.items()}
+
+
+def weights_tensor(weights: Optional[ClassWeights]) -> Optional[paddle.Tensor]:
+    """[K] float32, or None; raises ValueError for a formula, which `resolve_class_weights` must have replaced."""
+    if isinstance(weights, str):
+        raise ValueError(f"class_weights: {weights} is made of a dataset's histogram; give numbers here")
+    return None if weights is None else paddle.to_tensor(weights, dtype="float32")
 
 
 def weights_of_pixels(labels: paddle.Tensor, weights: Optional[paddle.Tensor], ignore_index: int) -> paddle.Tensor:

@@ -8,7 +8,7 @@ import paddle.nn.functional as F
 from paddle import nn
 from paddle.autograd import PyLayer
 
-from loss.class_weights import weights_of_pixels
+from loss.class_weights import ClassWeights, weights_of_pixels, weights_tensor
 from loss.resizing import Resize, enlarge
 
 CHUNK_BYTES = 2**28  # of full-size logits that exist at a time on a device: 6 images of 19 classes at 1024x512
@@ -43,10 +43,10 @@ class CrossEntropyLoss(nn.Layer):
 
     resizes_logits = True
 
-    def __init__(self, ignore_index: int = 255, class_weights: Optional[Sequence[float]] = None):
+    def __init__(self, ignore_index: int = 255, class_weights: Optional[ClassWeights] = None):
         super().__init__()
         self.ignore_index = ignore_index
-        self.class_weights = None if class_weights is None else paddle.to_tensor(class_weights, dtype="float32")
+        self.class_weights = weights_tensor(class_weights)
         self.resize: Resize = enlarge
 
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:

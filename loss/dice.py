@@ -1,11 +1,12 @@
 """Dice over the classes (V-Net, Milletari et al. 2016; in the form of super-gradients' recipe for STDC-Seg)."""
 
-from typing import Optional, Sequence
+from typing import Optional
 
 import paddle
 from paddle import nn
 from paddle.autograd import PyLayer
 
+from loss.class_weights import ClassWeights, weights_tensor
 from loss.softmax import class_probabilities, through_softmax
 
 
@@ -30,7 +31,7 @@ class DiceLoss(nn.Layer):
         smooth: float = 1.0,
         eps: float = 1e-5,
         ignore_index: int = 255,
-        class_weights: Optional[Sequence[float]] = None,
+        class_weights: Optional[ClassWeights] = None,
     ):
         super().__init__()
         if smooth < 0 or eps < 0:
@@ -38,7 +39,7 @@ class DiceLoss(nn.Layer):
         self.smooth = smooth
         self.eps = eps
         self.ignore_index = ignore_index
-        self.class_weights = None if class_weights is None else paddle.to_tensor(class_weights, dtype="float32")
+        self.class_weights = weights_tensor(class_weights)
 
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
         """Loss, 0-d float32, of logits [N, K, H, W] float32 and labels [N, H, W] int64."""

@@ -1,11 +1,11 @@
 """Focal loss (Lin et al., ICCV 2017) of every pixel over the classes."""
 
-from typing import Optional, Sequence
+from typing import Optional
 
 import paddle
 from paddle import nn
 
-from loss.class_weights import weights_of_pixels
+from loss.class_weights import ClassWeights, weights_of_pixels, weights_tensor
 from loss.cross_entropy import pixel_cross_entropy
 
 
@@ -21,13 +21,13 @@ class FocalLoss(nn.Layer):
         ValueError: for a negative gamma.
     """
 
-    def __init__(self, gamma: float = 2.0, ignore_index: int = 255, class_weights: Optional[Sequence[float]] = None):
+    def __init__(self, gamma: float = 2.0, ignore_index: int = 255, class_weights: Optional[ClassWeights] = None):
         super().__init__()
         if gamma < 0:
             raise ValueError(f"gamma: {gamma} must not be negative")
         self.gamma = gamma
         self.ignore_index = ignore_index
-        self.class_weights = None if class_weights is None else paddle.to_tensor(class_weights, dtype="float32")
+        self.class_weights = weights_tensor(class_weights)
 
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
         """Loss, 0-d float32, of logits [N, K, H, W] float32 and labels [N, H, W] int64; 0 if all is ignored."""

@@ -1,16 +1,16 @@
 """Cross-entropy over the hardest pixels (original `loss/loss.py:OhemCELoss`)."""
 
 import math
-from typing import Optional, Sequence, Tuple, Union
+from typing import Optional, Tuple, Union
 
-from compat.options import Label, NotNegative
+from compat.options import Label
 
 import paddle
 from paddle import nn
 from pydantic import Field
 from typing_extensions import Annotated
 
-from loss.class_weights import weights_of_pixels
+from loss.class_weights import ClassWeights, weights_of_pixels, weights_tensor
 from loss.cross_entropy import pixel_cross_entropy
 from loss.resizing import Resize, enlarge
 from loss.selection import nth_largest
@@ -40,7 +40,7 @@ class OhemCrossEntropyLoss(nn.Layer):
         thresh: Annotated[float, Field(gt=0, le=1)] = 0.7,
         n_min: Union[Annotated[int, Field(ge=1)], Annotated[float, Field(gt=0, lt=1)]] = 1 / 16,
         ignore_index: Label = 255,
-        class_weights: Optional[Sequence[NotNegative]] = None,
+        class_weights: Optional[ClassWeights] = None,
     ):
         super().__init__()
         if not 0 < thresh <= 1:
@@ -50,7 +50,7 @@ class OhemCrossEntropyLoss(nn.Layer):
         self.threshold = -math.log(thresh)
         self.n_min = n_min
         self.ignore_index = ignore_index
-        self.class_weights = None if class_weights is None else paddle.to_tensor(class_weights, dtype="float32")
+        self.class_weights = weights_tensor(class_weights)
         self.resize: Resize = enlarge
 
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:

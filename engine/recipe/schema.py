@@ -25,7 +25,9 @@ from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Annotated, Literal
 
 from data import dataset_classes
+from data.class_uniform import ClassUniformOptions
 from data.classes import IGNORED
+from data.copy_paste import CopyPasteOptions
 from data.layouts import LAYOUTS
 from data.transforms import Steps, build_transform
 from loss.criterion import Objective
@@ -64,6 +66,8 @@ class DatasetRecipe(Options):
     transforms: Steps = ()
     cache: Literal["auto", "always", "never"] = "auto"
     cache_dir: Optional[str] = None
+    class_uniform: Optional[ClassUniformOptions] = None
+    copy_paste: Optional[CopyPasteOptions] = None
 
     @property
     def options(self) -> Dict[str, Any]:
@@ -78,6 +82,8 @@ class DatasetRecipe(Options):
     @model_validator(mode="after")
     def _check_transforms(self):
         _as_mistake(build_transform, self.transforms, self.mode)
+        if self.mode != "train" and (self.class_uniform or self.copy_paste):
+            raise custom_error(f"class_uniform and copy_paste are for mode train, not {self.mode}")
         return self
 
 

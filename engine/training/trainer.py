@@ -139,7 +139,7 @@ class Trainer:
         # The guard numbers parameters from 0, so that optimiser states fit however many networks were built before.
         with paddle.utils.unique_name.guard():
             model = synchronize_batch_norm(network_of(self.recipe, self.train_set.num_classes), self.devices)
-            criterion = criterion_of(self.recipe, model)
+            criterion = criterion_of(self.recipe, model, self.train_set)
         if self.options.load_from:
             taken = load_weights(model, weight_file(self.options.load_from))
             logger.info("took %d tensors from %s", taken, self.options.load_from)

@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from data import build_dataset, train_batches
-from data.class_uniform import ClassUniform, place_window
-from data.copy_paste import CopyPaste
+from data.class_uniform import ClassUniform, ClassUniformOptions, place_window
+from data.copy_paste import CopyPaste, CopyPasteOptions
 from data.histogram import class_histogram, count_classes
 from data.resize import Window, nearest_window
 
@@ -30,7 +30,7 @@ def test_histogram_counts_each_label():
 
 
 def test_every_class_is_sought_as_often_and_in_each_of_its_images():
-    chosen = ClassUniform(HISTOGRAM, prob=0.6, min_pixels=20)
+    chosen = ClassUniform(HISTOGRAM, ClassUniformOptions(prob=0.6, min_pixels=20))
     drawn = [chosen.draw(number, seed=7) for number in range(6000)]
     sought = [one for one in drawn if one is not None]
     assert stats.binomtest(len(sought), len(drawn), 0.6).pvalue > 1e-3
@@ -45,7 +45,7 @@ def test_every_class_is_sought_as_often_and_in_each_of_its_images():
 
 def test_too_many_pixels_asked_for_are_named():
     with pytest.raises(UserError, match="no image has 5000 pixels"):
-        ClassUniform(HISTOGRAM, prob=0.5, min_pixels=5000)
+        ClassUniform(HISTOGRAM, ClassUniformOptions(min_pixels=5000))
 
 
 @pytest.mark.parametrize("size", [(40, 30), (60, 45), (25, 19)])
@@ -82,7 +82,7 @@ COUNTS = np.array([[80, 0, 0, 5], [10, 0, 5, 0]])
 
 def test_pasted_pixels_are_a_rare_class_of_another_sample():
     images, labels = batch()
-    paste = CopyPaste(COUNTS, prob=1.0, max_frequency=0.06)
+    paste = CopyPaste(COUNTS, CopyPasteOptions(prob=1.0, max_frequency=0.06))
     pasted = 0
     for start in range(0, 400, 4):
         new_images, new_labels = paste(images, labels, range(start, start + 4), seed=3)
@@ -102,7 +102,7 @@ def test_pasted_pixels_are_a_rare_class_of_another_sample():
 
 
 def test_copy_paste_is_a_function_of_seed_and_numbers():
-    paste = CopyPaste(COUNTS, prob=0.5, max_frequency=0.06)
+    paste = CopyPaste(COUNTS, CopyPasteOptions(prob=0.5, max_frequency=0.06))
     first, again, other = (paste(*batch(), numbers, 3)[0] for numbers in (range(4), range(4), range(4, 8)))
     np.testing.assert_array_equal(first, again)
     results = [paste(*batch(), range(start, start + 4), 3)[0] for start in range(0, 40, 4)]
@@ -113,11 +113,12 @@ def test_copy_paste_is_a_function_of_seed_and_numbers():
 
 def test_nothing_rare_changes_nothing():
     images, labels = batch()
-    for paste in (CopyPaste(COUNTS, 1.0, 0.01), CopyPaste(COUNTS, 0.0, 0.06)):
+    for prob, most in ((1.0, 0.01), (0.0, 0.06)):
+        paste = CopyPaste(COUNTS, CopyPasteOptions(prob=prob, max_frequency=most))
         new_images, new_labels = paste(images, labels, range(4), 0)
         np.testing.assert_array_equal(new_images, images)
         np.testing.assert_array_equal(new_labels, labels)
-    one = CopyPaste(COUNTS, 1.0, 0.06)(images[:1], labels[:1], [0], 0)
+    one = CopyPaste(COUNTS, CopyPasteOptions(prob=1.0, max_frequency=0.06))(images[:1], labels[:1], [0], 0)
     np.testing.assert_array_equal(one[0], images[:1])
 
 
