@@ -123,7 +123,7 @@ def test_the_worst_and_best_of_each_class_are_pictured():
 
 def test_a_report_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="report.html: the report cannot be written"):
+    with pytest.raises(UserError, match="report.html: cannot be written"):
         write_report(tmp_path / "file", example())
 
 
