@@ -91,6 +91,7 @@ def image_size(text: str) -> Tuple[int, int]:
 
 SIDE = whole_number(1, 2**15)
 WORKERS = whole_number(0, 256)
+TEMPERATURE = real_number(0.01, 100)  # that logits are divided by
 
 
 def add_recipe_flags(arguments: argparse.ArgumentParser, default_config: Optional[str] = None) -> None:

@@ -2,8 +2,9 @@
 
 --report writes it as a page to look at, with the worst and the best images. --compare evaluates two networks under the
 first protocol, and tests whether they differ. --engine evaluates the class maps that ship: those of tool.predict and of
-what tool.export wrote; without it a network is evaluated by PaddleSeg's protocols, to the last pixel. Under Paddle's
-launcher the processes share the images: PYTHONPATH=. python -m paddle.distributed.launch tool/evaluate.py ...
+what tool.export wrote; without it a network is evaluated by PaddleSeg's protocols, to the last pixel. --calibrate fits
+the temperature of the confidence. Under Paddle's launcher the processes share the images:
+PYTHONPATH=. python -m paddle.distributed.launch tool/evaluate.py ...
 """
 
 import functools
@@ -11,7 +12,7 @@ import operator
 from pathlib import Path
 from typing import Dict, Optional, Sequence, Union
 
-from compat import UserError, check_writable, unknown_name, write_json, write_text
+from compat import UserError, check_writable, logger, unknown_name, write_json, write_text
 from compat.options import check
 
 import paddle
@@ -30,14 +31,15 @@ from engine.command import (
     run,
     whole_number,
 )
+from engine.evaluation.calibration import Calibration, calibrate
 from engine.evaluation.comparison import Comparison
 from engine.evaluation.metrics import ABSENT
 from engine.evaluation.scorecard import ScoreOptions, score_protocols
 from engine.parallel import gather, join_devices, launched_devices, only_the_first_speaks, shard
-from engine.protocols import STANDARD_PROTOCOLS, describe
+from engine.protocols import STANDARD_PROTOCOLS, deployed_scale, describe, first_protocol
 from engine.recipe import Protocol, Recipe, load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
-from engine.runtime import ENGINES, EXPORTED_ENGINES, PRECISIONS, Network, open_network
+from engine.runtime import ENGINES, EXPORTED_ENGINES, PRECISIONS, EagerNetwork, Network, open_network
 from models.weights import load_weights
 from tool.evaluation.build_report import build_report
 from tool.evaluation.comparison import (
@@ -80,8 +82,13 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if devices.rank > 0:
         return
     first = networks[0]
+    calibration = calibrate_subject(first.subject) if arguments.calibrate else None
+    if calibration:
+        print(f"\n{calibration}")
     if arguments.json:
-        write_json(arguments.json, as_dict(first.cards, first.subject.protocols, _about(networks, comparison)))
+        write_json(
+            arguments.json, as_dict(first.cards, first.subject.protocols, _about(networks, comparison, calibration))
+        )
     if arguments.csv:
         write_text(arguments.csv, as_csv(first.cards))
     if arguments.report:
@@ -109,7 +116,11 @@ def open_model(arguments, path: str, recipe: Recipe, dataset: SegmentationDatase
         raise UserError(f"{path}: an exported network; say what computes it: --engine {'|'.join(EXPORTED_ENGINES)}")
     # Of two networks, one may be a checkpoint: the engine is the other's.
     if arguments.engine and (exported or not arguments.compare):
-        return open_network(recipe, dataset.num_classes, path, arguments.engine, arguments.precision)
+        network = open_network(recipe, dataset.num_classes, path, arguments.engine, arguments.precision)
+        if network.size:
+            size = "x".join(map(str, network.size[::-1]))
+            logger.warning("%s: fixed to %s: it sees images at this size, whatever scale a protocol names", path, size)
+        return network
     model = network_of(recipe, dataset.num_classes, weights=False)
     load_weights(model, weight_file(path))
     return model
@@ -134,6 +145,14 @@ def evaluate_subject(arguments, subject: Subject) -> Evaluated:
     gathered.take(results for _, results in parts)
     cards = {name: functools.reduce(operator.add, (part[name] for part, _ in parts)) for name in cards}
     return Evaluated(subject, cards, gathered)
+
+
+def calibrate_subject(subject: Subject) -> Calibration:
+    """The temperature of a network as it is deployed under the first protocol; see engine.evaluation.calibration."""
+    network, normalize = subject.model, subject.dataset.transform.normalize
+    if not isinstance(network, Network):
+        network = EagerNetwork(network, subject.dataset.num_classes, normalize)
+    return calibrate(network, subject.dataset, deployed_scale(*first_protocol(subject.protocols)), progress=True)
 
 
 def print_scores(network: Evaluated) -> None:
@@ -189,7 +208,7 @@ def score_options(arguments, recipe: Recipe) -> ScoreOptions:
     )
 
 
-def _about(networks: Sequence[Evaluated], comparison: Optional[Comparison]) -> dict:
+def _about(networks: Sequence[Evaluated], comparison: Optional[Comparison], calibration: Optional[Calibration]) -> dict:
     first = networks[0].subject
     about = {
         "config": first.config,
@@ -202,6 +221,8 @@ def _about(networks: Sequence[Evaluated], comparison: Optional[Comparison]) -> d
         other = networks[1].subject
         rows = comparison_rows(comparison, networks[0].card)
         about["compared_with"] = {"config": other.config, "model_path": other.path, "rows": rows}
+    if calibration:
+        about["calibration"] = calibration._asdict()
     return about
 
 
@@ -235,6 +256,7 @@ def _parser():
     add("--absent", choices=tuple(ABSENT), default="zero", help="IoU of a class that does not occur; nan: no IoU")
     add("--boundary_widths", nargs="+", type=SIDE, default=[], metavar="D", help="boundary scores, D pixels wide")
     add("--detail", action="store_true", help="also score the detail head against its target")
+    add("--calibrate", action="store_true", help="fit the temperature of the confidence, and say what it is worth")
     add(
         "--bootstrap",
         type=whole_number(0, 10**6),

@@ -15,7 +15,16 @@ import numpy as np
 from data import SegmentationDataset, dataset_classes
 from data.transforms import build_transform
 from engine.build import dataset_of, network_of, weight_file
-from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, real_number, run, whole_number
+from engine.command import (
+    TEMPERATURE,
+    add_recipe_flags,
+    choose_device,
+    dataset_overrides,
+    parser,
+    real_number,
+    run,
+    whole_number,
+)
 from engine.evaluation.evaluator import evaluate
 from engine.export import export_network
 from engine.export.quantize import quantize_exported
@@ -33,7 +42,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments = _parser().parse_args(argv)
     choose_device(arguments.device)
     recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
-    description = describe(recipe, arguments.input_shape, arguments.input, arguments.output_op)
+    description = describe(recipe, arguments.input_shape, arguments.input, arguments.output_op, arguments.temperature)
     model = network_of(recipe, description.num_classes, weights=False)
     load_weights(model, weight_file(arguments.model_path))
     model.eval()
@@ -66,7 +75,9 @@ def report_int8(
     print(f"{'':<12} kept in float to hold the drop: {', '.join(result.float_layers) or 'nothing'}")
 
 
-def describe(recipe: Recipe, input_shape: Sequence[int], image: str, output_op: str) -> Description:
+def describe(
+    recipe: Recipe, input_shape: Sequence[int], image: str, output_op: str, temperature: float = 1.0
+) -> Description:
     """The description of a graph for the recipe's classes, normalisation and scale.
 
     Raises:
@@ -87,6 +98,7 @@ def describe(recipe: Recipe, input_shape: Sequence[int], image: str, output_op: 
         mean=tuple(map(float, normalize.mean)),
         std=tuple(map(float, normalize.std)),
         scale=deployed_scale(*first_protocol(recipe.test_config)),
+        temperature=temperature,
     )
 
 
@@ -109,7 +121,8 @@ def _parser():
         help="N 3 H W, with -1 for any; by default any batch and size",
     )
     add("--input", choices=INPUTS, default=INPUTS[0], help="image as decoded, or normalised [N, 3, H, W] RGB")
-    add("--output_op", choices=OUTPUT_OPS, default=OUTPUT_OPS[0], help="argmax: a class map; none: logits")
+    add("--output_op", choices=OUTPUT_OPS, default=OUTPUT_OPS[0], help="class map; probabilities; or none: logits")
+    add("--temperature", type=TEMPERATURE, default=1.0, help="of softmax: logits are divided by it; see tool.evaluate")
     add("--engines", nargs="+", choices=EXPORTED_ENGINES, default=list(EXPORTED_ENGINES), help="what to export for")
     add("--int8", action="store_true", help="also quantise, for OpenVINO and ONNX Runtime")
     add(

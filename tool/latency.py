@@ -117,7 +117,7 @@ def exported_variants(folder: Path, wanted: Wanted) -> Tuple[Found, Wanted]:
     description = read_description(folder)
     wanted = wanted._replace(size=description.size or wanted.size, batch=description.batch or wanted.batch)
     found = Found([], [])
-    graph = "class_map" if description.output_op == "argmax" else "logits"
+    graph = "logits" if description.output_op == "none" else "class_map"
     engines = [engine for engine in EXPORTED_ENGINES if engine in wanted.engines and engine in description.files]
     load_variants(folder, engines, wanted, graph, found)
     return found, wanted

@@ -21,7 +21,16 @@ from data import ClassSet, dataset_classes
 from data.classes import CITYSCAPES
 from data.submission import submission_names, write_submission
 from engine.build import dataset_of
-from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, real_number, run, whole_number
+from engine.command import (
+    TEMPERATURE,
+    add_recipe_flags,
+    choose_device,
+    dataset_overrides,
+    parser,
+    real_number,
+    run,
+    whole_number,
+)
 from engine.evaluation.pictures import write_picture
 from engine.parallel import Devices, gather, join_devices, launched_devices, only_the_first_speaks, shard
 from engine.recipe import Recipe, load_recipe
@@ -29,7 +38,7 @@ from engine.resilience.checkpoint import prepare_save_dir
 from engine.runtime import ENGINES, PRECISIONS
 from tool.prediction.classify import Classify, open_classifier
 from tool.prediction.pipeline import Timing, overlap
-from tool.prediction.results import KINDS, Painter, PictureWriter, Predicted, VideoFileWriter
+from tool.prediction.results import CONFIDENCE, KINDS, Painter, PictureWriter, Predicted, VideoFileWriter
 from tool.prediction.sources import Frame, Picture, find_sources, open_video, read_picture
 
 
@@ -80,8 +89,25 @@ def validation_pictures(recipe) -> List[Picture]:
 
 
 def load_classifier(arguments, recipe: Recipe, num_classes: int) -> Classify:
-    """The network that the flags name; see open_classifier."""
-    return open_classifier(recipe, num_classes, arguments.model_path, arguments.engine, arguments.precision)
+    """The network that the flags name; see open_classifier.
+
+    Raises:
+        UserError: for results of a confidence that the network does not give.
+    """
+    classify = open_classifier(
+        recipe,
+        num_classes,
+        arguments.model_path,
+        arguments.engine,
+        arguments.precision,
+        arguments.unknown_below,
+        arguments.temperature,
+    )
+    if CONFIDENCE in arguments.results and not classify.network.gives_confidence:
+        raise UserError(
+            f"--results {CONFIDENCE}: this network gives class maps alone; export it with --output_op softmax"
+        )
+    return classify
 
 
 def predict_submission(arguments, recipe: Recipe, classes: ClassSet, pictures: Sequence[Picture]) -> None:
@@ -115,7 +141,8 @@ def _of_all(class_maps: Iterable[Tuple[str, np.ndarray]], devices: Devices) -> I
 def predict_pictures(pictures: Sequence[Picture], classify: Classify, writer: PictureWriter) -> Timing:
     """Predict images, several of which are read and written at a time."""
     with tqdm(total=len(pictures), unit="image") as bar:
-        return overlap(pictures, read_picture, _inference(classify, bar), writer.write, threads=2)
+        infer = _inference(classify, bar, CONFIDENCE in writer.kinds)
+        return overlap(pictures, read_picture, infer, writer.write, threads=2)
 
 
 def predict_video(source: Union[Path, int], classify: Classify, save_dir: Path, painter: Painter, arguments) -> Timing:
@@ -130,12 +157,17 @@ def predict_video(source: Union[Path, int], classify: Classify, save_dir: Path, 
         # A camera's driver keeps its newest frames; what is read ahead of the network grows old.
         depth = 1 if video.is_camera else 4
         with contextlib.closing(writer), tqdm(total=total, unit="frame") as bar:
-            return overlap(indices, video.read, _inference(classify, bar), writer.write, depth=depth)
+            infer = _inference(classify, bar, CONFIDENCE in writer.kinds)
+            return overlap(indices, video.read, infer, writer.write, depth=depth)
 
 
-def _inference(classify: Classify, bar: tqdm) -> Callable[[Frame], Predicted]:
+def _inference(classify: Classify, bar: tqdm, confidence: bool = False) -> Callable[[Frame], Predicted]:
     def infer(frame: Frame) -> Predicted:
-        predicted = Predicted(frame, classify(frame.image))
+        if confidence:
+            found = classify.segment(frame.image)
+            predicted = Predicted(frame, found.known(classify.unknown_below), found.confidence)
+        else:
+            predicted = Predicted(frame, classify(frame.image))
         bar.update()
         return predicted
 
@@ -160,7 +192,21 @@ def _parser():
     add("--image_path", help="image, video, folder of both, or .txt list; by default the recipe's validation split")
     add("--camera", type=whole_number(0, 99), metavar="N", help="predict camera N until ctrl-C, or --max_frames")
     add("--save_dir", default="output/predictions", help="where the results go")
-    add("--results", nargs="+", choices=KINDS, default=list(KINDS), help="what to write; by default all")
+    add(
+        "--results",
+        nargs="+",
+        choices=(*KINDS, CONFIDENCE),
+        default=list(KINDS),
+        help=f"what to write; by default all but {CONFIDENCE}, grey from 0 to 255 for the probability of the class",
+    )
+    add(
+        "--unknown_below",
+        type=real_number(0, 1),
+        default=0.0,
+        metavar="P",
+        help="class 255 where the confidence is below P",
+    )
+    add("--temperature", type=TEMPERATURE, metavar="T", help="of eager's confidence; see tool.evaluate --calibrate")
     add("--classes", nargs="+", default=[], metavar="CLASS", help="names or numbers of the only classes to show")
     add("--opacity", type=real_number(0, 1), default=0.6, help="of the colours in overlays, 0 to 1")
     add("--frames", action="store_true", help="write a video's frames as images, class maps with exact ids")

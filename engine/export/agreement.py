@@ -9,27 +9,32 @@ from engine.runtime import Description, Network
 
 LOGITS_TOLERANCE = 1e-4
 EQUAL_PIXELS = 0.999
+COMPARED = {
+    "none": "logits differ by",
+    "softmax": "probabilities differ by",
+    "argmax": "classes are behind eager's by logits of",
+}
 
 
 class Agreement(NamedTuple):
     """Of an exported network with eager.
 
-    difference: largest difference of logits as a share of the largest logit. Where the graph ends with argmax, the
-        largest lead that eager's own class has over the class answered.
+    difference: largest difference of logits, or of probabilities, as a share of the largest logit. Where the graph ends
+        with argmax, the largest lead that eager's own class has over the class returned.
     equal_pixels: share of pixels of the same class.
-    of_logits: whether logits were compared.
+    compared: the `output_op` of the graph.
     """
 
     difference: float
     equal_pixels: float
-    of_logits: bool = True
+    compared: str = "none"
 
     @property
     def holds(self) -> bool:
         return self.difference <= LOGITS_TOLERANCE and self.equal_pixels >= EQUAL_PIXELS  # False for NaN
 
     def __str__(self) -> str:
-        what = "logits differ by" if self.of_logits else "classes are behind eager's by logits of"
+        what = COMPARED[self.compared]
         return f"{what} {self.difference:.1e} of the largest, {100 * self.equal_pixels:.3f} % of pixels equal"
 
 
@@ -39,12 +44,12 @@ def compare(network: Network, eager: Network, batches: Iterable[np.ndarray]) -> 
     for images in batches:
         expected = eager.logits(images)
         wanted = expected.argmax(axis=1)
-        if network.gives_logits:
-            logits = network.logits(images)
-            if logits.shape != expected.shape:
+        if network.gives_confidence:
+            output = network.run(network.prepare(images))
+            if output.shape != expected.shape:
                 return Agreement(float("inf"), 0.0)
-            classes = logits.argmax(axis=1)
-            apart = np.abs(logits - expected)
+            classes = output.argmax(axis=1)
+            apart = np.abs(output - (expected if network.gives_logits else probabilities(expected, network)))
         else:
             classes = network.classes(images)
             if classes.shape != wanted.shape or classes.max() >= expected.shape[1]:
@@ -54,7 +59,13 @@ def compare(network: Network, eager: Network, batches: Iterable[np.ndarray]) -> 
         # np.maximum hands NaN on, max does not.
         difference = np.maximum(difference, apart.max() / np.abs(expected).max())
         equal.append(np.mean(classes == wanted))
-    return Agreement(float(difference), float(np.mean(equal)), network.gives_logits)
+    return Agreement(float(difference), float(np.mean(equal)), network.description.output_op)
+
+
+def probabilities(logits: np.ndarray, network: Network) -> np.ndarray:
+    """softmax(logits / temperature) [N, K, H, W] float32."""
+    exponentials = np.exp((logits - logits.max(axis=1, keepdims=True)) / np.float32(network.description.temperature))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
 def probe_images(description: Description, seed: int = 0) -> Iterator[np.ndarray]:

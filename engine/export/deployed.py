@@ -5,6 +5,7 @@ from typing import Optional, Tuple
 
 import numpy as np
 import paddle
+import paddle.nn.functional as F
 from paddle import nn
 
 from engine.export.class_map import ClassMap
@@ -14,7 +15,7 @@ from models.segmentation import SegmentationNetwork
 
 
 class DeployedNetwork(nn.Layer):
-    """Takes and answers what the description says; the network given is left as it is.
+    """Takes and returns what the description says; the network given is left as it is.
 
     Args:
         model: a network of models.build_model.
@@ -25,8 +26,9 @@ class DeployedNetwork(nn.Layer):
         super().__init__()
         self.model = fold_batch_norm(copy.deepcopy(model))
         self.takes_bytes = description.input != "float32"
-        self.takes_argmax = description.output_op == "argmax"
-        self.class_map = _class_map(self.model, description.size) if self.takes_argmax else None
+        self.output_op = description.output_op
+        self.temperature = description.temperature
+        self.class_map = _class_map(self.model, description.size) if self.output_op == "argmax" else None
         mean, std = (np.asarray(values, "float32") for values in (description.mean, description.std))
         self.reverses = description.input == "uint8_bgr"
         self.register_buffer("scale", paddle.to_tensor((1 / (255 * std)).reshape(1, 3, 1, 1)))
@@ -40,14 +42,16 @@ class DeployedNetwork(nn.Layer):
                 image = paddle.concat([image[:, 2:], image[:, 1:2], image[:, :1]], axis=1)
             image = image * self.scale - self.offset
         logits = self.model(image)[0]
-        if not self.takes_argmax:
+        if self.output_op == "none":
             return logits
+        if self.output_op == "softmax":
+            return F.softmax(logits if self.temperature == 1 else logits / self.temperature, axis=1)
         classes = self.class_map(logits) if self.class_map else paddle.argmax(logits, axis=1, dtype="int32")
         return classes.astype("uint8")
 
 
 def _class_map(model: nn.Layer, size: Optional[Tuple[int, int]]) -> Optional[ClassMap]:
-    """What stands for resizing and argmax where the size is fixed; `model` then answers at its head's stride."""
+    """What stands for resizing and argmax where the size is fixed; `model` then returns logits at its head's stride."""
     if size is None or not isinstance(model, SegmentationNetwork) or model.at_stride:
         return None
     model.eval()

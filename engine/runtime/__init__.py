@@ -4,7 +4,7 @@ from engine.runtime.description import DEPLOY_FILE, Description, read_descriptio
 from engine.runtime.eager import EagerNetwork
 from engine.runtime.load import ENGINES, EXPORTED_ENGINES, PRECISIONS, load_network, open_network
 from engine.runtime.network import Network
-from engine.runtime.segmenter import Segmenter
+from engine.runtime.segmenter import Segmentation, Segmenter
 
 __all__ = [
     "DEPLOY_FILE",
@@ -14,6 +14,7 @@ __all__ = [
     "Description",
     "EagerNetwork",
     "Network",
+    "Segmentation",
     "Segmenter",
     "load_network",
     "open_network",

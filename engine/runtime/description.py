@@ -14,7 +14,7 @@ import yaml
 
 DEPLOY_FILE = "deploy.yaml"
 INPUTS = ("uint8_rgb", "uint8_bgr", "float32")
-OUTPUT_OPS = ("argmax", "none")
+OUTPUT_OPS = ("argmax", "softmax", "none")
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,12 @@ class Description:
     num_classes: K.
     input: `uint8_rgb` or `uint8_bgr`, an image [N, H, W, 3] as it is decoded, normalised in the graph; or `float32`, a
         normalised RGB image [N, 3, H, W].
-    output_op: `argmax`, a class map [N, H, W] uint8; or `none`, logits [N, K, H, W] float32.
+    output_op: `argmax`, a class map [N, H, W] uint8; `softmax`, probabilities [N, K, H, W] float32 of
+        logits / temperature; or `none`, logits [N, K, H, W] float32.
     size: (h, w) that the graph is fixed to, or None for any.
     batch: N that the graph is fixed to, or None for any.
     mean, std: of (value / 255 - mean) / std, for each RGB channel.
+    temperature: that logits are divided by before softmax; see engine.evaluation.calibration.
     scale: of images before a graph of any size sees them, for programs that have no recipe; see Segmenter.
     files: {engine: {precision: file name beside deploy.yaml}}.
     """
@@ -40,6 +42,7 @@ class Description:
     mean: Tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: Tuple[float, float, float] = (0.5, 0.5, 0.5)
     scale: float = 1.0
+    temperature: float = 1.0
     files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property

@@ -20,12 +20,18 @@ class EagerNetwork(Network):
         model: returns [logits, ...] of a normalised image.
         num_classes: number of classes K.
         normalize: the recipe's transform.
+        temperature: of `confident_classes`.
     """
 
-    def __init__(self, model: nn.Layer, num_classes: int, normalize: Optional[Normalize] = None):
+    def __init__(
+        self, model: nn.Layer, num_classes: int, normalize: Optional[Normalize] = None, temperature: float = 1.0
+    ):
         self.normalize = normalize or Normalize()
         mean, std = self.normalize.mean, self.normalize.std
-        super().__init__("eager", "fp32", Description(num_classes, output_op="none", batch=None, mean=mean, std=std))
+        description = Description(
+            num_classes, output_op="none", batch=None, mean=mean, std=std, temperature=temperature
+        )
+        super().__init__("eager", "fp32", description)
         model.eval()
         self.model = model
 

@@ -22,7 +22,12 @@ REQUIREMENTS = "requirements-deploy.txt"
 
 
 def open_network(
-    recipe: Recipe, num_classes: int, path: Union[str, Path], engine: str, precision: Optional[str] = None
+    recipe: Recipe,
+    num_classes: int,
+    path: Union[str, Path],
+    engine: str,
+    precision: Optional[str] = None,
+    temperature: Optional[float] = None,
 ) -> Network:
     """The network that a command names: weights for the recipe's network, or what tool.export wrote.
 
@@ -32,17 +37,21 @@ def open_network(
         path: with `eager` a weight file or the folder of a checkpoint; otherwise as load_network takes it.
         engine: one of ENGINES.
         precision: of an exported network, see load_network.
+        temperature: of an eager network's confidence, by default 1; an exported one has its own.
 
     Raises:
-        UserError: as load_network and models.load_weights, for another number of classes, and for eager in another
-            precision than fp32.
+        UserError: as load_network and models.load_weights, for another number of classes, for eager in another
+            precision than fp32, and for a temperature beside an exported network.
     """
     if engine == "eager":
         if precision not in (None, "fp32"):
             raise UserError(f"engine eager: computes in fp32, not in {precision}; export the network for an engine")
         model = network_of(recipe, num_classes, weights=False)
         load_weights(model, weight_file(str(path)))
-        return EagerNetwork(model, num_classes, build_transform(recipe.val_dataset.transforms, "val").normalize)
+        normalize = build_transform(recipe.val_dataset.transforms, "val").normalize
+        return EagerNetwork(model, num_classes, normalize, temperature or 1.0)
+    if temperature is not None:
+        raise UserError(f"--temperature {temperature}: an exported network has its own; give it to tool.export")
     network = load_network(path, engine, precision)
     if network.num_classes != num_classes:
         raise UserError(

@@ -36,8 +36,13 @@ class Network(ABC):
 
     @property
     def gives_logits(self) -> bool:
-        """Whether `logits` works: not where the graph ends with argmax."""
+        """Whether `logits` works: not where the graph ends with argmax or softmax."""
         return self.description.output_op == "none"
+
+    @property
+    def gives_confidence(self) -> bool:
+        """Whether `confident_classes` works: not where the graph ends with argmax."""
+        return self.description.output_op != "argmax"
 
     @abstractmethod
     def run(self, batch: np.ndarray) -> np.ndarray:
@@ -67,14 +72,37 @@ class Network(ABC):
     def classes(self, images: np.ndarray) -> np.ndarray:
         """Class maps [N, H, W] uint8 of images [N, H, W, 3] uint8 RGB; raises as `prepare`."""
         output = self.run(self.prepare(images))
-        return output.argmax(axis=1).astype(np.uint8) if self.gives_logits else output
+        return output.argmax(axis=1).astype(np.uint8) if self.gives_confidence else output
+
+    def confident_classes(self, images: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+        """Class maps as `classes` returns them, and their confidence [N, H, W] float32 in (0, 1].
+
+        That is the largest of the probabilities softmax(logits / temperature).
+
+        Raises:
+            UserError: as `prepare`, and where the graph ends with argmax.
+        """
+        if not self.gives_confidence:
+            raise UserError(
+                "this network returns class maps alone; for their confidence export it with --output_op softmax"
+            )
+        output = self.run(self.prepare(images))
+        classes = output.argmax(axis=1).astype(np.uint8)
+        if not self.gives_logits:
+            return classes, output.max(axis=1)
+        # The largest logit's exponential is 1.
+        apart = (output - output.max(axis=1, keepdims=True)) / np.float32(self.description.temperature)
+        return classes, 1 / np.exp(apart, out=apart).sum(axis=1)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Logits [N, K, H, W] float32 of images [N, H, W, 3] uint8 RGB.
 
         Raises:
-            UserError: as `prepare`, and where the graph ends with argmax.
+            UserError: as `prepare`, and where the graph ends with argmax or softmax.
         """
         if not self.gives_logits:
-            raise UserError("this network returns class maps; for logits export it with --output_op none")
+            raise UserError(
+                f"this network returns {'probabilities' if self.gives_confidence else 'class maps'}; for logits export "
+                "it with --output_op none"
+            )
         return self.run(self.prepare(images))

@@ -1,17 +1,29 @@
 """The one way from an image to its class map, whatever engine computes the network and whoever asks."""
 
-from typing import Set, Tuple
+from typing import NamedTuple, Set, Tuple
 
-from compat import logger
+from compat import UserError, logger
 
 import cv2
 import numpy as np
 
+from data.classes import IGNORED
 from engine.runtime.network import Network
 
 Size = Tuple[int, int]
 SQUEEZE_TOLERANCE = 0.02
 """By how much the ratio of the sides may change without a warning: rounding to whole pixels stays below."""
+
+
+class Segmentation(NamedTuple):
+    """Of an image of (H, W)."""
+
+    classes: np.ndarray  # [H, W] uint8
+    confidence: np.ndarray  # [H, W] float32 in (0, 1]
+
+    def known(self, unknown_below: float) -> np.ndarray:
+        """The class map with 255, which readers of labels ignore, where the confidence is less than this."""
+        return np.where(self.confidence < unknown_below, np.uint8(IGNORED), self.classes)
 
 
 class Segmenter:
@@ -23,7 +35,8 @@ class Segmenter:
     2. *Interpolation.* The bytes of the image are resized by OpenCV's INTER_LINEAR_EXACT: bilinear between pixel
        centres, rounded to bytes, the same bits on every processor. At scale 0.5 that is the mean of four pixels.
     3. *Decision.* Each pixel of the resized image gets the class of its largest logit, the first among equal ones.
-    4. *Back.* The class map is brought to the image's size by the nearest pixel centre, INTER_NEAREST_EXACT.
+    4. *Back.* The class map, and the confidence where it is asked for, are brought to the image's size by the nearest
+       pixel centre, INTER_NEAREST_EXACT.
 
     paddleseg.core.evaluate differs in that it scales normalised floats and brings logits back before it decides. Where
     the network sees the image as it is, both are the same to the last pixel; elsewhere that protocol takes a resize of
@@ -32,18 +45,40 @@ class Segmenter:
     Args:
         network: of any engine; one that is fixed to a batch of N gets the image N times.
         scale: of images before the network sees them.
+        unknown_below: pixels of a smaller confidence, in [0, 1], become 255; 0 asks for no confidence.
+
+    Raises:
+        UserError: for `unknown_below` out of range, or with a network that gives no confidence.
     """
 
     _warned: Set[Size] = set()
 
-    def __init__(self, network: Network, scale: float = 1.0):
+    def __init__(self, network: Network, scale: float = 1.0, unknown_below: float = 0.0):
+        check_unknown_below(unknown_below)
+        if unknown_below and not network.gives_confidence:
+            raise UserError(
+                f"--unknown_below {unknown_below}: this network returns class maps without confidence; export it with "
+                "--output_op softmax"
+            )
         self.network = network
         self.scale = scale
+        self.unknown_below = unknown_below
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Class map [H, W] uint8, an array of its own, of an image [H, W, 3] uint8 RGB."""
+        if self.unknown_below:
+            return self.segment(image).known(self.unknown_below)
         class_map = self.network.classes(self.batch(image))[0]
         return restore(class_map, image.shape[:2])
+
+    def segment(self, image: np.ndarray) -> Segmentation:
+        """The class of every pixel of an image [H, W, 3] uint8 RGB, also of unknown ones, and its confidence.
+
+        Raises:
+            UserError: for a network that gives no confidence.
+        """
+        maps = self.network.confident_classes(self.batch(image))
+        return Segmentation(*(restore(one[0], image.shape[:2]) for one in maps))
 
     def batch(self, image: np.ndarray) -> np.ndarray:
         """What the network sees, [N, h, w, 3] uint8, of an image [H, W, 3] uint8 RGB."""
@@ -75,8 +110,14 @@ def scaled_size(size: Size, scale: float) -> Size:
     return height, width
 
 
-def restore(class_map: np.ndarray, size: Size) -> np.ndarray:
-    """A class map [h, w] uint8 at another size (H, W), as a copy: an engine's array is reused by its next call."""
-    if class_map.shape == tuple(size):
-        return class_map.copy()
-    return cv2.resize(class_map, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+def restore(values: np.ndarray, size: Size) -> np.ndarray:
+    """A map [h, w] at another size (H, W), as a copy: an engine's array is reused by its next call."""
+    if values.shape == tuple(size):
+        return values.copy()
+    return cv2.resize(values, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def check_unknown_below(value: float) -> None:
+    """Raise UserError unless the confidence is in [0, 1]."""
+    if not 0 <= value <= 1:
+        raise UserError(f"--unknown_below {value}: give a confidence from 0 to 1")

@@ -6,6 +6,7 @@ can differ only in what happens to an image around it.
 
 import base64
 import io
+import json
 import shutil
 from contextlib import contextmanager
 from unittest import mock
@@ -55,13 +56,23 @@ class Exact(nn.Layer):
     def forward(self, image):
         return [self.classify(image)]
 
-    def truth(self, image, scale=1.0, size=None):
-        """The class map [H, W] of an image [H, W, 3]: numpy decides, OpenCV resizes."""
+    def logits(self, image, scale, size=None):
+        """[h, w, K] float64 of an image [H, W, 3], as it is seen."""
         shape = size or [int(side * scale + 0.5) for side in image.shape[:2]]
         seen = cv2.resize(image, tuple(shape[::-1]), interpolation=cv2.INTER_LINEAR_EXACT)
         weight, bias = self.classify.weight.numpy()[:, :, 0, 0], self.classify.bias.numpy()
-        classes = (seen.astype(np.float64) / 256 @ weight.T.astype(np.float64) + bias).argmax(-1).astype(np.uint8)
+        return seen.astype(np.float64) / 256 @ weight.T.astype(np.float64) + bias
+
+    def truth(self, image, scale=1.0, size=None):
+        """The class map [H, W] of an image [H, W, 3]: numpy decides, OpenCV resizes."""
+        classes = self.logits(image, scale, size).argmax(-1).astype(np.uint8)
         return cv2.resize(classes, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+
+    def confidence(self, image, scale, temperature):
+        """[H, W] float64 in (0, 1]."""
+        exponentials = np.exp(self.logits(image, scale) / temperature)
+        confidence = exponentials.max(-1) / exponentials.sum(-1)
+        return cv2.resize(confidence, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +231,53 @@ def test_the_guard_and_calibration(exact, weights, images, common, ways, monkeyp
     seen = size or tuple(int(side * scale + 0.5) for side in (64, 128))
     assert [batch.shape for batch in calibration] == [(1, *seen, 3)] * 2
     assert read_description(tmp_path / "export").scale == scale
+
+
+@pytest.fixture(scope="module")
+def softmax_export(exact, weights, common, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("softmax")
+    flags = ["--model_path", weights, "--save_dir", str(folder), "--output_op", "softmax", "--temperature", "0.5"]
+    export.main([*common, *flags, "--opts", NORMALIZE])
+    return folder
+
+
+@pytest.mark.parametrize("engine", ["eager", *EXPORTED_ENGINES])
+def test_confidence_and_unknown_pixels(exact, weights, softmax_export, images, common, tmp_path, engine):
+    """`--results confidence` and `--unknown_below`, in every engine, at a temperature of 0.5."""
+    maps = {name: exact.confidence(image, 0.75, temperature=0.5) for name, image in images.items()}
+    threshold = round(float(np.median(np.concatenate([one.ravel() for one in maps.values()]))), 3)
+    model = [weights, "--temperature", "0.5"] if engine == "eager" else [str(softmax_export)]
+    flags = [*common, "--engine", engine, "--model_path", *model, "--save_dir", str(tmp_path)]
+    opts = ["--opts", NORMALIZE, "test_config.full.scales=0.75"]
+    predict.main(
+        [*flags, "--unknown_below", str(threshold), "--results", "pseudo_color_prediction", "confidence", *opts]
+    )
+    for name, image in images.items():
+        classes, confidence = exact.truth(image, 0.75), maps[name]
+        grey = read_label(tmp_path / "confidence" / f"{name}.png")
+        assert np.abs(grey - 255 * confidence).max() <= 0.51
+        found = read_label(tmp_path / "pseudo_color_prediction" / f"{name}.png")
+        sure = np.abs(confidence - threshold) > 1e-5
+        np.testing.assert_array_equal(found[sure], np.where(confidence < threshold, 255, classes)[sure])
+        assert 0.05 < np.mean(found == 255) < 0.95
+
+
+def test_class_maps_alone_have_no_confidence(exports, common, tmp_path):
+    flags = [*common, "--engine", "onnxruntime", "--model_path", str(exports["any"]), "--save_dir", str(tmp_path)]
+    for option in (["--unknown_below", "0.5"], ["--results", "confidence"]):
+        with pytest.raises(UserError, match=f"{option[0]} {option[1]}: .* --output_op softmax"):
+            predict.main([*flags, *option, "--opts", NORMALIZE])
+    with pytest.raises(UserError, match="--temperature 2.0: an exported network has its own"):
+        predict.main([*flags, "--temperature", "2", "--opts", NORMALIZE])
+
+
+def test_evaluate_calibrates(weights, common, capsys, tmp_path):
+    file = tmp_path / "scores.json"
+    flags = ["--model_path", weights, "--bootstrap", "0", "--calibrate", "--json", str(file)]
+    evaluate.main([*common, *flags, "--opts", NORMALIZE])
+    found = json.loads(file.read_text())["calibration"]
+    assert found["images"] == len(SIZES) and found["likelihood_after"] < found["likelihood_before"]
+    assert f"temperature {found['temperature']:.3f}: expected calibration error" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

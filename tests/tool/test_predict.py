@@ -152,7 +152,7 @@ def test_a_class_map_holds_ids_and_shows_colours(tmp_path):
 def test_only_the_chosen_classes_are_shown(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     painter = Painter(CITYSCAPES, ["car"], opacity=0.5)
-    pictures = painter.draw(Frame(image, "x"), left_is_road(image), KINDS)
+    pictures = painter.draw(Predicted(Frame(image, "x"), left_is_road(image)), KINDS)
     np.testing.assert_array_equal(pictures["added_prediction"][:, :4], image[:, :4])
     mixed = (image[:, 4:].astype(float) + np.array([0, 0, 142])) / 2
     assert np.abs(pictures["added_prediction"][:, 4:] - mixed).max() <= 0.5

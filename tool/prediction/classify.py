@@ -1,40 +1,73 @@
 """What predicts the class maps of a recipe's network, for the commands that show them."""
 
-from typing import Callable, Optional
+from typing import Callable, Optional, Union
 
 import numpy as np
 import paddle
+import paddle.nn.functional as F
 
-from engine.evaluation.inference import predict_classes
+from engine.evaluation.inference import predict_classes, predict_logits
 from engine.protocols import deployed_scale, first_protocol, is_deployable
 from engine.recipe import Protocol, Recipe
-from engine.runtime import EagerNetwork, Segmenter, open_network
+from engine.runtime import EagerNetwork, Segmentation, Segmenter, open_network
+from engine.runtime.segmenter import check_unknown_below
 
 Classify = Callable[[np.ndarray], np.ndarray]
 """[H, W, 3] uint8 RGB -> class map [H, W] uint8."""
 
 
+class AugmentedSegmenter:
+    """In place of a Segmenter under several scales, flips or windows: class maps are those of tool.evaluate.
+
+    Args:
+        network: its model and normalisation are taken.
+        protocol: scales, flips and windows.
+        unknown_below: as of a Segmenter.
+    """
+
+    def __init__(self, network: EagerNetwork, protocol: Protocol, unknown_below: float = 0.0):
+        check_unknown_below(unknown_below)
+        self.network, self.protocol, self.unknown_below = network, protocol, unknown_below
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Class map [H, W] uint8 of an image [H, W, 3] uint8 RGB."""
+        if self.unknown_below:
+            return self.segment(image).known(self.unknown_below)
+        return predict_classes(self.network.model, self._normalized(image), self.protocol)
+
+    def segment(self, image: np.ndarray) -> Segmentation:
+        """Class map and confidence of an image [H, W, 3] uint8 RGB."""
+        with paddle.no_grad():
+            logits = predict_logits(self.network.model, self._normalized(image), self.protocol)
+            confidence = F.softmax(logits / self.network.description.temperature, axis=1).max(axis=1)
+            classes = paddle.argmax(logits, axis=1, dtype="int32")
+        return Segmentation(classes.numpy()[0].astype(np.uint8), confidence.numpy()[0].astype(np.float32))
+
+    def _normalized(self, image: np.ndarray) -> paddle.Tensor:
+        return self.network.normalize.on_device(paddle.to_tensor(image[None]))
+
+
 def open_classifier(
-    recipe: Recipe, num_classes: int, model_path: str, engine: str = "eager", precision: Optional[str] = None
-) -> Classify:
+    recipe: Recipe,
+    num_classes: int,
+    model_path: str,
+    engine: str = "eager",
+    precision: Optional[str] = None,
+    unknown_below: float = 0.0,
+    temperature: Optional[float] = None,
+) -> Union[Segmenter, AugmentedSegmenter]:
     """The network that `model_path` holds, run as the recipe's first protocol says.
 
     At one scale, without flips and windows, every engine goes through engine.runtime.Segmenter: the class map is that
-    of an export. For several scales, flips and windows, which only eager computes, it is that of tool.evaluate.
+    of an export. Several scales, flips and windows are for eager alone.
 
     Raises:
-        UserError: for such a protocol with an exported network, and as open_network.
+        UserError: for such a protocol with an exported network, and as open_network and Segmenter.
     """
     name, protocol = first_protocol(recipe.test_config)
-    if engine == "eager" and not is_deployable(protocol):
-        return _augmented(open_network(recipe, num_classes, model_path, engine, precision), protocol)
-    scale = deployed_scale(name, protocol)
-    return Segmenter(open_network(recipe, num_classes, model_path, engine, precision), scale)
-
-
-def _augmented(network: EagerNetwork, protocol: Protocol) -> Classify:
-    def classify(image: np.ndarray) -> np.ndarray:
-        tensor = network.normalize.on_device(paddle.to_tensor(image[None]))
-        return predict_classes(network.model, tensor, protocol)
-
-    return classify
+    augmented = engine == "eager" and not is_deployable(protocol)
+    scale = 1.0 if augmented else deployed_scale(name, protocol)
+    network = open_network(recipe, num_classes, model_path, engine, precision, temperature)
+    if augmented:
+        return AugmentedSegmenter(network, protocol, unknown_below)
+    return Segmenter(network, scale, unknown_below)

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Dict, NamedTuple, Sequence
+from typing import Dict, NamedTuple, Optional, Sequence
 
 from compat import UserError, unknown_name
 
@@ -15,6 +15,7 @@ from tool.prediction.sources import Frame, Video
 
 KINDS = ("pseudo_color_prediction", "added_prediction", "side_by_side")
 """Names of the folders, the first two as PaddleSeg's."""
+CONFIDENCE = "confidence"
 
 
 class Painter:
@@ -39,8 +40,9 @@ class Painter:
         self.table = np.full(256, IGNORED, np.uint8)
         self.table[self.ids] = self.ids
 
-    def draw(self, frame: Frame, prediction: np.ndarray, kinds: Sequence[str]) -> Dict[str, np.ndarray]:
-        """{kind: [H, W, 3] uint8 RGB} of a class map [H, W] uint8; the side-by-side picture is of another size."""
+    def draw(self, predicted: "Predicted", kinds: Sequence[str]) -> Dict[str, np.ndarray]:
+        """{kind: [H, W, 3] uint8 RGB}; the side-by-side picture is of another size, the confidence [H, W] uint8."""
+        frame, prediction, confidence = predicted
         shown = cv2.LUT(prediction, self.table)
         colors = colorize(shown, self.palette)
         laid_over = overlay(frame.image, colors, self.opacity)
@@ -53,6 +55,8 @@ class Painter:
             if frame.label is not None:
                 columns = {"image": frame.image, "label": colorize(frame.label, self.palette), "prediction": colors}
             pictures["side_by_side"] = sheet([list(columns.values())], list(columns), cell_width=512)
+        if confidence is not None:
+            pictures[CONFIDENCE] = np.rint(255 * confidence).astype(np.uint8)
         return {kind: pictures[kind] for kind in kinds}
 
     def legend(self) -> np.ndarray:
@@ -70,10 +74,11 @@ def class_id(name: str, classes: ClassSet) -> int:
 
 
 class Predicted(NamedTuple):
-    """A frame and its class map [H, W] uint8."""
+    """A frame, its class map [H, W] uint8, 255 where unknown, and where asked for its confidence [H, W] float32."""
 
     frame: Frame
     prediction: np.ndarray
+    confidence: Optional[np.ndarray] = None
 
 
 class PictureWriter:
@@ -87,11 +92,10 @@ class PictureWriter:
 
     def write(self, predicted: Predicted) -> None:
         """Raises UserError where a file cannot be written."""
-        frame, prediction = predicted
-        for kind, picture in self.painter.draw(frame, prediction, self.kinds).items():
-            file = self.save_dir / kind / f"{frame.name}.png"
+        for kind, picture in self.painter.draw(predicted, self.kinds).items():
+            file = self.save_dir / kind / f"{predicted.frame.name}.png"
             if kind == "pseudo_color_prediction":
-                write_class_map(file, cv2.LUT(prediction, self.painter.table), self.painter.palette)
+                write_class_map(file, cv2.LUT(predicted.prediction, self.painter.table), self.painter.palette)
             else:
                 write_picture(file, picture)
 
@@ -117,11 +121,12 @@ class VideoFileWriter:
         repeats = 1
         if self.video.is_camera:
             repeats = max(1, int((time.perf_counter() - self.started) * self.video.rate) - self.written)
-        for kind, picture in self.painter.draw(*predicted, self.kinds).items():
+        for kind, picture in self.painter.draw(predicted, self.kinds).items():
             if kind not in self.writers:
                 self.writers[kind] = self._open(kind, picture.shape)
+            order = cv2.COLOR_GRAY2BGR if picture.ndim == 2 else cv2.COLOR_RGB2BGR
             for _ in range(repeats):
-                self.writers[kind].write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+                self.writers[kind].write(cv2.cvtColor(picture, order))
         self.written += repeats
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+from unittest import mock
 
 from compat import UserError
 
@@ -14,7 +15,7 @@ import yaml
 from data.transforms import Normalize
 from engine.export import compare, export_network, fold_batch_norm, writers
 from engine.export.class_map import ClassMap
-from engine.runtime import EXPORTED_ENGINES, Description, EagerNetwork, load_network, read_description
+from engine.runtime import EXPORTED_ENGINES, Description, EagerNetwork, Network, load_network, read_description
 from models import build_model, list_models
 
 onnx = pytest.importorskip("onnx")
@@ -208,3 +209,24 @@ def test_a_missing_engine_says_how_to_install_it(tmp_path, monkeypatch, stdc1_se
         load_network(tmp_path / "nowhere", "paddle")
     with pytest.raises(UserError, match="tool.export"):
         load_network(tmp_path / "other", "paddle")
+
+
+class Probabilities(Network):
+    """Returns softmax(logits / divisor) of the same logits for every image."""
+
+    def __init__(self, logits, divisor):
+        super().__init__("paddle", "fp32", Description(CLASSES, output_op="softmax", batch=None, temperature=2.0))
+        exponentials = np.exp(logits / divisor)
+        self.output = exponentials / exponentials.sum(axis=1, keepdims=True)
+
+    def run(self, batch):
+        return self.output
+
+
+@pytest.mark.parametrize("divisor, holds", [(2.0, True), (2.01, False)])
+def test_probabilities_are_compared_at_their_temperature(divisor, holds):
+    logits = np.random.default_rng(0).normal(0, 3, (1, CLASSES, 8, 9)).astype(np.float32)
+    eager = mock.Mock(logits=lambda images: logits)
+    agreement = compare(Probabilities(logits, divisor), eager, [photos(1, 8, 9)])
+    assert agreement.holds == holds and agreement.equal_pixels == 1
+    assert str(agreement).startswith("probabilities differ by")

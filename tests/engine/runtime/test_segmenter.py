@@ -2,6 +2,8 @@
 
 import logging
 
+from compat import UserError
+
 import numpy as np
 import pytest
 
@@ -104,3 +106,49 @@ def test_a_fixed_size_counts_instead_of_the_scale_and_squeezes_with_one_warning(
     assert [record.getMessage().split(";")[0] for record in caplog.records] == [
         "the network is fixed to 32x16: images of 20x20 are squeezed into it"
     ]
+
+
+class Scores(Network):
+    """Two classes: the logits of a pixel are its red and its green value over 64."""
+
+    def __init__(self, output_op, temperature=1.0):
+        description = Description(2, output_op=output_op, batch=None, temperature=temperature)
+        super().__init__("openvino", "fp32", description)
+
+    def run(self, batch):
+        logits = np.ascontiguousarray(batch[..., :2].transpose(0, 3, 1, 2).astype(np.float32) / 64)
+        if self.description.output_op == "none":
+            return logits
+        exponentials = np.exp(logits / self.description.temperature)
+        return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("output_op", ["none", "softmax"])
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_the_confidence_is_the_largest_probability(output_op, temperature):
+    image = noise(12, 10)
+    found = Segmenter(Scores(output_op, temperature)).segment(image)
+    red, green = (image[..., channel].astype(float) / 64 / temperature for channel in (0, 1))
+    np.testing.assert_array_equal(found.classes, green > red)
+    np.testing.assert_allclose(found.confidence, 1 / (1 + np.exp(-np.abs(green - red))), rtol=1e-6)
+    assert found.confidence.dtype == np.float32
+
+
+def test_what_is_not_sure_is_unknown():
+    image = noise(30, 40)
+    network = Scores("none")
+    found = Segmenter(network, 0.75).segment(image)
+    known = Segmenter(network, 0.75, unknown_below=0.8)(image)
+    np.testing.assert_array_equal(known == 255, found.confidence < 0.8)
+    np.testing.assert_array_equal(known[known != 255], found.classes[known != 255])
+    assert 0.1 < np.mean(known == 255) < 0.9
+    np.testing.assert_array_equal(Segmenter(network, 0.75)(image), found.classes)
+
+
+def test_a_confidence_needs_its_network_and_a_range():
+    with pytest.raises(UserError, match="--unknown_below 0.5: .* export it with --output_op softmax"):
+        Segmenter(Brightness(), unknown_below=0.5)
+    with pytest.raises(UserError, match="for their confidence export it with --output_op softmax"):
+        Segmenter(Brightness()).segment(noise(4, 4))
+    with pytest.raises(UserError, match="give a confidence from 0 to 1"):
+        Segmenter(Scores("none"), unknown_below=50)
