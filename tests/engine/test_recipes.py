@@ -31,10 +31,19 @@ RATES = {
     "ddrnet 160k": (160000, 0, (0.01, 9.9999437e-3, 0.01, 5.3588673e-3, 2.0715338e-7)),
     "camvid 480x360": (600, 100, (1e-5, 1.099e-4, 0.01, 6.3144587e-3, 3.7232911e-5)),
     "camvid 960x720": (10000, 200, (1e-5, 5.995e-5, 0.01, 5.4571958e-3, 2.5579764e-6)),
+    "best seg50": (74400, 930, (1e-5, 2.0741935e-5, 0.01, 5.4198792e-3, 4.1735052e-7)),
+    "best seg75": (148800, 1860, (1e-5, 1.2682796e-5, 0.005, 2.7099396e-3, 1.118263e-7)),
+    "best ddrnet": (62000, 1240, (1e-5, 1.6040323e-5, 0.0075, 4.0928968e-3, 3.7136868e-7)),
+    "best camvid": (4000, 200, (1e-5, 2.5995e-4, 0.05, 2.8060265e-2, 3.0003006e-5)),
     "sample": (300, 20, (0.001, 0.00145, 0.01, 5.7021666e-3, 6.2741915e-5)),
 }
 # Which row a recipe has: the first pattern that its path holds.
 ROWS = (
+    (r"^best/bisestdc", "bisestdc"),
+    (r"^best/ddrnet", "best ddrnet"),
+    (r"^best/.*seg50", "best seg50"),
+    (r"^best/.*seg75", "best seg75"),
+    (r"^best/.*camvid", "best camvid"),
     (r"^official/", "official"),
     (r"_scratch_continued", "paddle port continued"),
     (r"_mmseg", "mmsegmentation"),
@@ -71,6 +80,12 @@ def test_every_published_recipe_is_there():
         for network_name in ("stdc1", "stdc2", "bisestdc", "bisestdc2"):
             infix = "_seg_" if protocol == "camvid" and network_name.startswith("stdc") else "_"
             assert f"{network_name}{infix}{protocol}.yml" in RECIPES
+    assert {name for name in RECIPES if name.startswith("best/")} == {
+        *(f"best/stdc{n}_seg{scale}_cityscapes.yml" for n in (1, 2) for scale in (50, 75)),
+        *(f"best/{name}_seg{scale}_cityscapes.yml" for name in ("bisestdc", "bisestdc2") for scale in (50, 75)),
+        "best/ddrnet23_slim_cityscapes.yml",
+        "best/stdc1_seg_camvid.yml",
+    }
     assert {name for name in RECIPES if re.search(r"_\d+gb", name)} == {
         f"{network_name}_seg50_cityscapes_{memory}.yml" for network_name in ("stdc1", "stdc2") for memory in SINGLE_GPU
     }
