@@ -5,6 +5,7 @@ augmentation. So neither worker processes nor an interruption change what a run 
 another number.
 """
 
+import contextlib
 import ctypes
 import signal
 import sys
@@ -17,7 +18,7 @@ from compat import UserError
 import cv2
 import numpy as np
 import paddle
-from paddle.io import DataLoader, Dataset
+from paddle.io import DataLoader, Dataset, IterableDataset
 
 from data.datasets import SegmentationDataset
 from data.prefetch import in_order, reader_threads
@@ -117,7 +118,11 @@ class _Batches:
 
 
 class _ThreadedBatches:
-    """The batches of paddle's DataLoader, read by threads of this process."""
+    """The batches of paddle's DataLoader, read by threads of this process.
+
+    For a GPU, Paddle's own buffer copies a batch to pinned memory and from there to the device, by a stream of its
+    own, while the batch before is computed.
+    """
 
     def __init__(self, stream: _Stream, batches: _Batches, threads: int):
         self.stream = stream
@@ -125,14 +130,53 @@ class _ThreadedBatches:
         self.threads = threads
 
     def __iter__(self) -> Iterator[List[paddle.Tensor]]:
+        if paddle.get_device() == "cpu":
+            for arrays in self.arrays():
+                yield [paddle.to_tensor(array) for array in arrays]
+            return
+        source = _Source(self)
+        buffered = iter(DataLoader(source, batch_size=None, num_workers=0, return_list=True))
+        try:
+            yield from buffered
+        finally:
+            buffered.__del__()  # ends its thread, which holds it, so that nothing else would
+            source.close()
+        if source.error:
+            raise source.error
+
+    def arrays(self) -> Iterator[List[np.ndarray]]:
+        """The batches in the host's memory."""
         numbers = (number for batch in self.batches for number in batch)
         ahead = BATCHES_AHEAD * self.batches.batch_size
         with closing(in_order(self.stream.__getitem__, numbers, self.threads, ahead)) as samples:
             for batch in self.batches:
-                yield [paddle.to_tensor(part) for part in self.stream.collate(list(islice(samples, len(batch))))]
+                yield self.stream.collate(list(islice(samples, len(batch))))
 
     def __len__(self) -> int:
         return len(self.batches)
+
+
+class _Source(IterableDataset):
+    """Batches for Paddle's buffer, which has a thread of its own.
+
+    An error ends them and is kept: raised there, Paddle would print a traceback and say that a queue was killed.
+    """
+
+    def __init__(self, batches: _ThreadedBatches):
+        super().__init__()
+        self.arrays = batches.arrays()
+        self.error: Optional[Exception] = None
+
+    def __iter__(self) -> Iterator[List[np.ndarray]]:
+        try:
+            yield from self.arrays
+        except Exception as error:
+            self.error = error
+
+    def close(self) -> None:
+        """Let the threads go that read; to be called when the buffer's thread has ended."""
+        with contextlib.suppress(ValueError):  # it has not, and is reading still
+            self.arrays.close()
 
 
 def train_batches(

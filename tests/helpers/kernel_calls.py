@@ -65,7 +65,9 @@ def kinds_of_recipes() -> Dict[Tuple, Path]:
 def _kind(recipe: Recipe) -> Tuple:
     family = re.match("[a-z]+", recipe.model.type).group()
     losses = [
-        (name, *[(key, _switch(value)) for key, value in sorted(loss.items())]) for name, loss in recipe.loss.items()
+        (name, *[(key, _switch(value)) for key, value in sorted(term.model_dump(exclude_unset=True).items())])
+        for name, terms in recipe.loss.items()
+        for term in terms
     ]
     return (family, str(losses), str(sorted(recipe.model.options)), recipe.optimizer.type, recipe.ema_decay > 0)
 

@@ -271,31 +271,6 @@ def test_weights_that_are_not_finite_are_never_kept(sample_root, tmp_path):
     assert not list_checkpoints(tmp_path) and not (tmp_path / "best_model").exists()
 
 
-def test_the_host_waits_for_the_device_at_log_lines_only(sample_root, tmp_path, monkeypatch):
-    steps, waited = [], set()
-
-    class Watched(DivergingOnGpu):
-        bad = ()
-
-        def _step(self, number, images, labels):
-            steps.append(number)
-            return super()._step(number, images, labels)
-
-    for name in ("numpy", "item", "tolist", "__float__", "__int__", "__bool__"):
-        read = getattr(paddle.Tensor, name)
-
-        def watched(self, *arguments, read=read):
-            waited.add(len(steps))
-            return read(self, *arguments)
-
-        monkeypatch.setattr(paddle.Tensor, name, watched)
-    monkeypatch.setattr(paddle.base.core.Place, "is_cpu_place", lambda place: False)  # where a loss may branch
-    loss = {"type": "OhemCrossEntropyLoss"}
-    recipe = tiny_recipe(sample_root, accumulate=1, log_iters=4, save_interval=8, loss={"main": loss})
-    train(recipe, tmp_path, Watched, validate=False)
-    assert len(steps) == 8 and waited - {0} == {4, 8}
-
-
 # --- images -----------------------------------------------------------------------------------------------------------
 
 
