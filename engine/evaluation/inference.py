@@ -8,13 +8,13 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from engine.recipe import Protocol
+from engine.runtime.eager import decide
 
 
 def predict_classes(model: nn.Layer, image: paddle.Tensor, protocol: Protocol) -> np.ndarray:
     """Class map [H, W] uint8 of one normalised image [1, 3, H, W]; the network must be in evaluation mode."""
     with paddle.no_grad():
-        classes = paddle.argmax(predict_logits(model, image, protocol), axis=1, dtype="int32")
-    return classes.numpy()[0].astype(np.uint8)
+        return decide(predict_logits(model, image, protocol))[0]
 
 
 def predict_logits(model: nn.Layer, image: paddle.Tensor, protocol: Protocol) -> paddle.Tensor:

@@ -8,7 +8,7 @@ from paddle import nn
 
 from data.transforms import Normalize
 from engine.runtime.description import Description
-from engine.runtime.network import Network
+from engine.runtime.network import Network, first_largest
 
 
 class EagerNetwork(Network):
@@ -39,9 +39,16 @@ class EagerNetwork(Network):
         return self._logits(batch).numpy()
 
     def classes(self, images: np.ndarray) -> np.ndarray:
-        with paddle.no_grad():
-            return paddle.argmax(self._logits(images), axis=1, dtype="int32").numpy().astype(np.uint8)
+        return decide(self._logits(images))
 
     def _logits(self, images: np.ndarray) -> paddle.Tensor:
         with paddle.no_grad():
             return self.model(self.normalize.on_device(paddle.to_tensor(images)))[0]
+
+
+def decide(logits: paddle.Tensor) -> np.ndarray:
+    """Class maps [N, H, W] uint8 of logits [N, K, H, W]: the first of the largest, decided where the logits are."""
+    if logits.place.is_cpu_place():
+        return first_largest(logits.numpy())[0]
+    with paddle.no_grad():
+        return paddle.argmax(logits, axis=1, dtype="int32").numpy().astype(np.uint8)

@@ -72,7 +72,7 @@ class Network(ABC):
     def classes(self, images: np.ndarray) -> np.ndarray:
         """Class maps [N, H, W] uint8 of images [N, H, W, 3] uint8 RGB; raises as `prepare`."""
         output = self.run(self.prepare(images))
-        return output.argmax(axis=1).astype(np.uint8) if self.gives_confidence else output
+        return first_largest(output)[0] if self.gives_confidence else output
 
     def confident_classes(self, images: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """Class maps as `classes` returns them, and their confidence [N, H, W] float32 in (0, 1].
@@ -87,11 +87,11 @@ class Network(ABC):
                 "this network returns class maps alone; for their confidence export it with --output_op softmax"
             )
         output = self.run(self.prepare(images))
-        classes = output.argmax(axis=1).astype(np.uint8)
+        classes, largest = first_largest(output)
         if not self.gives_logits:
-            return classes, output.max(axis=1)
+            return classes, largest
         # The largest logit's exponential is 1.
-        apart = (output - output.max(axis=1, keepdims=True)) / np.float32(self.description.temperature)
+        apart = (output - largest[:, None]) / np.float32(self.description.temperature)
         return classes, 1 / np.exp(apart, out=apart).sum(axis=1)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
@@ -106,3 +106,23 @@ class Network(ABC):
                 "it with --output_op none"
             )
         return self.run(self.prepare(images))
+
+
+def first_largest(scores: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """The class of the largest score of each pixel, the first among equal ones, and that score.
+
+    Numpy's argmax along an axis that is not the last takes 25 times as long; a maximum and comparisons run along rows.
+
+    Args:
+        scores: [N, K, H, W] of any float type, K at most 256.
+
+    Returns:
+        [N, H, W] uint8 and [N, H, W] of the scores' type.
+    """
+    largest = scores.max(axis=1)
+    smaller = scores[:, 0] != largest
+    classes = smaller.astype(np.uint8)
+    for index in range(1, scores.shape[1] - 1):
+        smaller &= scores[:, index] != largest
+        classes += smaller
+    return classes, largest

@@ -10,6 +10,7 @@ from engine.evaluation.inference import predict_classes, predict_logits
 from engine.protocols import deployed_scale, first_protocol, is_deployable
 from engine.recipe import Protocol, Recipe
 from engine.runtime import EagerNetwork, Segmentation, Segmenter, open_network
+from engine.runtime.eager import decide
 from engine.runtime.segmenter import check_unknown_below
 
 Classify = Callable[[np.ndarray], np.ndarray]
@@ -40,8 +41,7 @@ class AugmentedSegmenter:
         with paddle.no_grad():
             logits = predict_logits(self.network.model, self._normalized(image), self.protocol)
             confidence = F.softmax(logits / self.network.description.temperature, axis=1).max(axis=1)
-            classes = paddle.argmax(logits, axis=1, dtype="int32")
-        return Segmentation(classes.numpy()[0].astype(np.uint8), confidence.numpy()[0].astype(np.float32))
+        return Segmentation(decide(logits)[0], confidence.numpy()[0].astype(np.float32))
 
     def _normalized(self, image: np.ndarray) -> paddle.Tensor:
         return self.network.normalize.on_device(paddle.to_tensor(image[None]))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from engine.runtime import Description, Network, Segmenter
+from engine.runtime.network import first_largest
 from engine.runtime.segmenter import restore, scaled_size
 
 
@@ -152,3 +153,15 @@ def test_a_confidence_needs_its_network_and_a_range():
         Segmenter(Brightness()).segment(noise(4, 4))
     with pytest.raises(UserError, match="give a confidence from 0 to 1"):
         Segmenter(Scores("none"), unknown_below=50)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("classes", [1, 2, 3, 19, 254])
+def test_the_first_of_the_largest_scores_is_argmax(dtype, classes):
+    """Scores of few levels are often equal; zeros of either sign are too."""
+    scores = np.random.default_rng(classes).integers(-2, 3, (2, classes, 7, 9)).astype(dtype) * dtype(-0.5)
+    assert (np.signbit(scores) & (scores == 0)).any()
+    found, largest = first_largest(scores)
+    np.testing.assert_array_equal(found, scores.argmax(axis=1))
+    np.testing.assert_array_equal(largest, scores.max(axis=1))
+    assert found.dtype == np.uint8 and largest.dtype == dtype
