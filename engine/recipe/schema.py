@@ -31,6 +31,7 @@ from data.copy_paste import CopyPasteOptions
 from data.layouts import LAYOUTS
 from data.transforms import Steps, build_transform
 from loss.criterion import Objective
+from loss.distillation import DISTILLATIONS
 from models.registry import BUILDERS
 
 CLASSIFIERS = ("stdc1", "stdc2")  # networks of ImageNet, which no recipe trains
@@ -182,14 +183,49 @@ AnyOptimizer = Annotated[OptimizerRecipe, ByType([Momentum], default="Momentum")
 AnySchedule = Annotated[ScheduleRecipe, ByType([PolynomialDecay], default="PolynomialDecay")]
 
 
+class TeacherRecipe(Options):
+    """A network that teaches: its recipe, its weights, and whether its logits are averaged with a mirrored image's."""
+
+    config: str
+    weights: str
+    flip: bool = False
+
+
+class DistillTermRecipe(Options):
+    """A loss between an output of the network and the teacher's main output; a subclass has the options of its type."""
+
+    type: str
+    output: str = "main"
+    weight: NotNegative = 1.0
+
+
+AnyDistillTerm = Annotated[
+    DistillTermRecipe, ByType(options_of(build, name, DistillTermRecipe) for name, build in DISTILLATIONS.items())
+]
+
+
+class DistillRecipe(Options):
+    """See engine.training.distillation."""
+
+    teacher: TeacherRecipe
+    terms: Annotated[Tuple[AnyDistillTerm, ...], Field(min_length=1), OneOrMany]
+
+    @model_validator(mode="after")
+    def _check_terms(self):
+        names = [(term.output, term.type) for term in self.terms]
+        if len(set(names)) < len(names):
+            raise custom_error("terms: one of a type is enough for an output; add their weights")
+        return self
+
+
 class Recipe(Options):
     """Everything that decides what a run computes.
 
     batch_size is that of one device; an iteration takes `accumulate` such batches and one step of the optimiser.
     total_batch_size is the batch that the learning rate is stated for, over all devices and accumulated batches; by
     default batch_size * accumulate. precision and amp_level are those of engine.training.precision, ema_decay that of
-    engine.training.ema, with 0 for no average. test_config holds named protocols; the first decides which model is
-    the best.
+    engine.training.ema, with 0 for no average; distill adds losses against a teacher. test_config holds named
+    protocols; the first decides which model is the best.
     """
 
     batch_size: Count
@@ -208,6 +244,7 @@ class Recipe(Options):
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     amp_level: Literal["O1", "O2"] = "O1"
     ema_decay: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    distill: Optional[DistillRecipe] = None
 
     @model_validator(mode="after")
     def _check_losses(self):

@@ -1,6 +1,6 @@
 """The gradients of one batch."""
 
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, Optional, Sequence, Tuple
 
 import paddle
 from paddle import nn
@@ -8,6 +8,8 @@ from paddle import nn
 from engine.parallel import network_of_replica
 from engine.training.precision import Precision
 from models.segmentation import logits_at_stride
+
+Distiller = Callable[[paddle.Tensor, Sequence[paddle.Tensor]], Tuple[paddle.Tensor, Dict[str, paddle.Tensor]]]
 
 
 def add_gradients(
@@ -18,6 +20,7 @@ def add_gradients(
     share: float = 1.0,
     precision: Optional[Precision] = None,
     accepts: Callable[[Dict[str, paddle.Tensor]], bool] = lambda losses: True,
+    distiller: Optional[Distiller] = None,
 ) -> Dict[str, paddle.Tensor]:
     """Add to the parameters' gradients those of `share` times the total loss of one batch.
 
@@ -35,6 +38,7 @@ def add_gradients(
         share: of this batch in the gradients.
         precision: to compute the network in; float32 by default.
         accepts: asked with the losses before the backward pass; False: the gradients stay as they are.
+        distiller: adds its losses to the criterion's; it gets the same images and logits.
 
     Returns:
         The total and the parts by name, 0-d, before `share`.
@@ -42,7 +46,11 @@ def add_gradients(
     precision = precision or Precision()
     with precision.autocast(), logits_at_stride(network_of_replica(model)):
         outputs = model(images)
-    total, parts = criterion([_of_type(output, "float32") for output in outputs], _of_type(labels, "int64"))
+    outputs = [_of_type(output, "float32") for output in outputs]
+    total, parts = criterion(outputs, _of_type(labels, "int64"))
+    if distiller:
+        taught, more = distiller(images, outputs)
+        total, parts = total + taught, {**parts, **more}
     del outputs  # what a loss needs of them for its gradient it keeps
     losses = {"loss": total.detach(), **{name: part.detach() for name, part in parts.items()}}
     if accepts(losses):

@@ -9,7 +9,7 @@ from paddle import nn
 from engine.parallel import Devices, replicate, without_exchange
 from engine.resilience.divergence import LossGuard
 from engine.training.ema import WeightAverage
-from engine.training.gradients import add_gradients
+from engine.training.gradients import Distiller, add_gradients
 from engine.training.precision import Precision
 
 
@@ -26,6 +26,7 @@ class TrainStep:
         guard: decides which losses go backward.
         accumulate: batches of an iteration.
         devices: of the run.
+        distiller: adds the losses against a teacher, if there is one; see engine.training.distillation.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class TrainStep:
         guard: LossGuard,
         accumulate: int,
         devices: Devices,
+        distiller: Optional[Distiller] = None,
     ):
         self.model = model
         self.criterion = criterion
@@ -47,6 +49,7 @@ class TrainStep:
         self.precision = precision
         self.guard = guard
         self.accumulate = accumulate
+        self.distiller = distiller
         precision.prepare(model, optimizer)
         self.average = average(model) if average else None
         self.replica = replicate(model, devices)
@@ -69,6 +72,7 @@ class TrainStep:
                 1 / self.accumulate,
                 self.precision,
                 lambda losses: self.guard.accepts(number, losses),
+                self.distiller,
             )
         if complete:
             self._update((number + 1) // self.accumulate)

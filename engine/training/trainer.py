@@ -29,6 +29,7 @@ from engine.resilience.divergence import LossGuard
 from engine.resilience.faults import named_faults
 from engine.resilience.interruption import Interrupted, Interruption
 from engine.resilience.records import Records
+from engine.training.distillation import Distiller, build_distiller
 from engine.training.ema import WeightAverage
 from engine.training.feed import Feed
 from engine.training.memory import advice, estimate_need
@@ -168,7 +169,12 @@ class Trainer:
             self.guard,
             self.recipe.accumulate,
             self.devices,
+            self._build_distiller() if self.recipe.distill else None,
         )
+
+    def _build_distiller(self) -> Distiller:
+        normalize = self.train_set.transform.normalize
+        return build_distiller(self.recipe, self.train_set.num_classes, self.model.output_names, normalize)
 
     def _build_average(self, model: nn.Layer) -> WeightAverage:
         return WeightAverage(model, self.recipe.ema_decay)
