@@ -67,7 +67,7 @@ class BoundaryScores:
         )
 
     def summed(self, all_sum: Callable[[np.ndarray], np.ndarray]) -> "BoundaryScores":
-        """The scores over all processes; `all_sum` answers the sum over them of an int64 array, in its shape."""
+        """The scores over all processes; `all_sum` returns the sum over them of an int64 array, in its shape."""
         return replace(self, bands=all_sum(self.bands), contours=all_sum(self.contours), trimap=all_sum(self.trimap))
 
     @property

@@ -74,7 +74,7 @@ class Scores:
         )
 
     def summed(self, all_sum: Callable[[np.ndarray], np.ndarray]) -> "Scores":
-        """The scores over all processes; `all_sum` answers the sum over them of an int64 array, in its shape."""
+        """The scores over all processes; `all_sum` returns the sum over them of an int64 array, in its shape."""
         return replace(
             self,
             confusion=all_sum(self.confusion),

@@ -42,7 +42,7 @@ def predict_logits(model: nn.Layer, image: paddle.Tensor, protocol: Protocol) ->
 def predict_details(model: nn.Layer, image: paddle.Tensor, protocol: Protocol) -> Optional[np.ndarray]:
     """[H, W] bool: where the finest detail head says more than 1/2 of an image [1, 3, H, W] at the protocol's scale.
 
-    None for a network without such a head, and for a protocol of several scales or windows, which it has no answer to.
+    None for a network without such a head, and for a protocol of several scales or windows, which give no detail map.
     """
     scales = np.atleast_1d(protocol.scales).tolist() if protocol.aug_eval else [1.0]
     if len(scales) > 1 or protocol.is_slide:

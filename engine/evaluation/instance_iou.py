@@ -65,7 +65,7 @@ class InstanceScores:
         return InstanceScores(self.of_class + other.of_class, self.of_category + other.of_category)
 
     def summed(self, all_sum: Callable[[np.ndarray], np.ndarray]) -> "InstanceScores":
-        """The scores over all processes; `all_sum` answers the sum over them of a float64 array, in its shape."""
+        """The scores over all processes; `all_sum` returns the sum over them of a float64 array, in its shape."""
         return InstanceScores(all_sum(self.of_class), all_sum(self.of_category))
 
     def class_iiou(self, confusion: np.ndarray) -> np.ndarray:

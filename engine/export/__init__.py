@@ -1,4 +1,4 @@
-"""Networks written for engines, and held against what Paddle answers in eager mode."""
+"""Networks written for engines, and compared with what Paddle computes in eager mode."""
 
 from engine.export.agreement import Agreement, compare
 from engine.export.deployed import DeployedNetwork, fold_batch_norm

@@ -13,7 +13,7 @@ TILE = (64, 512)
 
 
 class ClassMap(nn.Layer):
-    """Bilinear resizing and argmax, tile by tile: what argmax answers of the resized logits, up to rounding.
+    """Bilinear resizing and argmax, tile by tile: the argmax of the resized logits, up to rounding.
 
     Resizing is a product with a matrix from either side; of each matrix only the band that is not zero is computed.
 

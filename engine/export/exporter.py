@@ -1,4 +1,4 @@
-"""Write a network for engines, run what was written, and keep it only if it answers what eager answers."""
+"""Write a network for engines, run what was written, and keep it only if it agrees with eager."""
 
 import dataclasses
 import os
@@ -34,7 +34,7 @@ def export_network(
         {engine: agreement with eager}.
 
     Raises:
-        UserError: where a written network does not answer what eager answers, or its package is not installed; the
+        UserError: where a written network does not agree with eager, or its package is not installed; the
             folder is then as it was before.
     """
     if description.output_op == "argmax" and description.num_classes > MAX_CLASSES:
@@ -76,6 +76,6 @@ def check(engine: str, agreement: Agreement) -> None:
     """Raise UserError unless the agreement holds."""
     if not agreement.holds:
         raise UserError(
-            f"engine {engine}: the exported network does not answer what eager answers: {agreement} (allowed: "
+            f"engine {engine}: the exported network does not agree with eager: {agreement} (allowed: "
             f"{LOGITS_TOLERANCE:.0e}, at least {100 * EQUAL_PIXELS} %). Nothing was kept; leave it out with --engines"
         )

@@ -9,7 +9,7 @@ def quantize_concatenations(model: Any) -> Any:
     """Put QuantizeLinear and DequantizeLinear behind each concatenation of int8 images of one scale.
 
     NNCF puts all that goes into a concatenation on one scale, and nothing behind it; ONNX Runtime then computes the
-    next convolution in float32. No answer changes, for the values are on that scale already.
+    next convolution in float32. No output changes, for the values are on that scale already.
 
     Args:
         model: onnx.ModelProto, its nodes in the order of computation; changed in place.

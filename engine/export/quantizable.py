@@ -58,7 +58,7 @@ class OpenVINOForm:
 
 
 def _is_quantized(image: Any) -> bool:
-    """Whether an OpenVINO node answers int8, or concatenates what does."""
+    """Whether an OpenVINO node returns int8, or concatenates what does."""
     if image.get_type_name() == "Concat":
         return all(_is_quantized(value.get_node()) for value in image.input_values())
     return image.get_type_name() == "FakeQuantize"

@@ -1,4 +1,4 @@
-"""Paddle Inference, on the CPU or on the GPU that Paddle was told to use."""
+"""Paddle Inference, on the CPU or on the GPU that Paddle was set to use."""
 
 from pathlib import Path
 
@@ -63,15 +63,15 @@ def config_of(file: Path) -> inference.Config:
 
 
 def use_gpu(config: inference.Config) -> None:
-    """The GPU that Paddle was told to use."""
+    """The GPU that Paddle was set to use."""
     config.enable_use_gpu(GPU_MEMORY, int(paddle.device.get_device().partition(":")[2] or 0))
 
 
 def _choose_onednn(config: inference.Config, precision: str) -> None:
     """oneDNN where it is right.
 
-    Its bilinear interpolation answers wrong numbers on Paddle 3.0 to 3.2 and fails on 3.3; its nearest interpolation
-    answers wrong numbers on 2.6 where the sizes are odd. Both lines use it by default.
+    Its bilinear interpolation returns wrong numbers on Paddle 3.0 to 3.2 and fails on 3.3; its nearest interpolation
+    returns wrong numbers on 2.6 where the sizes are odd. Both lines use it by default.
     """
     if PADDLE_3:
         config.disable_mkldnn()

@@ -1,4 +1,4 @@
-"""The cache answers what the files hold, or steps aside."""
+"""The cache returns what the files hold, or is left out."""
 
 import json
 import os

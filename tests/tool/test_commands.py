@@ -1,4 +1,4 @@
-"""The commands as a user types them: what they write, and one clear line with status 1 for what the user can mend."""
+"""The commands as a user types them: what they write, and one clear line with status 1 for a mistake of the user."""
 
 import json
 import os

@@ -81,7 +81,7 @@ def read_picture(picture: Picture) -> Frame:
 
 
 class Video:
-    """A video file, or a camera by its number; `read` answers its frames in order.
+    """A video file, or a camera by its number; `read` returns its frames in order.
 
     Raises:
         UserError: where nothing can be read.

@@ -21,7 +21,7 @@ BYTES = 4  # of a float32
 
 @dataclass(frozen=True)
 class Output:
-    """One training output: `stride` is where its head works, `returned_stride` the one of the answer (1: image size).
+    """One training output: `stride` is where its head works, `returned_stride` that of its logits (1: image size).
 
     Strides are None for an output without height and width.
     """

@@ -1,4 +1,4 @@
-"""Every network exported for every engine answers what eager answers, and a wrong export is refused."""
+"""Every network exported for every engine agrees with eager, and a wrong export is refused."""
 
 import dataclasses
 import importlib
@@ -163,7 +163,7 @@ def test_a_wrong_export_is_refused_and_the_former_one_stays(output_op, stdc1_seg
         return right(folder, "wrong.onnx")
 
     monkeypatch.setattr(writers, "write_openvino", slightly_wrong)
-    with pytest.raises(UserError, match="engine openvino: .* does not answer what eager answers"):
+    with pytest.raises(UserError, match="engine openvino: .* does not agree with eager"):
         export_network(stdc1_seg, description, tmp_path)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == former
 
