@@ -166,7 +166,7 @@ def about(name: str) -> Dict[str, Any]:
 
 def our_accumulation(dataset: SegmentationDataset) -> Callable[[paddle.Tensor, paddle.Tensor], None]:
     """Adds a prediction [1, 1, H, W] int32 and its label, with the bootstrap, as `evaluate` does."""
-    scores = Scores.of_nothing(dataset.num_classes, bootstrap=BOOTSTRAP)
+    scores = Scores.zero(dataset.num_classes, bootstrap=BOOTSTRAP)
 
     def add(prediction: paddle.Tensor, label: paddle.Tensor) -> None:
         nonlocal scores

@@ -39,7 +39,7 @@ class BoundaryScores:
     absent: str = "zero"
 
     @classmethod
-    def of_nothing(cls, width: int, num_classes: int, absent: str = "zero") -> "BoundaryScores":
+    def zero(cls, width: int, num_classes: int, absent: str = "zero") -> "BoundaryScores":
         """The sum of no image."""
         shapes = ((3, num_classes), (4, num_classes), (num_classes, num_classes))
         return cls(width, *(np.zeros(shape, np.int64) for shape in shapes), absent)

@@ -49,7 +49,7 @@ class Scores:
     absent: str = "zero"
 
     @classmethod
-    def of_nothing(cls, num_classes: int, absent: str = "zero", bootstrap: int = 0) -> "Scores":
+    def zero(cls, num_classes: int, absent: str = "zero", bootstrap: int = 0) -> "Scores":
         """The sum of no image."""
         return cls(
             np.zeros((num_classes, num_classes), np.int64), 0, np.zeros((bootstrap, 3, num_classes), np.int64), absent
@@ -182,7 +182,7 @@ def evaluate_protocols(
     bootstrap: int = 0,
 ) -> Dict[str, Scores]:
     """The scores under several protocols from one pass over the images; see `evaluate`."""
-    scores = {name: Scores.of_nothing(dataset.num_classes, absent, bootstrap) for name in protocols}
+    scores = {name: Scores.zero(dataset.num_classes, absent, bootstrap) for name in protocols}
     for results in evaluate_images(model, dataset, protocols, num_workers, progress, indices):
         scores = {name: scores[name].with_image(result) for name, result in results.items()}
     return scores

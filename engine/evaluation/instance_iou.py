@@ -44,7 +44,7 @@ class InstanceScores:
     of_category: np.ndarray
 
     @classmethod
-    def of_nothing(cls) -> "InstanceScores":
+    def zero(cls) -> "InstanceScores":
         """The sum of no image."""
         return cls(np.zeros((2, len(CLASSES))), np.zeros((2, len(CATEGORIES))))
 

@@ -70,11 +70,9 @@ class Scorecard:
     def __init__(self, names: Tuple[str, ...], options: ScoreOptions, has_instances: bool):
         self.names = names
         self.options = options
-        self.scores = Scores.of_nothing(len(names), options.absent, options.bootstrap)
-        self.boundaries = [
-            BoundaryScores.of_nothing(width, len(names), options.absent) for width in options.boundary_widths
-        ]
-        self.instances = InstanceScores.of_nothing() if has_instances else None
+        self.scores = Scores.zero(len(names), options.absent, options.bootstrap)
+        self.boundaries = [BoundaryScores.zero(width, len(names), options.absent) for width in options.boundary_widths]
+        self.instances = InstanceScores.zero() if has_instances else None
         self.detail_areas: Optional[np.ndarray] = None
 
     def add(

@@ -31,7 +31,7 @@ def neighbourhood(pixels, row, column, reach):
 def test_boundary_iou_is_the_published_one(width):
     label, prediction = regions(1), regions(2)
     prediction = np.where(regions(3) < 3, label, prediction).astype(np.uint8)
-    scores = BoundaryScores.of_nothing(width, K).with_image(label, prediction)
+    scores = BoundaryScores.zero(width, K).with_image(label, prediction)
 
     def band(mask):  # mask minus its erosion by 3x3, `width` times, zeros beyond the border
         padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
@@ -49,7 +49,7 @@ def test_every_count_follows_its_definition_beside_ignored_pixels(width):
     prediction = np.where(regions(6) < 2, regions(4), regions(7)).astype(np.uint8)
     counted = label != 255
     seen = np.where(counted, prediction, 255)
-    scores = BoundaryScores.of_nothing(width, K).with_image(label, prediction)
+    scores = BoundaryScores.zero(width, K).with_image(label, prediction)
     bands, contours, trimap = np.zeros((3, K), int), np.zeros((4, K), int), np.zeros((K, K), int)
     height, columns = label.shape
 
@@ -85,11 +85,11 @@ def test_every_count_follows_its_definition_beside_ignored_pixels(width):
 def test_perfect_absent_and_sums():
     label = with_holes(regions(8), 9)
     label[label == 3] = 0
-    scores = BoundaryScores.of_nothing(2, K).with_image(label, np.where(label == 255, 3, label).astype(np.uint8))
+    scores = BoundaryScores.zero(2, K).with_image(label, np.where(label == 255, 3, label).astype(np.uint8))
     for values in (scores.class_boundary_iou, scores.class_boundary_f, scores.class_trimap_iou):
         assert values.tolist() == [1, 1, 1, 0]
     assert (scores.boundary_iou, scores.boundary_f, scores.trimap_miou) == (0.75, 0.75, 0.75)
-    other = BoundaryScores.of_nothing(2, K, "nan").with_image(label, np.zeros_like(label))
+    other = BoundaryScores.zero(2, K, "nan").with_image(label, np.zeros_like(label))
     assert np.isnan(other.class_boundary_f).tolist() == [False, False, False, True]
     both, doubled = scores + other, scores.summed(lambda array: 2 * array)
     assert (both.trimap == scores.trimap + other.trimap).all() and (both.bands == scores.bands + other.bands).all()

@@ -119,13 +119,13 @@ def test_one_pass_over_protocols_and_parts_adds_up(val_set):
     model.train()
     protocols = {name: PROTOCOLS[name] for name in ("full", "half")}
     whole = evaluate_protocols(model, val_set, protocols, bootstrap=20)
-    parts = {name: Scores.of_nothing(19, bootstrap=20) for name in protocols}
+    parts = {name: Scores.zero(19, bootstrap=20) for name in protocols}
     for part in ([2], [], [0, 1]):
         for results in evaluate_images(model, val_set, protocols, indices=part):
             assert not model.training
             for name, result in results.items():
                 assert result.label.shape == result.prediction.shape == (64, 128)
-                parts[name] = parts[name] + Scores.of_nothing(19, bootstrap=20).with_image(result)
+                parts[name] = parts[name] + Scores.zero(19, bootstrap=20).with_image(result)
     assert model.training
     for name in protocols:
         assert (whole[name].confusion == parts[name].confusion).all() and parts[name].images == 3

@@ -35,7 +35,7 @@ def test_equal_to_cityscapesscripts(root, tmp_path, monkeypatch):
     scripts = pytest.importorskip("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
     dataset = build_dataset("Cityscapes", str(root), "val", [{"type": "Normalize"}])
     rng = np.random.default_rng(0)
-    confusion, instances, files = np.zeros((19, 19), np.int64), InstanceScores.of_nothing(), ([], [])
+    confusion, instances, files = np.zeros((19, 19), np.int64), InstanceScores.zero(), ([], [])
     parts = []
     for index, sample in enumerate(dataset.samples):
         label = dataset.read_label(index)
@@ -43,7 +43,7 @@ def test_equal_to_cityscapesscripts(root, tmp_path, monkeypatch):
         confusion += metrics.confusion_matrix(label, prediction, 19)
         instance_ids = read_instance_ids(instance_file(sample.label))
         instances = instances.with_image(instance_ids, prediction)
-        parts.append(InstanceScores.of_nothing().with_image(instance_ids, prediction))
+        parts.append(InstanceScores.zero().with_image(instance_ids, prediction))
         written = tmp_path / f"{index}.png"
         cv2.imwrite(str(written), np.array(CITYSCAPES_LABEL_IDS, np.uint8)[prediction])
         files[0].append(str(written))
@@ -79,13 +79,13 @@ def test_hand_computed_weights():
     label[ids >= 24000] = 11
     prediction = np.full((4, 6), 10, np.uint8)
     prediction[0, :3], prediction[1, 0], prediction[3, :5] = 11, 12, 11  # 3 of 4; 1 of 2 as rider; 5 wrong pixels
-    scores = InstanceScores.of_nothing().with_image(ids, prediction)
+    scores = InstanceScores.zero().with_image(ids, prediction)
     confusion = metrics.confusion_matrix(label, prediction, 19)
     size = CITYSCAPES_INSTANCE_SIZES["person"]
     assert scores.class_iiou(confusion)[0] == pytest.approx((3 / 4 * size) / (2 * size + 5))
     assert scores.category_iiou(confusion)[0] == pytest.approx((3 / 4 + 1 / 2) * size / (2 * size + 5))
     assert np.isnan(scores.class_iiou(confusion)[2:]).all()  # nothing of cars and later classes
-    empty = InstanceScores.of_nothing().with_image(np.zeros((4, 6), np.uint16), prediction)
+    empty = InstanceScores.zero().with_image(np.zeros((4, 6), np.uint16), prediction)
     assert empty.of_class.sum() == 0 and empty.class_iiou(confusion)[0] == 0
     assert (scores + empty).summed(lambda array: array).of_class.tolist() == scores.of_class.tolist()
 

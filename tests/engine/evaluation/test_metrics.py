@@ -89,7 +89,7 @@ def test_bootstrap_interval_agrees_with_resampling_the_images():
     rng = np.random.default_rng(3)
     images = 80
     confusions = rng.integers(0, 50, (images, 3, 3)) + np.eye(3, dtype=int) * rng.integers(0, 300, (images, 1, 1))
-    scores = Scores.of_nothing(3, bootstrap=2000)
+    scores = Scores.zero(3, bootstrap=2000)
     for index, confusion in enumerate(confusions):
         scores = scores.with_image(ImageResult(index, None, None, confusion), seed=1)
     assert (scores.confusion == confusions.sum(0)).all() and scores.images == images
@@ -99,7 +99,7 @@ def test_bootstrap_interval_agrees_with_resampling_the_images():
     assert low < scores.miou < high
     spread = resampled.max() - resampled.min()
     assert np.abs(np.quantile(resampled, [0.05, 0.95]) - (low, high)).max() < 0.05 * spread
-    again = Scores.of_nothing(3, bootstrap=2000)
+    again = Scores.zero(3, bootstrap=2000)
     for index in reversed(range(images)):
         again = again.with_image(ImageResult(index, None, None, confusions[index]), seed=1)
     assert again.miou_interval(0.9) == (low, high)
