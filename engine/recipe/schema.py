@@ -108,6 +108,16 @@ class Momentum(OptimizerRecipe):
 
     type: Literal["Momentum", "sgd"] = "Momentum"
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
+    use_nesterov: bool = False
+
+
+class AdamW(OptimizerRecipe):
+    """Adam whose weight decay is apart from the gradient: weight <- weight * (1 - rate * weight_decay)."""
+
+    type: Literal["AdamW"] = "AdamW"
+    beta1: Annotated[Number, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[Number, Field(ge=0, lt=1)] = 0.999
+    epsilon: Positive = 1e-8
 
 
 class ScheduleRecipe(Options):
@@ -132,6 +142,19 @@ class PolynomialDecay(ScheduleRecipe):
     type: Literal["PolynomialDecay"] = "PolynomialDecay"
     power: NotNegative = 0.9
     end_lr: NotNegative = 0.0
+
+
+class CosineAnnealingDecay(ScheduleRecipe):
+    """See scheduler.warmup_cosine; one half cosine from the warmup to the run's end."""
+
+    type: Literal["CosineAnnealingDecay"] = "CosineAnnealingDecay"
+    end_lr: NotNegative = 0.0
+
+
+class Constant(ScheduleRecipe):
+    """See scheduler.warmup_constant."""
+
+    type: Literal["Constant"] = "Constant"
 
 
 class Protocol(Options):
@@ -179,8 +202,10 @@ AnyDataset = Annotated[
     DatasetRecipe,
     ByType(options_of(layout.find, name, DatasetRecipe, skip=("root", "mode")) for name, layout in LAYOUTS.items()),
 ]
-AnyOptimizer = Annotated[OptimizerRecipe, ByType([Momentum], default="Momentum")]
-AnySchedule = Annotated[ScheduleRecipe, ByType([PolynomialDecay], default="PolynomialDecay")]
+AnyOptimizer = Annotated[OptimizerRecipe, ByType([Momentum, AdamW], default="Momentum")]
+AnySchedule = Annotated[
+    ScheduleRecipe, ByType([PolynomialDecay, CosineAnnealingDecay, Constant], default="PolynomialDecay")
+]
 
 
 class TeacherRecipe(Options):

@@ -9,19 +9,25 @@ from compat import UserError
 import paddle
 from paddle import nn
 
-from engine.recipe.schema import OptimizerRecipe, ScheduleRecipe
-from scheduler import WarmupPoly
+from engine.recipe.schema import AdamW, Constant, CosineAnnealingDecay, OptimizerRecipe, ScheduleRecipe
+from scheduler import Schedule, WarmupConstant, WarmupCosine, WarmupPoly
+
+SHARED = {"type", *OptimizerRecipe.model_fields}  # what is not the optimiser's own argument
 
 
-def build_schedule(recipe: ScheduleRecipe, iters: int) -> WarmupPoly:
+def build_schedule(recipe: ScheduleRecipe, iters: int) -> Schedule:
     """The learning rate over a run of `iters` iterations."""
-    return WarmupPoly(iters=iters, **recipe.model_dump(exclude={"type"}))
+    options = recipe.model_dump(exclude={"type"})
+    if isinstance(recipe, Constant):
+        return WarmupConstant(**options)
+    kind = WarmupCosine if isinstance(recipe, CosineAnnealingDecay) else WarmupPoly
+    return kind(iters=iters, **options)
 
 
 def build_optimizer(
-    recipe: OptimizerRecipe, schedule: WarmupPoly, layers: Iterable[nn.Layer]
-) -> paddle.optimizer.Momentum:
-    """Momentum SGD over the trainable parameters of `layers` (network and criterion), in groups.
+    recipe: OptimizerRecipe, schedule: Schedule, layers: Iterable[nn.Layer]
+) -> paddle.optimizer.Optimizer:
+    """The recipe's optimiser over the trainable parameters of `layers` (network and criterion), in groups.
 
     Parameters that `recipe.frozen` finds are not given to the optimiser. They keep their gradients, since Paddle gives
     a batch norm's bias none when its weight wants none.
@@ -42,14 +48,12 @@ def build_optimizer(
         groups[factor, decay].append(parameter)
     if not groups:
         raise UserError(f"optimizer.frozen: {', '.join(recipe.frozen)} freezes everything; nothing is left to train")
-    return paddle.optimizer.Momentum(
-        learning_rate=schedule,
-        momentum=recipe.momentum,
-        parameters=[
-            {"params": members, "learning_rate": factor, "weight_decay": decay}
-            for (factor, decay), members in groups.items()
-        ],
-    )
+    parameters = [
+        {"params": members, "learning_rate": factor, "weight_decay": decay}
+        for (factor, decay), members in groups.items()
+    ]
+    kind = paddle.optimizer.AdamW if isinstance(recipe, AdamW) else paddle.optimizer.Momentum
+    return kind(learning_rate=schedule, parameters=parameters, **recipe.model_dump(exclude=SHARED))
 
 
 def _kinds(layer: nn.Layer):

@@ -164,7 +164,7 @@ class Trainer:
             self.criterion,
             self.optimizer,
             self.schedule,
-            Precision(self.recipe.precision, self.recipe.amp_level),
+            Precision(self.recipe.precision, self.recipe.amp_level, type(self.optimizer).__name__.lower()),
             self._build_average if self.recipe.ema_decay else None,
             self.guard,
             self.recipe.accumulate,

@@ -1,8 +1,9 @@
 """Learning rates against tables computed by hand."""
 
+import paddle
 import pytest
 
-from scheduler import WarmupPoly, warmup_poly
+from scheduler import WarmupConstant, WarmupCosine, WarmupPoly, warmup_constant, warmup_cosine, warmup_poly
 
 PADDLE_SEED = {
     "learning_rate": 0.01,
@@ -51,3 +52,29 @@ def test_scheduler_is_the_function_and_jumps_to_any_iteration():
 def test_refuses(options, message):
     with pytest.raises(ValueError, match=message):
         WarmupPoly(**{**OFFICIAL, **options})
+
+
+def test_cosine_is_paddles_after_its_warmup():
+    options = {"learning_rate": 0.02, "end_lr": 0.001, "warmup_iters": 10}
+    theirs = paddle.optimizer.lr.CosineAnnealingDecay(0.02, T_max=90, eta_min=0.001)
+    for iteration in range(10, 101):
+        assert warmup_cosine(iteration, iters=100, **options) == pytest.approx(theirs(), rel=1e-9)
+        theirs.step()
+    by_hand = {0: 0, 5: 0.01, 10: 0.02, 55: 0.0105, 100: 0.001, 120: 0.001}
+    for iteration, rate in by_hand.items():
+        assert warmup_cosine(iteration, iters=100, **options) == pytest.approx(rate)
+
+
+def test_constant_is_reached_by_its_warmup():
+    rates = [warmup_constant(iteration, 0.4, warmup_iters=4, warmup_start_lr=0.2) for iteration in (0, 1, 4, 1000)]
+    assert rates == pytest.approx([0.2, 0.25, 0.4, 0.4])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rate"),
+    [(WarmupCosine(1.0, 8, warmup_iters=2), warmup_cosine), (WarmupConstant(1.0), warmup_constant)],
+)
+def test_schedules_are_their_functions(schedule, rate):
+    for iteration in (0, 5):
+        schedule.step(iteration)
+        assert schedule() == schedule.get_lr() == rate(iteration, **schedule.schedule)
