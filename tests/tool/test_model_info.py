@@ -72,7 +72,7 @@ def test_outputs_name_their_strides(infos):
             assert re.fullmatch(rf"[a-z]+{output.stride}", output.name)
 
 
-def test_outputs_answer_at_the_strides_that_running_the_network_shows(infos):
+def test_outputs_have_the_strides_that_running_the_network_shows(infos):
     outputs = build_model("stdc1_seg", 19)(paddle.zeros([1, 3, 64, 128]))
     assert [128 // output.shape[3] for output in outputs] == [o.returned_stride for o in infos["stdc1_seg"].outputs]
 

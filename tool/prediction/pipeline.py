@@ -51,9 +51,9 @@ def overlap(
 
     def timed(stage: Callable, argument: Any) -> Any:
         start = time.perf_counter()
-        answer = stage(argument)
+        result = stage(argument)
         spent[stage] += time.perf_counter() - start
-        return answer
+        return result
 
     tasks, done, started = iter(tasks), 0, time.perf_counter()
     ahead: Deque[Future] = deque()

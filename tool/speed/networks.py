@@ -59,7 +59,7 @@ def build_variants(name: str, num_classes: int, wanted: Wanted, folder: Path) ->
     for graph in wanted.graphs:
         model = model_for(name, num_classes, graph)
         if "eager" in wanted.engines and "fp32" in wanted.precisions:
-            found.variants.append(Variant("eager", "fp32", graph, answer_of(EagerNetwork(model, num_classes), graph)))
+            found.variants.append(Variant("eager", "fp32", graph, call_of(EagerNetwork(model, num_classes), graph)))
         engines = [engine for engine in EXPORTED_ENGINES if engine in wanted.engines and _installed(engine, found)]
         with_tensorrt = "tensorrt" in wanted.engines and _tensorrt_installed(found)
         output_op = "argmax" if graph == "class_map" else "none"
@@ -87,7 +87,7 @@ def load_variants(folder: Path, engines: Sequence[str], wanted: Wanted, graph: s
             except UserError as error:
                 _note(found, f"{engine} {precision}: {error}")
             else:
-                found.variants.append(Variant(engine, precision, graph, answer_of(network, graph)))
+                found.variants.append(Variant(engine, precision, graph, call_of(network, graph)))
 
 
 def model_for(name: str, num_classes: int, graph: str) -> nn.Layer:
@@ -98,7 +98,7 @@ def model_for(name: str, num_classes: int, graph: str) -> nn.Layer:
     return model
 
 
-def answer_of(network: Network, graph: str) -> Callable[[np.ndarray], np.ndarray]:
+def call_of(network: Network, graph: str) -> Callable[[np.ndarray], np.ndarray]:
     """The call of a network that returns `graph`."""
     return network.classes if graph == "class_map" else network.logits
 
@@ -134,7 +134,7 @@ def _load_tensorrt(folder: Path, wanted: Wanted, graph: str, found: Found) -> No
     """Add what TensorRT computes, once it has computed it: some engines are built in the first call."""
     for precision in ("fp32", "fp16"):
         try:
-            call = answer_of(TensorRTNetwork(folder, precision), graph)
+            call = call_of(TensorRTNetwork(folder, precision), graph)
             call(np.zeros((wanted.batch, *wanted.size, 3), np.uint8))
         except UserError as error:
             _note(found, f"tensorrt {precision}: {error}")
