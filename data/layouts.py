@@ -1,7 +1,7 @@
 """How datasets lie on the disk: folders and list files -> pairs of image and label files."""
 
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from compat import UserError
 from compat.options import Label
@@ -112,11 +112,12 @@ def find_listed(
     test_path: Optional[str] = None,
     separator: Annotated[str, Field(min_length=1)] = " ",
     ignore_index: Label = IGNORED,
+    classes: Optional[Dict[str, Tuple[Label, Label, Label]]] = None,
 ) -> Found:
     """Any dataset by list files, one `image<separator>label` a line, as PaddleSeg's `Dataset` reads them.
 
     A byte-order mark is passed over, and a separator of spaces stands for any spaces and tabs.
-
+    `classes`, {name: (red, green, blue)} in the order of their ids, gives the classes their names and colours.
     Labels named *_labelIds.png of a dataset with 19 classes are taken for Cityscapes' labelIds.
     """
     chosen = {"train": train_path, "val": val_path, "test": test_path}[mode]
@@ -133,7 +134,7 @@ def find_listed(
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        names = _listed_names(line, separator)
+        names = listed_names(line, separator)
         if len(names) != 2 and not (mode == "test" and len(names) == 1):
             raise UserError(
                 f"{list_file}, line {number}: {line.strip()!r} is not image{separator}label; "
@@ -147,7 +148,8 @@ def find_listed(
     return found
 
 
-def _listed_names(line: str, separator: str) -> List[str]:
+def listed_names(line: str, separator: str) -> List[str]:
+    """The names in a line of a list file; a separator of spaces stands for any spaces and tabs."""
     if separator.strip():
         return [name.strip() for name in line.strip().split(separator)]
     # Names with spaces in them can stand between tabs.
@@ -161,8 +163,18 @@ def _listed_sample(paths: List[Path], num_classes: int, table: np.ndarray) -> Sa
     return Sample(paths[0], label, table)
 
 
-def listed_classes(num_classes: int, **_: object) -> ClassSet:
-    """Cityscapes' names and colours for 19 classes, numbered ones otherwise."""
+def listed_classes(num_classes: int, classes: Optional[Mapping] = None, **_: object) -> ClassSet:
+    """The given names and colours; else Cityscapes' for 19 classes, numbered ones otherwise.
+
+    Raises:
+        UserError: for names of another number than `num_classes`.
+    """
+    if classes:
+        if len(classes) != num_classes:
+            raise UserError(
+                f"dataset of type Dataset: classes names {len(classes)} classes, num_classes is {num_classes}"
+            )
+        return ClassSet(tuple(map(str, classes)), tuple(tuple(color) for color in classes.values()))
     return CITYSCAPES if num_classes == len(CITYSCAPES.names) else generic_classes(num_classes)
 
 
@@ -172,6 +184,6 @@ LAYOUTS: Dict[str, Layout] = {
     "Dataset": Layout(
         find_listed,
         listed_classes,
-        ("num_classes", "train_path", "val_path", "test_path", "separator", "ignore_index"),
+        ("num_classes", "train_path", "val_path", "test_path", "separator", "ignore_index", "classes"),
     ),
 }

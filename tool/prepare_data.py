@@ -3,6 +3,7 @@
 sample      render a small Cityscapes to try everything on
 cityscapes  write train.txt, val.txt and test.txt for Cityscapes in its official layout
 camvid      the same for CamVid (train/, trainannot/, val/, valannot/)
+import      make a dataset and a recipe of masks (colours, 0 and 255, numbers), LabelMe, COCO or PaddleSeg's lists
 check       read every file of a dataset, say what is wrong with it, and draw a sheet of its samples
 cache       decode a dataset once, into files from which a crop reads only its own pixels
 check-submission  say why the Cityscapes server would refuse a zip of tool.predict --cityscapes_submission
@@ -24,12 +25,13 @@ from data.files import map_label, read_image, read_label
 from data.layouts import LAYOUTS, MODES, Sample
 from data.renderer.sample import render_sample
 from data.submission import check_submission, split_sizes
-from engine.command import dataset_overrides, image_size, parser, run, whole_number
+from engine.command import dataset_overrides, image_size, parser, real_number, run, whole_number
 from engine.evaluation.pictures import colorize, heat, overlay, sheet, write_picture
 from engine.parallel import launched_devices, only_the_first_speaks, shard
 from engine.recipe import load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
 from loss import detail_target
+from tool.importing.importer import import_source
 
 LIST_SEPARATOR = ","
 SHEET_ROWS = 6
@@ -78,6 +80,23 @@ def write_lists(arguments) -> None:
         ]
         (save_dir / f"{mode}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         print(f"{save_dir / mode}.txt: {len(samples)} images")
+
+
+def import_data(arguments) -> int:
+    """Import a source, then check what was written; status 1 when something is wrong with it."""
+    recipe, lines = import_source(
+        Path(arguments.source),
+        Path(arguments.save_dir),
+        Path(arguments.palette) if arguments.palette else None,
+        arguments.val_share,
+        arguments.seed,
+        lambda items: tqdm(items, unit="image"),
+    )
+    print("\n".join(lines))
+    folder = Path(arguments.save_dir)
+    status = main(["check", "--config", str(recipe), "--sheet", str(folder / "check.png")])
+    print(f"train: python train.py --config {recipe}")
+    return status
 
 
 def check(arguments) -> int:
@@ -196,6 +215,14 @@ def _parser():
         lists.add_argument("--dataset_root", default=f"data/{name}")
         lists.add_argument("--save_dir", help="where the lists go; by default beside the data")
         lists.set_defaults(command=write_lists, layout=layout)
+
+    importing = commands.add_parser("import", help="make a dataset and a recipe of your own images and labels")
+    importing.add_argument("source", metavar="SOURCE", help="folder of images/ and masks/, or of JSON files; COCO file")
+    importing.add_argument("--save_dir", required=True, help="where the dataset goes; the source stays as it is")
+    importing.add_argument("--palette", metavar="F", help="lines `name red green blue` of colour masks")
+    importing.add_argument("--val_share", type=real_number(0.01, 0.9), default=0.2, help="of the images for validation")
+    importing.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=0, help="of the split")
+    importing.set_defaults(command=import_data)
 
     checking = commands.add_parser("check", help="read every file of a dataset")
     checking.add_argument("--sheet", default="output/dataset_check.png", help="PNG of samples; empty for none")

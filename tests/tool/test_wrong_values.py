@@ -56,6 +56,7 @@ COMMANDS = {
     },
     "tool.prepare_data cityscapes": {"--dataset_root": ["*sample"], "--save_dir": ["*lists"]},
     "tool.prepare_data camvid": {"--dataset_root": ["*sample"], "--save_dir": ["*lists"]},
+    "tool.prepare_data import": {"source": ["*masked"], "--save_dir": ["*imported"]},
     "tool.prepare_data check": {"--config": ["*recipe.yml"], "--sheet": ["*sheet.png"]},
     "tool.prepare_data cache": {"--config": ["*recipe.yml"], "--cache_dir": ["*cache"]},
     "tool.prepare_data check-submission": {"submission": ["*image.png"]},
@@ -86,10 +87,16 @@ def files(sample_root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     shutil.copytree(sample_root, folder / "sample")
     image = next((sample_root / "leftImg8bit" / "val").rglob("*.png")).read_bytes()
+    label = next((sample_root / "gtFine" / "val").rglob("*_labelTrainIds.png")).read_bytes()
     (folder / "image.png").write_bytes(image)
     (folder / "damaged.png").write_bytes(image[:-30])
     (folder / "text.txt").write_text("hello\n")
     (folder / "zip.zip").write_bytes(b"PK\x03\x04" + bytes(60))
+    for name in ("masked/images/a.png", "masked/images/b.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(image)
+        (folder / name.replace("images", "masks")).parent.mkdir(exist_ok=True)
+        (folder / name.replace("images", "masks")).write_bytes(label)
     paddle.save(TinyNetwork(19).state_dict(), str(folder / "tiny.pdparams"))
     dataset = f"{{type: Cityscapes, dataset_root: {(folder / 'sample').as_posix()}"
     (folder / "recipe.yml").write_text(

@@ -1,0 +1,100 @@
+"""LabelMe: a JSON file of shapes beside each image."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from compat import UserError
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from data.classes import IGNORED, ClassSet, generic_classes
+from data.importing.found import Found, Item, check_photo
+
+BACKGROUND = "background"
+BACKGROUND_NAMES = (BACKGROUND, "_background_")
+IGNORED_NAMES = ("__ignore__", "ignore", "void")
+DRAWN = ("polygon", "rectangle", "circle")
+RULES = [
+    "what no shape covers is background, class 0",
+    "where shapes overlap, the later one in the file counts",
+]
+
+
+def labelme_files(folder: Path) -> List[Path]:
+    """The folder's JSON files that hold shapes of an image."""
+    return [path for path in sorted(folder.rglob("*.json")) if _content(path) is not None]
+
+
+def labelme_found(folder: Path, files: List[Path]) -> Found:
+    """What the files hold; raises UserError for an image that is missing or of another size, and for unknown shapes."""
+    contents = {path: _content(path) for path in files}
+    names = {shape["label"] for content in contents.values() for shape in _shapes(content)}
+    names -= {*BACKGROUND_NAMES, *IGNORED_NAMES}
+    if not names:
+        raise UserError(f"{folder}: its {len(files)} LabelMe files hold no shape")
+    classes = with_background(sorted(names))
+    ids = {name: index for index, name in enumerate(classes.names)}
+    items = []
+    for path, content in contents.items():
+        image = path.parent / str(content["imagePath"]).replace("\\", "/")
+        if not image.is_file():
+            raise UserError(f"{path}: its image {content['imagePath']} is not there")
+        size = check_photo(image)
+        stated = (content.get("imageWidth"), content.get("imageHeight"))
+        if None not in stated and stated != size:
+            raise UserError(f"{path}: made for {stated[0]}x{stated[1]}, but {image.name} has {size[0]}x{size[1]}")
+        for shape in _shapes(content):
+            _check_shape(path, shape)
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        items.append(Item(name, image, partial(_draw, size, _shapes(content), ids)))
+    return Found("LabelMe", items, classes, list(RULES))
+
+
+def with_background(names: List[str]) -> ClassSet:
+    """Classes of these names after a black background."""
+    classes = generic_classes(len(names) + 1)
+    return ClassSet((BACKGROUND, *names), ((0, 0, 0), *classes.colors[1:]))
+
+
+def _content(path: Path) -> Optional[Dict[str, Any]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise UserError(f"{path}: not a readable JSON file ({error})") from error
+    return content if isinstance(content, dict) and {"shapes", "imagePath"} <= set(content) else None
+
+
+def _shapes(content: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    return content["shapes"]
+
+
+def _check_shape(path: Path, shape: Mapping[str, Any]) -> None:
+    kind, points = shape.get("shape_type", "polygon"), shape.get("points", [])
+    least = 3 if kind == "polygon" else 2
+    if kind not in DRAWN:
+        raise UserError(f"{path}: a shape of the type {kind!r} ({shape['label']}); known: {', '.join(DRAWN)}")
+    if len(points) < least:
+        raise UserError(f"{path}: a {kind} of {len(points)} points ({shape['label']}); it needs {least}")
+
+
+def _draw(size: Tuple[int, int], shapes: List[Mapping[str, Any]], ids: Mapping[str, int]) -> np.ndarray:
+    picture = Image.new("L", size, 0)
+    draw = ImageDraw.Draw(picture)
+    for shape in shapes:
+        name = shape["label"]
+        value = IGNORED if name in IGNORED_NAMES else ids.get(name, 0)
+        points = [(float(x), float(y)) for x, y in shape["points"]]
+        kind = shape.get("shape_type", "polygon")
+        if kind == "polygon":
+            draw.polygon(points, fill=value, outline=value)
+        elif kind == "rectangle":
+            (x0, y0), (x1, y1) = points[:2]
+            draw.rectangle((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)), fill=value, outline=value)
+        else:
+            (x, y), (at_x, at_y) = points[:2]
+            radius = float(np.hypot(at_x - x, at_y - y))
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=value, outline=value)
+    return np.array(picture)

@@ -1,0 +1,134 @@
+"""Finds out in which form a source is, and reads it."""
+
+from pathlib import Path
+from typing import Dict, List, Mapping, Optional, Tuple
+
+from compat import UserError
+
+from data.importing.coco import coco_content, coco_found
+from data.importing.found import Found, image_files
+from data.importing.labelme import labelme_files, labelme_found
+from data.importing.masks import Color, Pair, masks_found
+from data.layouts import listed_names
+
+KINDS = ("masks", "labelme", "coco", "lists")
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages", "photos")
+MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "SegmentationClass", "gt")
+MASK_ENDINGS = ("_mask", "_label", "_labels", "_gt", "-mask")
+LABEL_MAP = "labelmap.txt"  # CVAT's palette
+
+
+def find_source(source: Path, palette_file: Optional[Path] = None) -> Found:
+    """Read a source: folders of images and masks, LabelMe's or COCO's JSON, or PaddleSeg's train.txt and val.txt.
+
+    Args:
+        source: the folder, or a COCO file.
+        palette_file: lines `name r g b` of colour masks, or CVAT's labelmap.txt.
+
+    Raises:
+        UserError: for a source of no such form, or whatever is ambiguous in it.
+    """
+    if source.is_file() and source.suffix == ".json":
+        content = coco_content(source)
+        if content is None:
+            raise UserError(f"{source}: no COCO file; of LabelMe files, name their folder")
+        return coco_found(source, content, _folders_near(source))
+    if not source.is_dir():
+        raise UserError(f"{source}: no such folder or COCO file")
+    palette = read_palette(palette_file) if palette_file else None
+    if palette is None and (source / LABEL_MAP).is_file():
+        palette = read_palette(source / LABEL_MAP)
+    if (source / "train.txt").is_file():
+        return _listed(source, palette)
+    images, masks = _child(source, IMAGE_FOLDERS), _child(source, MASK_FOLDERS)
+    if images and masks and image_files(masks):
+        return masks_found("masks", _pairs(images, masks), palette)
+    for path in sorted(source.glob("*.json")) + sorted(source.glob("annotations/*.json")):
+        content = coco_content(path)
+        if content is not None:
+            return coco_found(path, content, _folders_near(path))
+    shapes = labelme_files(source)
+    if shapes:
+        return labelme_found(source, shapes)
+    raise UserError(
+        f"{source}: neither images/ and masks/, nor LabelMe or COCO files, nor train.txt and val.txt are there"
+    )
+
+
+def read_palette(path: Path) -> Dict[str, Color]:
+    """{class: colour} of lines `name r g b` or CVAT's `name:r,g,b::`; raises UserError for another line."""
+    palette: Dict[str, Color] = {}
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: the palette cannot be read ({error})") from error
+    for number, line in enumerate(lines, start=1):
+        words = line.replace(":", " ").replace(",", " ").split()
+        if not words or line.startswith("#"):
+            continue
+        if len(words) != 4 or not all(word.isdecimal() and int(word) < 256 for word in words[1:]):
+            raise UserError(f"{path}, line {number}: {line.strip()!r} is not: name red green blue, each up to 255")
+        color = tuple(int(word) for word in words[1:])
+        if words[0] in palette or color in palette.values():
+            raise UserError(f"{path}, line {number}: {line.strip()!r} repeats a name or a colour")
+        palette[words[0]] = color
+    if len(palette) < 2:
+        raise UserError(f"{path}: a palette names at least two classes")
+    return palette
+
+
+def _child(source: Path, names) -> Optional[Path]:
+    return next((source / name for name in names if (source / name).is_dir()), None)
+
+
+def _folders_near(path: Path) -> List[Path]:
+    """Where the images of a COCO file are: beside it, or beside its folder."""
+    roots = (path.parent, path.parent.parent)
+    children = [root / name for root in roots for name in (*IMAGE_FOLDERS, path.stem.replace("instances_", ""))]
+    return [folder for folder in (*roots, *children) if folder.is_dir()]
+
+
+def _pairs(images: Path, masks: Path) -> List[Pair]:
+    """Images and masks of the same names; raises UserError for one without the other."""
+    photos, labels = image_files(images), {}
+    for name, path in image_files(masks).items():
+        ending = next((one for one in MASK_ENDINGS if name.endswith(one) and name not in photos), "")
+        labels[name[: len(name) - len(ending)]] = path
+    lone = [photos[name] for name in photos if name not in labels] + [labels[name] for name in labels if name not in photos]
+    if lone:
+        raise UserError(f"{lone[0]}: has no partner of the same name in the other folder ({len(lone)} such files)")
+    return [Pair(name, path, labels[name]) for name, path in photos.items()]
+
+
+def _listed(source: Path, palette: Optional[Mapping[str, Color]]) -> Found:
+    pairs: List[Pair] = []
+    splits: Dict[str, List[str]] = {}
+    for mode in ("train", "val"):
+        splits[mode] = []
+        for image, mask in _listed_files(source / f"{mode}.txt", source):
+            name = image.relative_to(source).with_suffix("").as_posix() if image.is_relative_to(source) else image.stem
+            splits[mode].append(name)
+            pairs.append(Pair(name, image, mask))
+    both = set(splits["train"]) & set(splits["val"])
+    if both:
+        raise UserError(f"{source / 'val.txt'}: {sorted(both)[0]} is in train.txt too ({len(both)} such images)")
+    return masks_found("PaddleSeg's lists", pairs, palette, splits)
+
+
+def _listed_files(file: Path, root: Path) -> List[Tuple[Path, Path]]:
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: the list cannot be read ({error})") from error
+    files = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            names = listed_names(line, "," if "," in line else " ")
+            if len(names) != 2:
+                raise UserError(f"{file}, line {number}: {line.strip()!r} is not: image label")
+            paths = [root / name for name in names]
+            absent = next((path for path in paths if not path.is_file()), None)
+            if absent:
+                raise UserError(f"{file}, line {number}: no such file: {absent}")
+            files.append((paths[0], paths[1]))
+    return files

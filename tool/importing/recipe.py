@@ -1,0 +1,100 @@
+"""The recipe of an imported dataset, with its choices explained."""
+
+import json
+import os
+from pathlib import Path
+
+from data.classes import ClassSet
+from tool.importing.dataset import Written
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+RARE = 0.01  # share of the pixels below which a class is drowned out
+LARGEST_CROP = (1024, 512)
+TEMPLATE = """\
+# {kind} from {source}, imported by python -m tool.prepare_data import.
+#   python train.py --config {recipe}
+# Every value is a proposal: change what you know better.
+_base_: {base}
+# {train} training images: {batch_size} at a time, {epochs:.0f} times each. Halve batch_size where memory runs out.
+batch_size: {batch_size}
+iters: {iters}
+save_interval: {save_interval}
+
+train_dataset: &dataset
+  type: Dataset
+  dataset_root: {root}
+  mode: train
+  train_path: train.txt
+  val_path: val.txt
+  num_classes: {num_classes}
+  classes:  # names and colours, in the order of their numbers in labels/
+{classes}
+  transforms:
+    - {{type: ResizeStepScaling, min_scale_factor: 0.5, max_scale_factor: 1.5, scale_step_size: 0.125}}
+    - {{type: RandomHorizontalFlip}}  # remove it where left and right differ, as for lanes or letters
+    # {crop_reason}
+    - {{type: RandomPaddingCrop, crop_size: [{crop[0]}, {crop[1]}]}}
+    - {{type: RandomDistort, brightness_range: 0.5, contrast_range: 0.5, saturation_range: 0.5, hue_prob: 0.0}}
+    - {{type: Normalize}}
+
+val_dataset:
+  <<: *dataset
+  mode: val
+  transforms:
+    - {{type: Normalize}}
+{loss}
+lr_scheduler:
+  learning_rate: {rate:g}  # 0.01 for 8 images, in proportion to the batch
+  warmup_iters: {warmup}
+  warmup_start_lr: 1.0e-5
+
+# {scale_reason}
+test_config:
+  full: {{aug_eval: true, scales: {scale}}}
+"""
+WEIGHTED = """
+# Below {rare:g} % of the training pixels: {names}. Each class therefore counts by its frequency.
+loss:
+  main: {{type: CrossEntropyLoss, class_weights: auto, _inherited_: false}}
+"""
+
+
+def recipe_text(kind: str, source: Path, file: Path, written: Written, classes: ClassSet) -> str:
+    """The YAML of a recipe that is to be written to `file`."""
+    train = written.images["train"]
+    batch_size = min(8, train)
+    iters = int(min(max(100 * train / batch_size, 300), 80_000))
+    crop = tuple(max(32, min(limit, side // 32 * 32)) for limit, side in zip(LARGEST_CROP, written.smallest))
+    large = max(written.largest) > 1600
+    colors = (f"    {_quoted(name)}: [{r}, {g}, {b}]" for name, (r, g, b) in zip(classes.names, classes.colors))
+    return TEMPLATE.format(
+        kind=kind,
+        source=_quoted(source.name),
+        recipe=file.as_posix(),
+        base=_quoted(Path(os.path.relpath(CONFIGS / "_base_" / "stdc_seg.yml", file.parent.resolve())).as_posix()),
+        train=train,
+        batch_size=batch_size,
+        epochs=iters * batch_size / train,
+        iters=iters,
+        save_interval=max(1, iters // 10),
+        root=_quoted(written.folder.as_posix()),
+        num_classes=len(classes.names),
+        classes="\n".join(colors),
+        crop=crop,
+        crop_reason=f"a multiple of 32 within the smallest image, {written.smallest[0]}x{written.smallest[1]}",
+        loss=_loss(written, classes),
+        rate=0.01 * batch_size / 8,
+        warmup=min(1000, iters // 6),
+        scale=0.5 if large else 1.0,
+        scale_reason="images are evaluated at half their size, as Seg50 does" if large else "evaluated at full size",
+    )
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)  # which YAML reads as it is
+
+
+def _loss(written: Written, classes: ClassSet) -> str:
+    counted = max(1, written.pixels[:-1].sum())
+    rare = [name for name, count in zip(classes.names, written.pixels) if 0 < count < RARE * counted]
+    return WEIGHTED.format(rare=100 * RARE, names=", ".join(rare)) if rare else ""
