@@ -157,15 +157,15 @@ def _outputs(model: nn.Layer, size: Tuple[int, int]) -> Tuple[Output, ...]:
         strides[id(head)] = size[0] // output.shape[2]
 
     model.train()
-    answers = _call(model, size, heads.values(), note)
+    results = _call(model, size, heads.values(), note)
     return tuple(
         Output(
             name=name,
-            channels=answer.shape[1],
+            channels=result.shape[1],
             stride=strides[id(heads[name])] if name in heads else None,
-            returned_stride=size[0] // answer.shape[2] if answer.ndim == 4 else None,
+            returned_stride=size[0] // result.shape[2] if result.ndim == 4 else None,
         )
-        for name, answer in zip(model.output_names, answers)
+        for name, result in zip(model.output_names, results)
     )
 
 
