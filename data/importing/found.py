@@ -53,7 +53,8 @@ def open_picture(path: Path) -> Image.Image:
     try:
         return Image.open(path)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: not a readable image ({getattr(error, 'strerror', None) or 'unknown format'})") from error
+        reason = getattr(error, "strerror", None) or "unknown format"
+        raise UserError(f"{path}: not a readable image ({reason})") from error
 
 
 def check_photo(path: Path) -> tuple:

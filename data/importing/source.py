@@ -94,7 +94,8 @@ def _pairs(images: Path, masks: Path) -> List[Pair]:
     for name, path in image_files(masks).items():
         ending = next((one for one in MASK_ENDINGS if name.endswith(one) and name not in photos), "")
         labels[name[: len(name) - len(ending)]] = path
-    lone = [photos[name] for name in photos if name not in labels] + [labels[name] for name in labels if name not in photos]
+    files = {**labels, **photos}
+    lone = [files[name] for name in files if name not in labels or name not in photos]
     if lone:
         raise UserError(f"{lone[0]}: has no partner of the same name in the other folder ({len(lone)} such files)")
     return [Pair(name, path, labels[name]) for name, path in photos.items()]
