@@ -5,6 +5,7 @@ or a network, are taken from its signature (`options_of`), so that a new argumen
 among models by the key `type`.
 """
 
+import functools
 import inspect
 import re
 from typing import (
@@ -178,11 +179,14 @@ def check(kind: Any, raw: Any, where: str = "", key: str = "") -> Any:
         UserError: naming the dotted key, what was expected there, and what was found.
     """
     try:
-        return TypeAdapter(kind).validate_python(raw)
+        return _adapter(kind).validate_python(raw)
     except ValidationError as error:
         first, *others = _mistakes(error.errors(include_url=False), raw, key)
         more = f"\nand {len(others)} more: {_shortened(', '.join(where for where, _ in others))}" if others else ""
         raise UserError(": ".join(part for part in (where, *first) if part) + more) from None
+
+
+_adapter = functools.cache(TypeAdapter)  # it takes longer to make than to use
 
 
 def _mistakes(errors: List[Dict], raw: Any, key: str) -> List[Tuple[str, str]]:

@@ -29,6 +29,7 @@ LOSSES: Dict[str, Callable[..., nn.Layer]] = {
     "OhemCrossEntropyLoss": OhemCrossEntropyLoss,
 }
 """A recipe's options of a loss are the arguments of its constructor, whose annotations say what is allowed."""
+DETAIL_LOSSES = ("DetailAggregateLoss",)  # of outputs named detail8 and such, which are no logits of classes
 
 
 class TermOptions(Options):
@@ -136,6 +137,10 @@ def build_criterion(objective: Mapping, output_names: Sequence[str], resize: Res
 
 
 def _build_terms(output: str, options: Sequence[TermOptions]) -> List[Term]:
+    for term in options:
+        if (term.type in DETAIL_LOSSES) != output.startswith("detail"):
+            known = [type for type in LOSSES if (type in DETAIL_LOSSES) != (term.type in DETAIL_LOSSES)]
+            raise UserError(f"loss.{output}: {term.type} is for other outputs; use {' or '.join(known)}")
     if len(options) == 1:
         names = [output]
     else:

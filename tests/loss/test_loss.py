@@ -214,11 +214,34 @@ def test_criterion_weighs_and_names():
     assert float(parts["main"]) == pytest.approx(cross_entropies(logits, labels)[counted].mean(), rel=1e-5)
 
 
+def test_several_losses_on_one_output():
+    terms = [
+        {"type": "CrossEntropyLoss"},
+        {"type": "OhemCrossEntropyLoss", "weight": 0.5},
+        {"type": "OhemCrossEntropyLoss", "n_min": 4, "weight": 3},
+    ]
+    criterion = build_criterion({"main": terms, "aux8": {"type": "CrossEntropyLoss"}}, ("main", "aux8"))
+    logits, labels = random_case(1, classes=3)
+    logits, labels = paddle.to_tensor(logits), paddle.to_tensor(labels)
+    total, parts = criterion([logits, logits * 2], labels)
+    assert list(parts) == ["main.cross_entropy", "main.ohem_cross_entropy", "main.ohem_cross_entropy2", "aux8"]
+    for (name, part), term in zip(parts.items(), terms):
+        (alone,) = build_criterion({"main": {**term, "weight": 1}}, ("main",))([logits], labels)[1].values()
+        assert float(part) == float(alone), name
+    factors = dict(zip(parts, (1, 0.5, 3, 1)))
+    assert float(total) == pytest.approx(sum(factors[name] * float(part) for name, part in parts.items()), rel=1e-6)
+    theirs = criterion.for_paddleseg()  # paddleseg has one loss and coefficient for each output
+    sums = [loss(output, labels) for loss, output in zip(theirs["types"], (logits, logits * 2))]
+    assert float(sum(c * s for c, s in zip(theirs["coef"], sums))) == pytest.approx(float(total), rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("specs", "message"),
     [
         ({}, "no loss for output 'main'"),
         ({"main": {"type": "CrossEntropyLoss"}, "aux": {"type": "CrossEntropyLoss"}}, "no output 'aux'"),
+        ({"main": []}, "no loss for output 'main'"),
+        ({"main": {"type": "DetailAggregateLoss"}}, "loss.main: DetailAggregateLoss is for other outputs"),
         ({"main": {"type": "OhemCrossEntropy"}}, "did you mean OhemCrossEntropyLoss"),
         (
             {"main": {"type": "OhemCrossEntropyLoss", "min_kept": 3}},
