@@ -56,8 +56,8 @@ def test_a_plan_lists_its_runs(plan_file):
     recipe = runs[-1].recipe({"train_dataset.dataset_root": "elsewhere"})
     assert (recipe.lr_scheduler.learning_rate, recipe.batch_size, recipe.iters) == (0.05, 2, 4)
     assert dict(recipe.optimizer.lr_mult) == {r"^heads\.": 10}
-    crop = next(one for one in recipe.train_dataset.transforms if one["type"] == "RandomPaddingCrop")
-    assert crop["crop_size"] == [64, 64] and recipe.train_dataset.dataset_root == "elsewhere"
+    crop = next(one for one in recipe.train_dataset.transforms if one.type == "RandomPaddingCrop")
+    assert crop.crop_size == (64, 64) and recipe.train_dataset.dataset_root == "elsewhere"
 
 
 def test_overrides_survive_the_command_line(plan_file):
