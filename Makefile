@@ -24,7 +24,7 @@ RUN = $(VENV)/bin/python
 PIP = $(VENV)/bin/pip install --quiet --disable-pip-version-check
 DEMO = output/demo
 RECIPE = configs/stdc1_seg_sample.yml
-ENGINE_TESTS = tests/engine/export $(patsubst %,tests/tool/test_%.py,demo evaluate_exported predict speed)
+ENGINE_TESTS = tests/engine/export $(patsubst %,tests/tool/test_%.py,demo evaluate_exported gpu_check predict speed)
 
 .PHONY: install install-dev demo test lint fixup clean
 

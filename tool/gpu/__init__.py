@@ -1,0 +1,1 @@
+"""What tool.gpu_check measures, a part a file: each returns findings, on a GPU or on the CPU."""

@@ -1,0 +1,98 @@
+"""What this machine's GPU does with our networks: one page for the first run on a GPU and for reports of faults.
+
+Driver and libraries; outputs, losses and gradients of each network against the CPU's, in each precision; a run that is
+killed and resumed; speed and memory of training at the recipe's batch; speed of evaluation and of the input pipeline;
+class maps of Paddle Inference, and of TensorRT if it is there. Takes a minute or two on a GPU, and writes gpu_check.txt
+and gpu_check.json into --save_dir. Status 1 when something is wrong. --device cpu runs every part on the CPU, --tiny
+with small sizes.
+"""
+
+import functools
+import time
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence
+
+from compat import UserError, unknown_name, write_json, write_text
+
+import paddle
+
+from data.transforms import RandomPaddingCrop
+from engine.command import choose_device, parser, run
+from engine.recipe import load_recipe
+from tool.gpu.agreement import RECIPES, agreement
+from tool.gpu.environment import environment
+from tool.gpu.findings import Finding, Part, all_passed, as_dict, findings_of, page
+from tool.gpu.survival import survival
+from tool.gpu.trials import engines, evaluation, input_pipeline, training
+
+CONFIG = "configs/stdc2_seg50_cityscapes.yml"
+PARTS = ("environment", "agreement", "survival", "training", "evaluation", "input", "engines")
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    arguments = _parser().parse_args(argv)
+    unknown = [part for part in arguments.parts if part not in PARTS]
+    if unknown:
+        raise unknown_name("--parts", unknown[0], PARTS)
+    try:
+        choose_device(arguments.device)
+        parts = arguments.parts
+    except UserError as error:  # the report of a machine whose GPU cannot be used is wanted too
+        print(f"error: {error}\n")
+        parts = ["environment"]
+    found: List[Part] = []
+    for title, measure in measures(arguments).items():
+        if title in parts:
+            start = time.perf_counter()
+            found.append(Part(title, findings_of(measure), time.perf_counter() - start))
+            print(page(found[-1:]) + "\n", flush=True)
+    folder = Path(arguments.save_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "gpu_check.txt", page(found) + "\n")
+    write_json(folder / "gpu_check.json", as_dict(found))
+    print(f"written: {folder}/gpu_check.txt, gpu_check.json")
+    return 0 if all_passed(found) and len(parts) == len(arguments.parts) else 1
+
+
+def measures(arguments) -> Dict[str, Callable[[], List[Finding]]]:
+    """Each of PARTS as a call."""
+    device = paddle.device.get_device()
+    recipe = load_recipe(arguments.config, {"batch_size": 2, "accumulate": 1} if arguments.tiny else {})
+    crop = (64, 64) if arguments.tiny else tuple(_crop_size(recipe))
+    size = (64, 128) if arguments.tiny else (1024, 2048)
+    runs = 1 if arguments.tiny else 10
+    precisions = ("fp32", "fp16", "bf16") if device != "cpu" else ("fp32",)
+
+    def trainings() -> List[Finding]:
+        each = [functools.partial(training, recipe, crop, name, runs) for name in precisions]
+        return [finding for one in each for finding in findings_of(one)]
+
+    return {
+        "environment": environment,
+        "agreement": lambda: agreement(arguments.networks, (64, 128) if arguments.tiny else (256, 512), device),
+        "survival": lambda: survival(device),
+        "training": trainings,
+        "evaluation": lambda: evaluation(recipe, size, runs),
+        "input": lambda: input_pipeline(recipe, size[::-1], runs),
+        "engines": lambda: engines(arguments.networks[0], size),
+    }
+
+
+def _crop_size(recipe) -> Sequence[int]:
+    return next(step.crop_size for step in recipe.train_dataset.transforms if isinstance(step, RandomPaddingCrop))
+
+
+def _parser():
+    arguments = parser(__doc__, "python -m tool.gpu_check --save_dir output/gpu_check")
+    add = arguments.add_argument
+    add("--device", help="cpu, gpu or gpu:N; by default the GPU where there is one")
+    add("--config", default=CONFIG, help="recipe whose batch, crop and protocol are measured")
+    add("--networks", nargs="+", choices=tuple(RECIPES), default=list(RECIPES), help="to compare with the CPU")
+    add("--parts", nargs="+", default=list(PARTS), metavar="PART", help=f"only some of {', '.join(PARTS)}")
+    add("--save_dir", default="output/gpu_check", help="folder for the page and the JSON")
+    add("--tiny", action="store_true", help="small sizes: whether it runs, not how fast")
+    return arguments
+
+
+if __name__ == "__main__":
+    run(main)
