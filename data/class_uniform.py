@@ -8,6 +8,7 @@ from compat.options import Count, Options, Share
 import numpy as np
 
 from data.resize import Window
+from data.turning import Rotation
 
 
 class Sought(NamedTuple):
@@ -55,24 +56,33 @@ class ClassUniform:
         return Sought(class_id, int(rng.choice(self.holders[class_id])))
 
 
-def place_window(label: np.ndarray, class_id: int, window: Window, rng: np.random.Generator) -> Tuple[int, int]:
+def place_window(
+    label: np.ndarray,
+    class_id: int,
+    window: Window,
+    rng: np.random.Generator,
+    rotation: Optional[Rotation] = None,
+) -> Tuple[int, int]:
     """(left, top) of a window that shows a pixel of a class: any of its pixels, anywhere in the window, as likely.
 
     Args:
         label: [H, W] uint8, of the file's size.
         class_id: the class; where it does not occur the window stays.
-        window: of the label resized to `window.size`.
+        window: of the label resized to `window.size`, or of the canvas of a rotation.
         rng: draws the pixel and its place.
+        rotation: of the resized label, if there is one.
     """
     pixels = np.flatnonzero(label == class_id)
     if not len(pixels):
         return window.left, window.top
     row, column = divmod(int(pixels[rng.integers(len(pixels))]), label.shape[1])
-    place = []
-    for at, source, size, length in (
-        (column, label.shape[1], window.size[0], window.width),
-        (row, label.shape[0], window.size[1], window.height),
-    ):
-        centre = min(int((at + 0.5) * size / source), size - 1)
-        place.append(int(rng.integers(max(0, centre - length + 1), min(centre, size - length) + 1)))
-    return place[0], place[1]
+    scaled = rotation.size if rotation else window.size
+    point = np.array([(column + 0.5) * scaled[0] / label.shape[1], (row + 0.5) * scaled[1] / label.shape[0], 1.0])
+    x, y = rotation.matrix() @ point if rotation else point[:2]
+    return _around(x, window.size[0], window.width, rng), _around(y, window.size[1], window.height, rng)
+
+
+def _around(at: float, size: int, length: int, rng: np.random.Generator) -> int:
+    """Where a window of that length in `size` may begin so that it holds `at`; any of these is as likely."""
+    at = min(max(int(at), 0), size - 1)
+    return int(rng.integers(max(0, at - length + 1), min(at, size - length) + 1))

@@ -14,10 +14,8 @@ from compat.options import (
     NotNegative,
     Number,
     OneOrMany,
-    Options,
     Positive,
     Share,
-    Whole,
     check,
     custom_error,
 )
@@ -31,18 +29,14 @@ from typing_extensions import Annotated, Literal
 from data.class_uniform import place_window
 from data.classes import IGNORED
 from data.colors import distort_padded
+from data.effects import Blur, Noise, RandomBlur, RandomNoise
 from data.resize import Window, nearest_window, resize_window
+from data.step import Side, Step
+from data.turning import Affine, RandomAffine, RandomRotation, Rotation, turn_window
 
 PADDING_VALUE = 127  # PaddleSeg's 127.5, once it is uint8
 MOST_STEPS = 1000
 Scale = Annotated[Number, Field(gt=0, le=64)]
-Side = Annotated[Whole, Field(ge=1, le=2**15 - 1)]  # OpenCV's resizing knows no longer sides
-
-
-class Step(Options):
-    """A transform of a recipe's list: its options, and what it does."""
-
-    type: str
 
 
 class ResizeStepScaling(Step):
@@ -170,10 +164,15 @@ class Draws(NamedTuple):
     top: int
     flip: bool
     colors: Tuple[Tuple[str, float], ...]
+    affine: Optional[Affine] = None  # of the file's image, before it is scaled
+    rotation: Optional[float] = None  # degrees; the crop's offset is then on the canvas of the turned image
+    blur: Optional[Blur] = None
+    noise: Optional[Noise] = None
 
 
 class TrainTransform:
-    """Scale, crop, flip, distort, in this order whatever the recipe's; `normalize` is left to the device.
+    """Affine, scale, rotate, crop, flip, distort, blur, noise, in this order whatever the recipe's; `normalize` is left
+    to the device.
 
     `transform(image [H, W, 3] uint8 RGB, label [H, W] uint8, rng)` returns (image [h, w, 3] uint8, label [h, w] uint8)
     of the crop size; padding is grey in the image and ignored in the label.
@@ -186,7 +185,15 @@ class TrainTransform:
         flip: Optional[RandomHorizontalFlip] = None,
         distort: Optional[RandomDistort] = None,
         normalize: Optional[Normalize] = None,
+        affine: Optional[RandomAffine] = None,
+        rotation: Optional[RandomRotation] = None,
+        blur: Optional[RandomBlur] = None,
+        noise: Optional[RandomNoise] = None,
     ):
+        self.affine = affine
+        self.rotation = rotation
+        self.blur = blur
+        self.noise = noise
         self.scaling = scaling
         self.crop = crop
         self.flip = flip
@@ -199,31 +206,37 @@ class TrainTransform:
             raise UserError(f"the label's size {label.shape} (h, w) differs from the image's {image.shape[:2]}")
         draws = self.draw(image.shape[:2], rng)
         if class_id is not None:
-            left, top = place_window(label, class_id, self._window(draws), rng)
+            seen = self.affine.apply(image, label, draws.affine)[1] if self.affine else label
+            left, top = place_window(seen, class_id, self._window(draws), rng, self._rotation(draws))
             draws = draws._replace(left=left, top=top)
         return self.apply(image, label, draws)
 
     def draw(self, size: Tuple[int, int], rng: np.random.Generator) -> Draws:
         """Draw the augmentation of an image of `size` (h, w)."""
+        affine = self.affine.draw(rng) if self.affine else None
+        size = self.affine.size[::-1] if self.affine else size
         factor = self.scaling.draw(rng) if self.scaling else 1.0
         height, width = (max(1, int(round(factor * side))) for side in size)
         width, height = self.crop.grow(width, height) if self.crop else (width, height)
+        scaled = (width, height)
+        rotation = self.rotation.draw(rng) if self.rotation else None
+        if rotation is not None:
+            width, height = Rotation(rotation, scaled).canvas
         crop_width, crop_height = self.crop.crop_size if self.crop else (width, height)
         top = int(rng.integers(max(height - crop_height, 0) + 1))
         left = int(rng.integers(max(width - crop_width, 0) + 1))
         flip = bool(self.flip) and rng.random() < self.flip.prob
         colors = self.distort.draw(rng) if self.distort else ()
-        return Draws((width, height), left, top, flip, colors)
+        blur = self.blur.draw(rng) if self.blur else None
+        noise = self.noise.draw(rng) if self.noise else None
+        return Draws(scaled, left, top, flip, colors, affine, rotation, blur, noise)
 
     def apply(self, image: np.ndarray, label: np.ndarray, draws: Draws):
         """Apply drawn values; see the class."""
         window = self._window(draws)
-        crop_width, crop_height = self.crop.crop_size if self.crop else draws.size
         width, height = window.width, window.height
-        label = nearest_window(label, window, draws.flip)
-        image = resize_window(image, window)
-        if draws.flip:
-            image = cv2.flip(image, 1)
+        crop_width, crop_height = self.crop.crop_size if self.crop else (width, height)
+        image, label = self._cut(image, label, window, draws)
         padding = np.full((1, 1, 3), PADDING_VALUE, np.uint8)
         bottom, right = crop_height - height, crop_width - width
         image, padding = distort_padded(image, padding, crop_height * crop_width - height * width, draws.colors)
@@ -231,12 +244,32 @@ class TrainTransform:
             color = tuple(map(int, padding.ravel()))
             image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=color)
             label = cv2.copyMakeBorder(label, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=IGNORED)
-        return np.ascontiguousarray(image), label
+        image = np.ascontiguousarray(image)
+        for effect in filter(None, (draws.blur, draws.noise)):
+            image = effect(image)
+        return image, label
+
+    def _cut(self, image: np.ndarray, label: np.ndarray, window: Window, draws: Draws):
+        """The crop's window of image and label, flipped if that was drawn."""
+        if self.affine:
+            image, label = self.affine.apply(image, label, draws.affine)
+        rotation = self._rotation(draws)
+        if rotation:
+            image, label = turn_window(image, label, rotation, window, self.rotation.padding)
+            label = cv2.flip(label, 1) if draws.flip else label
+        else:
+            image, label = resize_window(image, window), nearest_window(label, window, draws.flip)
+        return (cv2.flip(image, 1) if draws.flip else image), label
+
+    def _rotation(self, draws: Draws) -> Optional[Rotation]:
+        return None if draws.rotation is None else Rotation(draws.rotation, draws.size)
 
     def _window(self, draws: Draws) -> Window:
-        """What the crop shows of the scaled image."""
-        width, height = map(min, self.crop.crop_size if self.crop else draws.size, draws.size)
-        return Window(draws.size, draws.left, draws.top, width, height)
+        """What the crop shows of the scaled image, or of the canvas on which it is turned."""
+        rotation = self._rotation(draws)
+        size = rotation.canvas if rotation else draws.size
+        width, height = map(min, self.crop.crop_size if self.crop else size, size)
+        return Window(size, draws.left, draws.top, width, height)
 
 
 class ValTransform:
@@ -250,10 +283,14 @@ class ValTransform:
 
 
 STEPS = {
+    "affine": RandomAffine,
     "scaling": ResizeStepScaling,
+    "rotation": RandomRotation,
     "crop": RandomPaddingCrop,
     "flip": RandomHorizontalFlip,
     "distort": RandomDistort,
+    "blur": RandomBlur,
+    "noise": RandomNoise,
     "normalize": Normalize,
 }
 """Each transform by the argument of TrainTransform that it is."""
@@ -265,8 +302,7 @@ Steps = Annotated[Tuple[AnyStep, ...], OneOrMany]
 def build_transform(transforms: Sequence[Union[Mapping, Step]], mode: str) -> Union[TrainTransform, ValTransform]:
     """Build from PaddleSeg's list of {type, options...}, or from the steps themselves.
 
-    Training knows ResizeStepScaling, RandomPaddingCrop, RandomHorizontalFlip, RandomDistort and Normalize; validation
-    only Normalize, because evaluation scales by its protocol.
+    Training knows all of STEPS, validation only Normalize, because evaluation scales by its protocol.
 
     Raises:
         UserError: for an unknown type (naming the nearest), a wrong option, or a type that is given twice.
