@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+from compat import UserError
+
+import numpy as np
 import paddle
 from paddle import nn
 
@@ -51,12 +54,30 @@ def weight_file(path: str) -> Path:
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:
-    """Seed the initial weights; `deterministic` also forbids GPU kernels whose sums change their order.
-
-    Those are cuDNN's, by its flag, and the gradients of resizing. What remains adds floats in a fixed order, or adds
-    integers; so a run repeats on the same GPU with the same Paddle, cuDNN and number of devices.
-    """
+    """Seed the initial weights; `deterministic` also forbids resizing's gradients to change from run to run."""
     paddle.seed(seed)
     set_deterministic_resizing(deterministic)
-    if deterministic and paddle.is_compiled_with_cuda():
-        paddle.set_flags({"FLAGS_cudnn_deterministic": True})
+
+
+def seed_draws(seed: int, iteration: int, rank: int) -> None:
+    """What is drawn on the device (dropout) is a function of these, so that resuming repeats it."""
+    paddle.seed(int(np.random.SeedSequence([seed, iteration, rank]).generate_state(1)[0] >> 1))
+
+
+def choose_gpu_kernels(recipe: Recipe, deterministic: bool) -> None:
+    """Set what decides which of CUDA's kernels Paddle takes; nothing for a Paddle without CUDA.
+
+    `deterministic` forbids cuDNN's kernels whose sums change their order. With resizing's gradients from
+    `seed_everything`, what remains adds floats in a fixed order, or integers: so a run repeats to the bit on the same
+    GPU with the same Paddle, CUDA libraries and number of devices.
+
+    Raises:
+        UserError: for kernels that are to be both deterministic and the fastest found by timing.
+    """
+    if deterministic and recipe.cudnn_exhaustive_search:
+        raise UserError("--deterministic: cudnn_exhaustive_search chooses by timing; set cudnn_exhaustive_search=false")
+    if paddle.is_compiled_with_cuda():
+        exhaustive = recipe.cudnn_exhaustive_search
+        paddle.set_flags({"FLAGS_cudnn_deterministic": deterministic, "FLAGS_cudnn_exhaustive_search": exhaustive})
+        paddle.base.core.set_cublas_switch(recipe.tf32)
+        paddle.base.core.set_cudnn_switch(recipe.tf32)

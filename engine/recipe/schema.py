@@ -249,8 +249,12 @@ class Recipe(Options):
     batch_size is that of one device; an iteration takes `accumulate` such batches and one step of the optimiser.
     total_batch_size is the batch that the learning rate is stated for, over all devices and accumulated batches; by
     default batch_size * accumulate. precision and amp_level are those of engine.training.precision, ema_decay that of
-    engine.training.ema, with 0 for no average; distill adds losses against a teacher. test_config holds named
-    protocols; the first decides which model is the best.
+    engine.training.ema, with 0 for no average; it grows by the ramp of that name there, the exponential one with
+    ema_beta. distill adds losses against a teacher. test_config holds named protocols; the first decides which model
+    is the best, and the run stops when that is early_stop_intervals validations old, with 0 for never.
+
+    On a GPU, cudnn_exhaustive_search times cuDNN's algorithms for each new shape instead of asking its heuristics, and
+    tf32 lets matrix products and convolutions of float32 round their factors to 10 bits, where the GPU can.
     """
 
     batch_size: Count
@@ -269,6 +273,11 @@ class Recipe(Options):
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     amp_level: Literal["O1", "O2"] = "O1"
     ema_decay: Annotated[Number, Field(ge=0, lt=1)] = 0.0
+    ema_ramp: Literal["hyperbolic", "exponential"] = "hyperbolic"
+    ema_beta: Positive = 15.0
+    early_stop_intervals: Annotated[Whole, Field(ge=0)] = 0
+    cudnn_exhaustive_search: bool = False
+    tf32: bool = True
     distill: Optional[DistillRecipe] = None
 
     @model_validator(mode="after")

@@ -1,34 +1,59 @@
 """Exponential moving average of a network's weights, which is what is evaluated and kept as the best."""
 
 import contextlib
+import functools
+import math
 from collections import defaultdict
-from typing import Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from compat import UserError
 
 import paddle
 from paddle import nn
 
+from engine.recipe import Recipe
+
+DecayAfter = Callable[[float, int], float]
+
+
+def hyperbolic_ramp(decay: float, updates: int) -> float:
+    """At most (1 + n) / (10 + n) after n updates, as in TensorFlow's ExponentialMovingAverage."""
+    return min(decay, (1 + updates) / (10 + updates))
+
+
+def exponential_ramp(decay: float, updates: int, iters: int, beta: float = 15.0) -> float:
+    """decay * (1 - exp(-beta * n / iters)) after n of a run's updates, as in super-gradients."""
+    return decay * (1 - math.exp(-beta * updates / iters))
+
+
+def ramp_of(recipe: Recipe) -> DecayAfter:
+    """How a recipe's decay grows."""
+    if recipe.ema_ramp == "hyperbolic":
+        return hyperbolic_ramp
+    return functools.partial(exponential_ramp, iters=recipe.iters, beta=recipe.ema_beta)
+
 
 class WeightAverage:
     """average <- average + (1 - decay) * (weight - average), after each update; batch norm's statistics likewise.
 
-    As in TensorFlow's ExponentialMovingAverage the decay is at most (1 + n) / (10 + n) after n updates, so that the
-    random weights of the start are soon forgotten. Weights that differ in their first dimension only are averaged as
+    The decay grows to its full value, see `decay_after`, so that the random weights of the start are soon forgotten.
+    Weights that differ in their first dimension only are averaged as
     one tensor: STDC2-Seg's 331 are 15, which take 60 kernel launches an update.
 
     Args:
         model: whose weights are averaged; the average starts as a copy.
-        decay: in (0, 1).
+        decay: in (0, 1), which the average approaches.
+        decay_after: (decay, updates) -> the decay of that update.
 
     Raises:
         UserError: for a decay out of range.
     """
 
-    def __init__(self, model: nn.Layer, decay: float):
+    def __init__(self, model: nn.Layer, decay: float, decay_after: DecayAfter = hyperbolic_ramp):
         if not 0 < decay < 1:
             raise UserError(f"ema_decay: {decay} is not in (0, 1); 0 is for no average")
         self.decay = decay
+        self.decay_after = decay_after
         # Without the hook that amp.decorate sets for O2, under which a state dict holds copies.
         self.weights: Mapping[str, paddle.Tensor] = model.state_dict(use_hook=False)
         self.groups = _names_by_kind(self.weights)
@@ -38,7 +63,7 @@ class WeightAverage:
     @paddle.no_grad()
     def update(self, updates: int) -> None:
         """To be called when the optimiser has made `updates` updates."""
-        share = 1 - min(self.decay, (1 + updates) / (10 + updates))
+        share = 1 - self.decay_after(self.decay, updates)
         for names, average in zip(self.groups, self.averages):
             difference = _joined([self.weights[name] for name in names])
             average.add_(difference.subtract_(average).scale_(share))

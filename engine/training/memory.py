@@ -2,9 +2,12 @@
 
 from typing import List, NamedTuple, Tuple
 
+import numpy as np
 import paddle
 from paddle import nn
 
+from data import SegmentationDataset
+from engine.build import network_of
 from engine.recipe import Recipe
 
 PROBE = 128  # pixels, (w, h); a multiple of every network's largest stride
@@ -37,6 +40,18 @@ def estimate_need(model: nn.Layer, crop_size: Tuple[int, int]) -> Need:
         outputs = model(paddle.zeros([2, 3, PROBE, PROBE]))
     gib = 4 * crop_size[0] * crop_size[1] / (2 * PROBE * PROBE) / 2**30
     return Need(sum(sizes) * gib, 2 * sum(output.size for output in outputs) * gib)
+
+
+def training_advice(recipe: Recipe, dataset: SegmentationDataset) -> str:
+    """What to change when a training step finds no memory; estimated with a new network on the CPU."""
+    device = paddle.get_device()
+    height, width = dataset.train_item(0, np.random.default_rng(0))[1].shape
+    paddle.set_device("cpu")
+    try:
+        need = estimate_need(network_of(recipe, dataset.num_classes, weights=False), (width, height))
+    finally:
+        paddle.set_device(device)
+    return advice(recipe, need, on_gpu=device != "cpu")
 
 
 def advice(recipe: Recipe, need: Need, on_gpu: bool) -> str:

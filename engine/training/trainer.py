@@ -5,13 +5,21 @@ from typing import Any, Dict, Optional, Tuple
 
 from compat import UserError, logger
 
-import numpy as np
 import paddle
 from paddle import nn
 
 from data import SegmentationDataset
 from data.check import warn_of_lone_class
-from engine.build import criterion_of, dataset_of, default_workers, network_of, seed_everything, weight_file
+from engine.build import (
+    choose_gpu_kernels,
+    criterion_of,
+    dataset_of,
+    default_workers,
+    network_of,
+    seed_draws,
+    seed_everything,
+    weight_file,
+)
 from engine.parallel import join_devices, share_statistics, synchronize_batch_norm, wait_for_all
 from engine.recipe import Recipe
 from engine.resilience.checkpoint import (
@@ -30,9 +38,9 @@ from engine.resilience.faults import named_faults
 from engine.resilience.interruption import Interrupted, Interruption
 from engine.resilience.records import Records
 from engine.training.distillation import Distiller, build_distiller
-from engine.training.ema import WeightAverage
+from engine.training.ema import WeightAverage, ramp_of
 from engine.training.feed import Feed
-from engine.training.memory import advice, estimate_need
+from engine.training.memory import training_advice
 from engine.training.optimizer import build_optimizer, build_schedule
 from engine.training.options import RunOptions
 from engine.training.precision import Precision
@@ -71,6 +79,7 @@ class Trainer:
         self.progress = Progress(recipe, len(self.train_set), self.devices, self.records)
 
         checkpoint = self._checkpoint_to_resume()
+        choose_gpu_kernels(recipe, options.deterministic)
         seed_everything(options.seed, options.deterministic)
         self.model, self.criterion = self._build_network(checkpoint)
         self.schedule = build_schedule(recipe.lr_scheduler, recipe.iters)
@@ -95,12 +104,12 @@ class Trainer:
         """
         # The optimiser names its states at its first step: from 0 here too, see _build_network.
         names = paddle.utils.unique_name.guard()
-        faults = named_faults(self.devices.count, self._memory_advice)
+        faults = named_faults(self.devices.count, lambda: training_advice(self.recipe, self.train_set))
         with names, faults, self.records, Interruption(decides=self._is_first) as interruption:
             self.progress.restart_clock()
             if self._save_is_due() and self.validated < self.iteration:  # the run was stopped while it validated
                 self._save(interruption)
-            if self.iteration >= self.recipe.iters:
+            if self.iteration >= self.recipe.iters or self._stops_early():
                 logger.info("nothing to do: the run is at iteration %d of %d", self.iteration, self.recipe.iters)
                 return self.best
             self._train(interruption)
@@ -177,7 +186,7 @@ class Trainer:
         return build_distiller(self.recipe, self.train_set.num_classes, self.model.output_names, normalize)
 
     def _build_average(self, model: nn.Layer) -> WeightAverage:
-        return WeightAverage(model, self.recipe.ema_decay)
+        return WeightAverage(model, self.recipe.ema_decay, ramp_of(self.recipe))
 
     # --- training -----------------------------------------------------------------------------------------------------
 
@@ -202,27 +211,26 @@ class Trainer:
             if self._save_is_due():
                 self._save(interruption)
                 self.progress.restart_clock()
+                if self._stops_early():
+                    return
 
     def _step(self, number: int, images: paddle.Tensor, labels: paddle.Tensor) -> Dict[str, paddle.Tensor]:
         """See TrainStep; the images are uint8 [N, H, W, 3] still."""
         return self.step(number, self.train_set.transform.normalize.on_device(images), labels)
 
-    def _memory_advice(self) -> str:
-        """What to change when a training step finds no memory; estimated with a new network on the CPU."""
-        device = paddle.get_device()
-        height, width = self.train_set.train_item(0, np.random.default_rng(0))[1].shape
-        paddle.set_device("cpu")
-        try:
-            need = estimate_need(network_of(self.recipe, self.train_set.num_classes, weights=False), (width, height))
-        finally:
-            paddle.set_device(device)
-        return advice(self.recipe, need, on_gpu=device != "cpu")
-
     def _seed_draws(self) -> None:
-        """What is drawn on the device (dropout) is a function of seed and iteration, so that resuming repeats it."""
-        rank = self.devices.rank if self.options.diff_seed else 0
-        entropy = np.random.SeedSequence([self.options.seed, self.iteration, rank])
-        paddle.seed(int(entropy.generate_state(1)[0] >> 1))
+        seed_draws(self.options.seed, self.iteration, self.devices.rank if self.options.diff_seed else 0)
+
+    def _stops_early(self) -> bool:
+        """Whether no validation of the recipe's last `early_stop_intervals` found better weights; the log says so."""
+        allowed = self.recipe.early_stop_intervals * self.recipe.save_interval
+        if not (self.validation and allowed and self.validated):
+            return False
+        found = self.validation.best_iteration
+        if self.validated - found < allowed:
+            return False
+        logger.info("stopping early: no validation since iteration %d had a better mIoU", found)
+        return True
 
     # --- saving -------------------------------------------------------------------------------------------------------
 

@@ -63,6 +63,12 @@ class Validation:
         """Take what `state_dict` returned, or nothing, of a run without validation."""
         self.best = {protocol: dict(best) for protocol, best in state.get("best", {}).items()}
 
+    @property
+    def best_iteration(self) -> int:
+        """Where the first protocol's best weights were found; 0 before any."""
+        best = self.best.get(next(iter(self.protocols)))
+        return int(best["iteration"]) if best else 0
+
     def run(self, model: nn.Layer, iteration: int, progress: Progress) -> None:
         """Evaluate by every protocol, keep the weights that are better than all before, draw some predictions."""
         start = time.perf_counter()

@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from engine.training.ema import WeightAverage
+from engine.training.ema import WeightAverage, exponential_ramp, hyperbolic_ramp
 from engine.training.trainer import RunOptions, Trainer
 from models import build_model
 from models.weights import read_weights
@@ -33,9 +33,9 @@ def test_the_average_follows_its_formula():
         WeightAverage(model, 1.0)
 
 
-def train(recipe, folder):
+def train(recipe, folder, **options):
     with tiny_network():
-        trainer = Trainer(recipe, RunOptions(save_dir=str(folder)))
+        trainer = Trainer(recipe, RunOptions(save_dir=str(folder), **options))
         trainer.fit()
     return trainer
 
@@ -74,3 +74,20 @@ def test_the_average_is_to_the_bit_what_it_is_weight_by_weight(name):
     resumed = WeightAverage(model, decay=0.9)
     resumed.set_state_dict(found)
     assert all((mean == found[name]).all() for name, mean in resumed.state_dict().items())
+
+
+def test_ramps_of_the_decay():
+    assert [hyperbolic_ramp(0.99, n) for n in (1, 80, 10000)] == pytest.approx([2 / 11, 0.9, 0.99])
+    ramp = [exponential_ramp(0.9999, n, iters=1000) for n in (1, 100, 1000)]
+    assert ramp == pytest.approx([0.9999 * 0.0148881, 0.9999 * 0.7768698, 0.9999 * 0.9999997], abs=1e-7)
+
+
+def test_the_exponential_ramp_resumes_to_the_bit(sample_root, tmp_path):
+    recipe = tiny_recipe(sample_root, ema_ramp="exponential", ema_beta=5, ema_decay=0.9)
+    whole = train(recipe, tmp_path / "whole")
+    assert whole.step.average.decay_after(0.9, 8) == pytest.approx(0.9 * 0.9932621)  # 1 - exp(-5)
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "whole" / "iter_3").rename(tmp_path / "parts" / "iter_3")
+    resumed = train(recipe, tmp_path / "parts", resume_model="auto")
+    expected, found = (trainer.step.average.state_dict() for trainer in (whole, resumed))
+    assert all((found[name] == expected[name]).all() for name in expected)

@@ -1,0 +1,60 @@
+"""A run that does not improve any more ends, and resumes as one that has ended."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from engine.resilience.checkpoint import list_checkpoints
+from engine.training.validation import Validation
+from tests.helpers.tiny_training import tiny_recipe, train
+
+MIOU = {2: 0.5, 4: 0.6, 6: 0.6, 8: 0.59, 10: 0.58, 12: 0.9}  # by iteration
+
+
+@pytest.fixture
+def run(sample_root, tmp_path, monkeypatch):
+    """run(**overrides): train with those scores, saved every second iteration; returns the trainer."""
+
+    def found(model, dataset, protocols, *_arguments, **_options):
+        scores = SimpleNamespace(miou=MIOU[run.trainer_iteration()], accuracy=0.5, kappa=0.5)
+        scores.summed = lambda _sum: scores
+        return dict.fromkeys(protocols, scores)
+
+    iteration = []
+    validate = Validation.run
+
+    def watched(self, model, at, progress):
+        iteration.append(at)
+        return validate(self, model, at, progress)
+
+    def run(resume=None, **overrides):
+        recipe = tiny_recipe(sample_root, iters=12, save_interval=2, accumulate=1, **overrides)
+        return train(recipe, save_dir=str(tmp_path), resume_model=resume)
+
+    run.trainer_iteration = lambda: iteration[-1]
+    monkeypatch.setattr("engine.training.validation.evaluate_protocols", found)
+    monkeypatch.setattr(Validation, "run", watched)
+    monkeypatch.setattr(Validation, "_draw", lambda *_: None)
+    return run
+
+
+def test_a_run_ends_when_the_best_is_too_old(run, tmp_path):
+    stopped = run(early_stop_intervals=2)
+    assert stopped.iteration == 8 and stopped.best == {"full": {"miou": 0.6, "iteration": 4}}
+    assert "no validation since iteration 4 had a better mIoU" in (tmp_path / "train.log").read_text()
+    resumed = run("auto", early_stop_intervals=2)
+    assert resumed.iteration == 8 and "nothing to do" in (tmp_path / "train.log").read_text()
+    assert list_checkpoints(tmp_path)[-1].name == "iter_8"
+    assert run("auto").iteration == 12  # allowed to go on, it goes on
+
+
+def test_a_resumed_run_counts_on(run, tmp_path):
+    run(early_stop_intervals=3)
+    for folder in list_checkpoints(tmp_path)[3:]:
+        folder.rename(tmp_path / f"later_{folder.name}")
+    resumed = run("auto", early_stop_intervals=3)
+    assert resumed.iteration == 10 and resumed.best["full"]["iteration"] == 4
+
+
+def test_without_the_option_a_run_goes_to_its_end(run):
+    assert run().iteration == 12
