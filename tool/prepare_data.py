@@ -3,7 +3,7 @@
 sample      render a small Cityscapes to try everything on
 cityscapes  write train.txt, val.txt and test.txt for Cityscapes in its official layout
 camvid      the same for CamVid (train/, trainannot/, val/, valannot/)
-import      make a dataset and a recipe of masks (colours, 0 and 255, numbers), LabelMe, COCO or PaddleSeg's lists
+import      make a dataset and a recipe of masks, LabelMe, Supervisely or COCO files, or PaddleSeg's lists
 check       read every file of a dataset, say what is wrong with it, and draw a sheet of its samples
 cache       decode a dataset once, into files from which a crop reads only its own pixels
 check-submission  say why the Cityscapes server would refuse a zip of tool.predict --cityscapes_submission

@@ -9,9 +9,9 @@ from data.importing.coco import coco_content, coco_found
 from data.importing.found import Found, image_files
 from data.importing.labelme import labelme_files, labelme_found
 from data.importing.masks import Color, Pair, masks_found
+from data.importing.supervisely import supervisely_files, supervisely_found
 from data.layouts import listed_names
 
-KINDS = ("masks", "labelme", "coco", "lists")
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages", "photos")
 MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "SegmentationClass", "gt")
 MASK_ENDINGS = ("_mask", "_label", "_labels", "_gt", "-mask")
@@ -19,7 +19,7 @@ LABEL_MAP = "labelmap.txt"  # CVAT's palette
 
 
 def find_source(source: Path, palette_file: Optional[Path] = None) -> Found:
-    """Read a source: folders of images and masks, LabelMe's or COCO's JSON, or PaddleSeg's train.txt and val.txt.
+    """Read a source: images and masks, JSON of LabelMe, Supervisely or COCO, or PaddleSeg's train.txt and val.txt.
 
     Args:
         source: the folder, or a COCO file.
@@ -47,11 +47,14 @@ def find_source(source: Path, palette_file: Optional[Path] = None) -> Found:
         content = coco_content(path)
         if content is not None:
             return coco_found(path, content, _folders_near(path))
+    annotated = supervisely_files(source)
+    if annotated:
+        return supervisely_found(source, annotated)
     shapes = labelme_files(source)
     if shapes:
         return labelme_found(source, shapes)
     raise UserError(
-        f"{source}: neither images/ and masks/, nor LabelMe or COCO files, nor train.txt and val.txt are there"
+        f"{source}: neither images/ and masks/, nor files of LabelMe, Supervisely or COCO, nor train.txt are there"
     )
 
 
