@@ -30,7 +30,7 @@ class Recorded(Trainer):
         pass
 
 
-def their_item(dataset, index, rng):
+def their_item(dataset, index, rng, _class_id=None):
     """As SegmentationDataset.train_item, by PaddleSeg's transforms, which answer whole levels before Normalize."""
     image, label = dataset.read_image(index), dataset.read_label(index)
     transform = dataset.transform
