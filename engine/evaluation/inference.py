@@ -1,4 +1,4 @@
-"""What a network says of an image under a protocol, to the last bit as `paddleseg.core.infer` says it."""
+"""The predictions of a network under a protocol, equal to the last bit to those of `paddleseg.core.infer`."""
 
 from typing import List, Optional, Sequence, Tuple
 
@@ -40,7 +40,7 @@ def predict_logits(model: nn.Layer, image: paddle.Tensor, protocol: Protocol) ->
 
 
 def predict_details(model: nn.Layer, image: paddle.Tensor, protocol: Protocol) -> Optional[np.ndarray]:
-    """[H, W] bool: where the finest detail head says more than 1/2 of an image [1, 3, H, W] at the protocol's scale.
+    """[H, W] bool: where the finest detail head gives more than 1/2 for an image [1, 3, H, W] at the protocol's scale.
 
     None for a network without such a head, and for a protocol of several scales or windows, which give no detail map.
     """

@@ -1,6 +1,6 @@
 """The one way from an image to its class map, whatever engine computes the network and whoever asks."""
 
-from typing import NamedTuple, Set, Tuple
+from typing import NamedTuple, Optional, Set, Tuple
 
 from compat import UserError, logger
 
@@ -44,7 +44,7 @@ class Segmenter:
 
     Args:
         network: of any engine; one that is fixed to a batch of N gets the image N times.
-        scale: of images before the network sees them.
+        scale: of images before the network sees them; by default that of `deploy.yaml`.
         unknown_below: pixels of a smaller confidence, in [0, 1], become 255; 0 asks for no confidence.
 
     Raises:
@@ -53,7 +53,7 @@ class Segmenter:
 
     _warned: Set[Size] = set()
 
-    def __init__(self, network: Network, scale: float = 1.0, unknown_below: float = 0.0):
+    def __init__(self, network: Network, scale: Optional[float] = None, unknown_below: float = 0.0):
         check_unknown_below(unknown_below)
         if unknown_below and not network.gives_confidence:
             raise UserError(
@@ -61,7 +61,7 @@ class Segmenter:
                 "--output_op softmax"
             )
         self.network = network
-        self.scale = scale
+        self.scale = network.description.scale if scale is None else scale
         self.unknown_below = unknown_below
 
     def __call__(self, image: np.ndarray) -> np.ndarray:

@@ -83,9 +83,9 @@ def test_without_openvino_the_peak_is_that_of_float32(monkeypatch):
 
 
 def test_the_hardware_is_described():
-    told = json.loads(json.dumps(hardware.describe_hardware(threads=2)))
-    assert told["processor"] and told["threads"] == 2 and told["physical_cores"] >= 1
-    assert told["packages"]["numpy"] == np.__version__ and "OMP_NUM_THREADS" in told["environment"]
+    described = json.loads(json.dumps(hardware.describe_hardware(threads=2)))
+    assert described["processor"] and described["threads"] == 2 and described["physical_cores"] >= 1
+    assert described["packages"]["numpy"] == np.__version__ and "OMP_NUM_THREADS" in described["environment"]
 
 
 # --- networks ---------------------------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ def test_a_tensorrt_that_fails_is_a_line_and_the_run_goes_on(gpu_without_tensorr
     )
 
 
-def test_an_engine_answers_the_graph_that_is_named(tmp_path):
+def test_an_engine_returns_the_graph_that_is_named(tmp_path):
     wanted = Wanted(SIZE, engines=("paddle",), precisions=("fp32", "int8"), graphs=("stride_logits",))
     found = build_variants("stdc1_seg", 19, wanted, tmp_path)
     images = np.zeros((1, *SIZE, 3), np.uint8)

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import paddle
@@ -9,6 +10,8 @@ import paddleseg.core
 import pytest
 
 from data import build_dataset
+from data.transforms import Normalize
+from engine.evaluation import evaluator
 from engine.evaluation.evaluator import Scores, evaluate, evaluate_images, evaluate_protocols
 from engine.evaluation.inference import predict_logits
 from engine.recipe import Protocol
@@ -135,3 +138,20 @@ def test_one_pass_over_protocols_and_parts_adds_up(val_set):
     assert (whole["full"].confusion != whole["half"].confusion).any()
     twice = whole["full"].summed(lambda array: array * 2)
     assert twice.images == 6 and twice.miou == whole["full"].miou and twice.areas.sum() == 2 * whole["full"].areas.sum()
+
+
+def test_images_go_to_the_device_once_as_bytes_and_labels_stay(val_set):
+    protocols = {name: PROTOCOLS[name] for name in ("half", "flips")}
+    loads, moves = wrapped(evaluator, "DataLoader"), wrapped(paddle, "to_tensor")
+    with loads as loader, moves as to_tensor, mock.patch.object(Normalize, "on_device", autospec=True) as on_device:
+        on_device.side_effect = lambda normalize, images: paddle.zeros([1, 3, *images.shape[1:3]])
+        evaluate_protocols(SmallNetwork(19), val_set, protocols)
+    assert [call.args[1].dtype for call in on_device.call_args_list] == [paddle.uint8] * len(val_set)
+    moved = [np.asarray(call.args[0]).shape for call in to_tensor.call_args_list]
+    assert moved.count((1, 64, 128, 3)) == len(val_set) and not any(shape[-2:] == (64, 128) for shape in moved)
+    assert [place.is_cpu_place() for place in loader.call_args.kwargs["places"]] == [True]
+
+
+def wrapped(where, name):
+    """A patch that calls what it stands for."""
+    return mock.patch.object(where, name, wraps=getattr(where, name))

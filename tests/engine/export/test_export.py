@@ -132,7 +132,7 @@ def test_float_input_is_paddlesegs(stdc1_seg, tmp_path):
         load_network(tmp_path, "openvino")
 
 
-def test_folding_changes_no_answer_and_leaves_no_batch_norm_behind_a_convolution():
+def test_folding_changes_no_output_and_leaves_no_batch_norm_behind_a_convolution():
     model, image = network("bisestdc"), paddle.randn([1, 3, 48, 80])
     with paddle.no_grad():
         before = model(image)[0].numpy()

@@ -59,7 +59,7 @@ def fragile():
 
 @pytest.fixture
 def score(fragile):
-    """Share of pixels, in percent, that a network answers as eager does."""
+    """Share of pixels, in percent, of which a network and eager predict the same class."""
     eager = EagerNetwork(fragile, 2)
     return lambda network: 100 * float(np.mean([network.classes(p) == eager.classes(p) for p in pictures(2)]))
 
@@ -132,7 +132,7 @@ def test_onnxruntime_computes_in_int8_all_but_the_last_layer(tmp_path):
     assert operators.count("QLinearConcat") == 2 and "Concat" not in operators
 
 
-def test_int8_behind_a_concatenation_changes_no_answer(tmp_path, monkeypatch):
+def test_int8_behind_a_concatenation_changes_no_output(tmp_path, monkeypatch):
     import onnx
     import onnxruntime
 
@@ -145,14 +145,14 @@ def test_int8_behind_a_concatenation_changes_no_answer(tmp_path, monkeypatch):
     del model.graph.node[-2:], model.graph.output[0].type.tensor_type.shape.dim[:]
     model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
 
-    def answers():
+    def outputs():
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return [session.run(None, {"image": picture})[0] for picture in pictures(3)]
 
-    before, nodes = answers(), len(model.graph.node)
+    before, nodes = outputs(), len(model.graph.node)
     quantize_concatenations(model)
     assert len(model.graph.node) == nodes + 4
-    np.testing.assert_array_equal(answers(), before)
+    np.testing.assert_array_equal(outputs(), before)
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ def test_only_images_of_one_scale_are_one_int8_image(scales, zeros, added):
         nodes.append(helper.make_node("DequantizeLinear", [side, f"{side}s", f"{side}z"], [f"{side}f"], axis=1))
     nodes.append(helper.make_node("Concat", ["af", "bf"], ["both"], axis=1))
     images = [helper.make_tensor_value_info(side, TensorProto.UINT8, [1, 2, 4, 4]) for side in "ab"]
-    answer = helper.make_tensor_value_info("both", TensorProto.FLOAT, [1, 4, 4, 4])
-    model = helper.make_model(helper.make_graph(nodes, "g", images, [answer], constants))
+    output = helper.make_tensor_value_info("both", TensorProto.FLOAT, [1, 4, 4, 4])
+    model = helper.make_model(helper.make_graph(nodes, "g", images, [output], constants))
     assert len(quantize_concatenations(model).graph.node) == 3 + added
 
 

@@ -165,3 +165,9 @@ def test_the_first_of_the_largest_scores_is_argmax(dtype, classes):
     np.testing.assert_array_equal(found, scores.argmax(axis=1))
     np.testing.assert_array_equal(largest, scores.max(axis=1))
     assert found.dtype == np.uint8 and largest.dtype == dtype
+
+
+def test_the_scale_is_that_of_the_description_by_default():
+    network = Brightness(scale=0.5)
+    assert Segmenter(network).batch(noise(20, 30)).shape == (1, 10, 15, 3)
+    assert Segmenter(network, 1.0).batch(noise(20, 30)).shape == (1, 20, 30, 3)
