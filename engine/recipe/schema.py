@@ -255,6 +255,9 @@ class Recipe(Options):
 
     On a GPU, cudnn_exhaustive_search times cuDNN's algorithms for each new shape instead of asking its heuristics, and
     tf32 lets matrix products and convolutions of float32 round their factors to 10 bits, where the GPU can.
+
+    recompute is models.recompute: about half of the memory of a training step, for computing most of the network's
+    forward pass twice; the results are the same.
     """
 
     batch_size: Count
@@ -279,6 +282,7 @@ class Recipe(Options):
     cudnn_exhaustive_search: bool = False
     tf32: bool = True
     distill: Optional[DistillRecipe] = None
+    recompute: bool = False
 
     @model_validator(mode="after")
     def _check_losses(self):

@@ -48,6 +48,7 @@ from engine.training.progress import Progress
 from engine.training.state import RunState
 from engine.training.step import TrainStep
 from engine.training.validation import Validation
+from models.recompute import recompute_blocks
 from models.weights import load_weights
 
 EVALUATION_MEMORY = "evaluation takes images one by one: a smaller scale, or is_slide with a crop_size, in test_config"
@@ -150,6 +151,8 @@ class Trainer:
         with paddle.utils.unique_name.guard():
             model = synchronize_batch_norm(network_of(self.recipe, self.train_set.num_classes), self.devices)
             criterion = criterion_of(self.recipe, model, self.train_set)
+        if self.recipe.recompute and not recompute_blocks(model):
+            raise UserError(f"recompute: {self.recipe.model.type} has no blocks to compute again; leave it out")
         if self.options.load_from:
             taken = load_weights(model, weight_file(self.options.load_from))
             logger.info("took %d tensors from %s", taken, self.options.load_from)

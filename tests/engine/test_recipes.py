@@ -44,7 +44,7 @@ ROWS = (
     (r"^best/.*seg50", "best seg50"),
     (r"^best/.*seg75", "best seg75"),
     (r"^best/.*camvid", "best camvid"),
-    (r"^official/", "official"),
+    (r"^official/|_48\.yml", "official"),
     (r"_scratch_continued", "paddle port continued"),
     (r"_mmseg", "mmsegmentation"),
     (r"_deepspark", "deepspark"),
@@ -139,6 +139,12 @@ def test_single_gpu_variants_keep_batch_and_rate():
             assert (recipe.batch_size, recipe.accumulate, recipe.total_batch_size) == (batch, accumulate, 36)
             assert batch * accumulate == whole.batch_size == whole.total_batch_size
             assert recipe.lr_scheduler == whole.lr_scheduler and recipe.loss == whole.loss
+
+
+def test_the_authors_batch_on_one_gpu_is_their_recipe():
+    one, three = load("stdc2_seg50_cityscapes_48.yml"), load("official/stdc2_seg50_cityscapes.yml")
+    assert one.batch_size == one.total_batch_size == three.total_batch_size == 3 * three.batch_size
+    assert (one.lr_scheduler, one.loss, one.optimizer) == (three.lr_scheduler, three.loss, three.optimizer)
 
 
 def test_the_published_losses():

@@ -1,0 +1,161 @@
+"""What a training step allocates on the path that a GPU takes, part by part, by Paddle's own counter; on the CPU.
+
+Our code takes its branches for a device that is not the CPU; Paddle computes on the CPU, whose kernels keep the same
+tensors for the gradient. The batch is the real one, the crop is smaller, and what chunks of the losses may hold is so
+too: every map is proportional to the crop, and so the slope between two small crops, times the real one, is what the
+maps take. What does not grow with the crop is left out: weights, their gradients and averages, the optimiser's state
+(47 MiB each for STDC2-Seg), and cuDNN's workspace on a GPU.
+
+`held` is what is allocated when a part has ended, `peak` the most up to then, in GiB. Only float32 can be measured
+like this: the CPU has no kernels for half precision.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+
+from compat import UserError
+
+import paddle
+
+from benchmarks.results.record import write_figures
+from engine.command import parser, run
+from engine.recipe import load_recipe
+from engine.training.gradients import add_gradients
+from engine.training.optimizer import build_optimizer, build_schedule
+from loss import build_criterion, cross_entropy
+from models import build_model
+from models.recompute import recompute_blocks
+
+ROOT = Path(__file__).parents[1]
+RECIPES = {
+    "stdc1_seg": "stdc1_seg50_cityscapes",
+    "stdc2_seg": "stdc2_seg50_cityscapes",
+    "bisestdc": "bisestdc_seg50_cityscapes",
+    "bisestdc2": "bisestdc2_seg50_cityscapes",
+    "ddrnet23_slim": "ddrnet23_slim_cityscapes_1024x512",
+    "ddrnet23": "ddrnet23_slim_cityscapes_1024x512",
+}
+CLASSES = 19
+BATCHES = (36, 48)
+CROP = (1024, 512)
+SMALL_CROPS = ((256, 128), (192, 96))
+GIB = 2**30
+
+
+def allocated() -> Dict[str, int]:
+    """Bytes of host memory that Paddle's allocator has given out: now, and at most since the process began."""
+    core = paddle.base.core
+    return {
+        "held": core.host_memory_stat_current_value("Allocated", 0),
+        "peak": core.host_memory_stat_peak_value("Allocated", 0),
+    }
+
+
+def step_bytes(network: str, batch: int, crop: Sequence[int], recomputed: bool) -> Dict[str, Dict[str, int]]:
+    """Bytes {part: {held, peak}} of one step at a crop (width, height), less what there is before it.
+
+    To be called once in a process, which is of no other use then.
+    """
+    paddle.base.core.Place.is_cpu_place = lambda place: False
+    recipe = load_recipe(ROOT / "configs" / f"{RECIPES[network]}.yml")
+    model = build_model(network, CLASSES)
+    criterion = build_criterion(recipe.loss, model.output_names, model.resized)
+    if recomputed:
+        recompute_blocks(model)
+    schedule = build_schedule(recipe.lr_scheduler, recipe.iters)
+    optimizer = build_optimizer(recipe.optimizer, schedule, (model, criterion))
+    before = allocated()["held"]
+    images = paddle.randn([batch, 3, crop[1], crop[0]])
+    labels = paddle.randint(0, CLASSES, [batch, crop[1], crop[0]], dtype="int64")
+    parts: Dict[str, Dict[str, int]] = {}
+
+    def mark(part: str) -> Callable[..., None]:
+        def note(*_: Any) -> None:
+            parts[part] = {key: value - before for key, value in allocated().items()}
+
+        return note
+
+    model.register_forward_post_hook(mark("forward"))
+    for name, loss in criterion.losses.items():
+        loss.register_forward_post_hook(mark(f"loss {name}"))
+    add_gradients(model, criterion, images, labels)
+    mark("backward")()
+    optimizer.step()
+    optimizer.clear_grad(set_to_zero=False)
+    mark("optimizer")()
+    return parts
+
+
+def measure(network: str, batch: int, recomputed: bool) -> Dict[str, Any]:
+    """One case at the whole crop: GiB of each part, and of the step."""
+    small, smaller = (_in_a_process(network, batch, crop, recomputed) for crop in SMALL_CROPS)
+    area, area_of_small, area_of_smaller = (width * height for width, height in (CROP, *SMALL_CROPS))
+    factor = area / (area_of_small - area_of_smaller) / GIB
+    parts = {
+        part: {key: (values[key] - smaller[part][key]) * factor for key in values} for part, values in small.items()
+    }
+    return {
+        "network": network,
+        "batch": batch,
+        "crop": list(CROP),
+        "recompute": recomputed,
+        "gib": max(values["peak"] for values in parts.values()),
+        "parts": parts,
+    }
+
+
+def _in_a_process(network: str, batch: int, crop: Sequence[int], recomputed: bool) -> Dict[str, Dict[str, int]]:
+    command = [sys.executable, "-m", "benchmarks.memory", "--bytes_at", *map(str, crop)]
+    command += ["--networks", network, "--batches", str(batch), *(["--recompute", "yes"] if recomputed else [])]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=3600, cwd=ROOT)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def table(cases: Sequence[Mapping[str, Any]]) -> str:
+    """The cases as aligned text."""
+    lines: List[str] = []
+    for case in cases:
+        name = f"{case['network']}, batch {case['batch']}{', recompute' if case['recompute'] else ''}"
+        lines.append(f"{name:40}  held   peak, GiB")
+        lines += [f"  {part:38}{gib['held']:6.2f} {gib['peak']:6.2f}" for part, gib in case["parts"].items()]
+    return "\n".join(lines)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Measure every case, print the table, write the figures; the keys `gib_at_batch_N` are STDC2-Seg's."""
+    arguments = parser(__doc__, "python -m benchmarks.memory --json output/memory.json")
+    arguments.add_argument("--networks", nargs="+", default=tuple(RECIPES), choices=RECIPES)
+    arguments.add_argument("--batches", nargs="+", type=int, default=BATCHES, metavar="N", help="images (36 48)")
+    arguments.add_argument("--recompute", choices=("no", "yes", "both"), default="both", help="both by default")
+    arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to this file")
+    arguments.add_argument("--bytes_at", nargs=2, type=int, metavar=("W", "H"), help="print bytes at this crop")
+    options = arguments.parse_args(argv)
+    if options.bytes_at:
+        width, height = options.bytes_at
+        cross_entropy.CHUNK_BYTES = cross_entropy.CHUNK_BYTES * width * height // (CROP[0] * CROP[1])
+        print(
+            json.dumps(step_bytes(options.networks[0], options.batches[0], (width, height), options.recompute == "yes"))
+        )
+        return
+    if min(options.batches) < 12:
+        raise UserError(f"--batches {min(options.batches)}: gradients of weights hide the maps of less than 12")
+    ways = {"no": (False,), "yes": (True,), "both": (False, True)}[options.recompute]
+    cases = [measure(*case) for case in ((n, b, r) for n in options.networks for b in options.batches for r in ways)]
+    print(table(cases))
+    if options.json:
+        write_figures(options.json, {**_keys(cases), "cases": cases})
+
+
+def _keys(cases: Sequence[Mapping[str, Any]]) -> Dict[str, float]:
+    return {
+        f"gib_at_batch_{case['batch']}{'_recompute' if case['recompute'] else ''}": case["gib"]
+        for case in cases
+        if case["network"] == "stdc2_seg"
+    }
+
+
+if __name__ == "__main__":
+    run(main)
