@@ -8,6 +8,7 @@ from compat.options import check
 
 import yaml
 
+from engine.recipe.paddleseg import from_paddleseg, is_paddleseg
 from engine.recipe.schema import Recipe
 
 BASE_KEY = "_base_"
@@ -19,7 +20,8 @@ def load_recipe(path: Union[str, Path], overrides: Mapping[str, Any] = (), opts:
     """Read a recipe file.
 
     Args:
-        path: YAML file; `_base_` names the file or files, relative to it, that it builds on, later ones over earlier.
+        path: YAML file, ours or PaddleSeg's (see engine.recipe.paddleseg); `_base_` names the file or files, relative
+            to it, that it builds on, later ones over earlier.
         overrides: {dotted key: value}, applied before `opts`.
         opts: `dotted.key=value` texts, values as `parse_value` reads them. A list's item is addressed by its number,
             or by its `type`.
@@ -28,6 +30,8 @@ def load_recipe(path: Union[str, Path], overrides: Mapping[str, Any] = (), opts:
         UserError: naming file, key and the nearest known key.
     """
     raw = _read_with_base(Path(path), ())
+    if is_paddleseg(raw):
+        raw = from_paddleseg(raw, str(path))
     _set_total_batch_size(raw)  # that of the file, whatever the batch becomes
     for key, value in dict(overrides).items():
         _set(raw, key, value)

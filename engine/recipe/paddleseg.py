@@ -1,0 +1,197 @@
+"""PaddleSeg's own recipes in our words, where we have the network: STDCSeg over STDC1 or STDC2, and DDRNet_23.
+
+Losses by position become losses by output, an OHEM's `min_kept` is our `n_min`, URLs of weights become files. What then
+still differs from PaddleSeg is logged, a line each.
+"""
+
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from compat import UserError, logger
+from compat.options import ByType, Count, NotNegative, Options, Whole, check, custom_error
+
+from pydantic import Field, model_validator
+from typing_extensions import Annotated, Literal
+
+BLOCKS = ("export", "global", "train", "test")  # keys that only PaddleSeg's recipes have
+BACKBONES = {"STDC1": "stdc1", "STDC2": "stdc2"}
+
+
+class Backbone(Options):
+    """PaddleSeg's STDC backbones."""
+
+    type: Literal["STDC1", "STDC2"]
+    pretrained: Optional[str] = None
+
+
+class STDCSeg(Options):
+    """PaddleSeg's options of the network, as far as ours can do them. Its stride 16 has a head but no output."""
+
+    type: Literal["STDCSeg"]
+    backbone: Backbone
+    num_classes: Optional[Count] = None
+    pretrained: Optional[str] = None
+    use_boundary_2: bool = False
+    use_boundary_4: bool = False
+    use_boundary_8: bool = True
+    use_boundary_16: bool = False
+    use_conv_last: Literal[False] = False
+
+    @property
+    def outputs(self) -> Tuple[str, ...]:
+        """Our names of its outputs, in its order."""
+        return ("main", "aux8", "aux16", *(f"detail{stride}" for stride in self.detail_strides))
+
+    @property
+    def detail_strides(self) -> List[int]:
+        return [stride for stride in (2, 4, 8) if getattr(self, f"use_boundary_{stride}")]
+
+    def in_our_words(self, notes: List[str]) -> Dict[str, Any]:
+        """Our `model`."""
+        name = BACKBONES[self.backbone.type]
+        converted = f"pretrained/{name}_imagenet.pdparams"
+        return {
+            "type": f"{name}_seg",
+            "detail_strides": self.detail_strides,
+            **{"head_bias": True, "gate_bias": True, "exclusive_pool": True},
+            "pretrained": _weight_file(self.pretrained, None, "model.pretrained", notes),
+            "backbone": {
+                "pretrained": _weight_file(self.backbone.pretrained, converted, "model.backbone.pretrained", notes)
+            },
+        }
+
+
+class DDRNet(Options):
+    """PaddleSeg's options of the network, as far as ours can do them."""
+
+    type: Literal["DDRNet_23"]
+    num_classes: Optional[Count] = None
+    pretrained: Optional[str] = None
+    in_channels: Literal[3] = 3
+    block_layers: Tuple[Literal[2], Literal[2], Literal[2], Literal[2]] = (2, 2, 2, 2)
+    planes: Literal[32, 64] = 64
+    spp_planes: Literal[128] = 128
+    head_planes: Literal[64, 128] = 128
+    enable_auxiliary_loss: bool = False
+
+    @model_validator(mode="after")
+    def _check_widths(self):
+        if self.head_planes != 2 * self.planes:
+            raise custom_error(f"planes {self.planes} with head_planes {self.head_planes} is no network of ours")
+        return self
+
+    @property
+    def outputs(self) -> Tuple[str, ...]:
+        """Our names of its outputs, in its order."""
+        return ("main", "aux8") if self.enable_auxiliary_loss else ("main",)
+
+    def in_our_words(self, notes: List[str]) -> Dict[str, Any]:
+        """Our `model`."""
+        name = "ddrnet23" if self.planes == 64 else "ddrnet23_slim"
+        return {"type": name, "pretrained": _weight_file(self.pretrained, None, "model.pretrained", notes)}
+
+
+class Losses(Options):
+    """PaddleSeg's `loss`, and its MixedLoss: losses by position, with their weights."""
+
+    types: Annotated[Tuple[Dict[str, Any], ...], Field(min_length=1)]
+    coef: Annotated[Tuple[NotNegative, ...], Field(min_length=1)] = (1.0,)
+
+
+Network = Annotated[Options, ByType([STDCSeg, DDRNet])]
+
+
+def is_paddleseg(raw: Mapping) -> bool:
+    """Whether a recipe, as it is read, speaks of what only PaddleSeg's have."""
+    loss = raw.get("loss")
+    return (isinstance(loss, dict) and "types" in loss) or any(key in raw for key in BLOCKS)
+
+
+def from_paddleseg(raw: Mapping, where: str) -> Dict[str, Any]:
+    """The recipe in our words.
+
+    Args:
+        raw: the recipe with its bases.
+        where: its file, for the messages.
+
+    Raises:
+        UserError: for a network that we do not have, or options of it that ours has not.
+    """
+    notes: List[str] = []
+    recipe = {key: value for key, value in raw.items() if key not in BLOCKS}
+    _take_blocks(raw, recipe, where, notes)
+    network = check(Network, raw.get("model"), where, "model")
+    recipe["model"] = network.in_our_words(notes)
+    recipe["loss"] = _losses(raw.get("loss"), network.outputs, where, notes)
+    if network.outputs == ("main",):
+        recipe["loss"]["aux8"] = {"type": "CrossEntropyLoss", "weight": 0}
+        notes.append("the auxiliary head is trained too, but with weight 0")
+    _check_classes(network.num_classes, raw.get("train_dataset"), where)
+    optimizer = raw.get("optimizer")
+    if isinstance(optimizer, dict) and str(optimizer.get("type")).lower() == "sgd":
+        recipe["optimizer"] = {"momentum": 0.0, **optimizer, "type": "Momentum"}  # whose momentum is there if given
+    for note in notes:
+        logger.info("%s, a recipe of PaddleSeg: %s", where, note)
+    return recipe
+
+
+def _take_blocks(raw: Mapping, recipe: Dict[str, Any], where: str, notes: List[str]) -> None:
+    blocks = {key: check(Optional[Dict[str, Any]], raw.get(key), where, key) or {} for key in BLOCKS}
+    for key in ("save_interval", "log_iters", "precision", "amp_level"):
+        if key in blocks["train"]:
+            recipe.setdefault(key, blocks["train"][key])
+    test = {key: value for key, value in blocks["test"].items() if key != "auc_roc"}
+    recipe.setdefault("test_config", {"val": test or {"aug_eval": False}})
+    if "export" in raw:
+        notes.append("`export` is left out; tool.export normalises as val_dataset does")
+    if "global" in raw or "train" in raw:
+        notes.append("of `global` and `train` what is a flag of train.py (device, workers, seed, folders) is left out")
+
+
+def _check_classes(num_classes: Optional[int], dataset: Any, where: str) -> None:
+    known = dataset.get("num_classes", num_classes) if isinstance(dataset, dict) else num_classes
+    if num_classes != known:
+        raise UserError(f"{where}: model.num_classes is {num_classes}, train_dataset.num_classes {known}")
+
+
+def _weight_file(path: Optional[str], converted: Optional[str], key: str, notes: List[str]) -> Optional[str]:
+    """The file; for a URL that of the same weights which tool.convert wrote, or nothing where it is not there."""
+    if path is None or "://" not in path:
+        return path
+    if converted and Path(converted).is_file():
+        notes.append(f"{key}: {converted} is taken, in place of {path}")
+        return converted
+    notes.append(
+        f"{key}: {path} is NOT loaded; fetch it, convert it with tool.convert, and name the file by --opts {key}="
+    )
+    return None
+
+
+def _losses(raw: Any, outputs: Sequence[str], where: str, notes: List[str]) -> Dict[str, Any]:
+    losses = check(Losses, raw, where, "loss")
+    types, weights = losses.types, losses.coef
+    types = types * len(outputs) if len(types) == 1 else types
+    weights = weights * len(types) if len(weights) == 1 else weights
+    if not len(types) == len(weights) == len(outputs):
+        counts = f"{len(types)} types and {len(weights)} coef"
+        raise UserError(f"{where}: loss: {counts} for {len(outputs)} outputs: {', '.join(outputs)}")
+    if any(kind.get("type") == "DetailAggregateLoss" for kind in types):
+        notes.append("the detail target mixes its strides by the paper's 0.6, 0.3, 0.1; PaddleSeg's by random numbers")
+    return {output: _terms(kind, weight, where) for output, kind, weight in zip(outputs, types, weights)}
+
+
+def _terms(kind: Dict[str, Any], weight: float, where: str) -> List[Dict[str, Any]]:
+    """The terms of one output; more than one for PaddleSeg's MixedLoss."""
+    term = {**kind, "weight": weight}
+    if kind.get("type") == "MixedLoss":
+        mixed = check(Losses, {"types": kind.get("losses"), "coef": kind.get("coef")}, where, "loss.MixedLoss")
+        if len(mixed.types) != len(mixed.coef):
+            raise UserError(f"{where}: loss.MixedLoss: {len(mixed.types)} losses and {len(mixed.coef)} coef")
+        return [term for one, factor in zip(mixed.types, mixed.coef) for term in _terms(one, weight * factor, where)]
+    if kind.get("type") == "OhemCrossEntropyLoss":
+        term["n_min"] = max(1, check(Whole, term.pop("min_kept", 10000), where, "loss.OhemCrossEntropyLoss.min_kept"))
+    elif kind.get("type") == "DetailAggregateLoss":
+        term["ignored_as_label"] = True
+    elif kind.get("type") == "CrossEntropyLoss" and "weight" in kind:
+        term["class_weights"] = kind["weight"]
+    return [term]
