@@ -21,7 +21,7 @@ from data.classes import IGNORED, ClassSet
 from data.copy_paste import CopyPaste, CopyPasteOptions
 from data.files import map_label, read_image, read_label
 from data.histogram import class_histogram
-from data.layouts import LAYOUTS, MODES, Sample
+from data.layouts import LAYOUTS, MODES, Sample, find_listed
 from data.transforms import TrainTransform, ValTransform, build_transform
 
 CACHE_USES = ("auto", "always", "never")
@@ -120,6 +120,7 @@ def build_dataset(
     cache_dir: Optional[str] = None,
     class_uniform: Union[ClassUniformOptions, Mapping, None] = None,
     copy_paste: Union[CopyPasteOptions, Mapping, None] = None,
+    extra_list: Optional[str] = None,
     **options,
 ) -> SegmentationDataset:
     """Build a dataset from a recipe's `train_dataset` or `val_dataset`.
@@ -133,6 +134,8 @@ def build_dataset(
         cache_dir: folder of the cache, by default `dataset_root`/cache.
         class_uniform: in training, seek images and crops by their classes.
         copy_paste: in training, paste rare classes from one sample of a batch to another.
+        extra_list: in training, a list file of further images and labels of training ids (255 ignored), such as
+            tool.predict --pseudo_labels writes; names are absolute, or relative to where the command runs.
         **options: of the type Dataset: see `data.layouts.find_listed`.
 
     Raises:
@@ -154,10 +157,16 @@ def build_dataset(
         raise UserError(problems[0] + more)
     if not samples:
         raise UserError(f"{root}: holds no image of the split {mode!r} in the layout of {type}; docs/data.md shows it")
+    if mode != "train" and (class_uniform, copy_paste, extra_list) != (None, None, None):
+        raise UserError(f"class_uniform, copy_paste and extra_list are for mode train, not {mode}")
+    if extra_list is not None:
+        more, problems = find_listed(Path(), "train", len(classes.names), train_path=extra_list)
+        if problems:
+            raise UserError(problems[0])
+        samples = [*samples, *more]
+        logger.info("%s: %d further images to train on", extra_list, len(more))
     decoded = _open_cache(cache, Path(cache_dir) if cache_dir else root / FOLDER, root, samples)
     dataset = SegmentationDataset(samples, classes, build_transform(transforms, mode), mode, decoded)
-    if mode != "train" and (class_uniform, copy_paste) != (None, None):
-        raise UserError(f"class_uniform and copy_paste are for mode train, not {mode}")
     if class_uniform is not None:
         options = check(ClassUniformOptions, class_uniform, key="class_uniform")
         dataset.class_uniform = ClassUniform(dataset.histogram, options)

@@ -22,7 +22,7 @@ from models.segmentation import SegmentationNetwork
 def dataset_of(recipe: DatasetRecipe):
     """The dataset that a recipe describes."""
     where = (recipe.type, recipe.dataset_root, recipe.mode)
-    sampling = {"class_uniform": recipe.class_uniform, "copy_paste": recipe.copy_paste}
+    sampling = {name: getattr(recipe, name) for name in ("class_uniform", "copy_paste", "extra_list")}
     return build_dataset(*where, recipe.transforms, recipe.cache, recipe.cache_dir, **sampling, **recipe.options)
 
 

@@ -2,7 +2,8 @@
 
 Without --image_path or --camera the validation split of the recipe is predicted, and its labels stand in the pictures
 too. Reading, inference and writing overlap; the last line says how many frames a second that made, end to end.
---cityscapes_submission writes the zip that the Cityscapes server takes instead, of the test split by default. Under
+--cityscapes_submission writes the zip that the Cityscapes server takes instead, of the test split by default;
+--pseudo_labels writes label files and their list, which a recipe adds to its training set as `extra_list`. Under
 Paddle's launcher the processes share the images and videos, as with tool.evaluate.
 """
 
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 from compat import UserError
+from compat.files import write_text
 
 import cv2
 import numpy as np
@@ -38,6 +40,7 @@ from engine.resilience.checkpoint import prepare_save_dir
 from engine.runtime import ENGINES, PRECISIONS
 from tool.prediction.classify import Classify, open_classifier
 from tool.prediction.pipeline import Timing, overlap
+from tool.prediction.pseudo_labels import LIST, PseudoLabelWriter
 from tool.prediction.results import CONFIDENCE, KINDS, Painter, PictureWriter, Predicted, VideoFileWriter
 from tool.prediction.sources import Frame, Picture, find_sources, open_video, read_picture
 
@@ -53,6 +56,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     pictures, videos = _sources(arguments, recipe)
     if arguments.cityscapes_submission:
         predict_submission(arguments, recipe, classes, pictures)
+        return
+    if arguments.pseudo_labels is not None:
+        predict_pseudo_labels(arguments, recipe, classes, pictures)
         return
     pictures, videos = ([found[index] for index in shard(len(found), devices)] for found in (pictures, videos))
     save_dir = prepare_save_dir(arguments.save_dir)
@@ -100,7 +106,7 @@ def load_classifier(arguments, recipe: Recipe, num_classes: int) -> Classify:
         arguments.model_path,
         arguments.engine,
         arguments.precision,
-        arguments.unknown_below,
+        arguments.pseudo_labels or arguments.unknown_below,
         arguments.temperature,
     )
     if CONFIDENCE in arguments.results and not classify.network.gives_confidence:
@@ -132,13 +138,37 @@ def predict_submission(arguments, recipe: Recipe, classes: ClassSet, pictures: S
     print(f"{len(pictures)} images in {file}; before sending: python -m tool.prepare_data check-submission")
 
 
+def predict_pseudo_labels(arguments, recipe: Recipe, classes: ClassSet, pictures: Sequence[Picture]) -> None:
+    """Write label files, and their list when all are written; raises UserError where there is no image."""
+    if not pictures:
+        raise UserError("--pseudo_labels: takes images, not videos or a camera; see --image_path")
+    save_dir = prepare_save_dir(arguments.save_dir)
+    classify = load_classifier(arguments, recipe, len(classes.names))
+    devices = join_devices()
+    own = [pictures[index] for index in shard(len(pictures), devices)]
+    writer = PseudoLabelWriter(save_dir, own, classes.palette())
+    timing = predict_pictures(own, classify, writer)
+    labelled = [one for part in gather(writer.labelled(), devices) for one in part]
+    if devices.rank > 0:
+        return
+    file = save_dir / LIST
+    write_text(file, "".join(f"{one.line}\n" for one in labelled))
+    known = 100 * sum(one.known for one in labelled) / len(pictures)
+    print(
+        f"{file}: labels of {len(labelled)} of {len(pictures)} images, {known:.1f} % of all pixels have a class; to "
+        f"train on them too: --opts train_dataset.extra_list={file}\n{timing}"
+    )
+
+
 def _of_all(class_maps: Iterable[Tuple[str, np.ndarray]], devices: Devices) -> Iterator[Tuple[str, np.ndarray]]:
     """The named class maps [H, W] uint8 of every process, sent as PNGs."""
     parts = gather([(name, cv2.imencode(".png", classes)[1]) for name, classes in class_maps], devices)
     return ((name, cv2.imdecode(png, cv2.IMREAD_UNCHANGED)) for part in parts for name, png in part)
 
 
-def predict_pictures(pictures: Sequence[Picture], classify: Classify, writer: PictureWriter) -> Timing:
+def predict_pictures(
+    pictures: Sequence[Picture], classify: Classify, writer: Union[PictureWriter, PseudoLabelWriter]
+) -> Timing:
     """Predict images, several of which are read and written at a time."""
     with tqdm(total=len(pictures), unit="image") as bar:
         infer = _inference(classify, bar, CONFIDENCE in writer.kinds)
@@ -211,6 +241,12 @@ def _parser():
     add("--opacity", type=real_number(0, 1), default=0.6, help="of the colours in overlays, 0 to 1")
     add("--frames", action="store_true", help="write a video's frames as images, class maps with exact ids")
     add("--cityscapes_submission", metavar="ZIP", help="write labelIds for the Cityscapes server, and no pictures")
+    add(
+        "--pseudo_labels",
+        type=real_number(0, 1),
+        metavar="P",
+        help="write label files, ignored where the confidence is below P, and no pictures",
+    )
     add("--max_frames", type=whole_number(1), metavar="N", help="stop a video or camera after N frames")
     return arguments
 

@@ -69,6 +69,7 @@ class DatasetRecipe(Options):
     cache_dir: Optional[str] = None
     class_uniform: Optional[ClassUniformOptions] = None
     copy_paste: Optional[CopyPasteOptions] = None
+    extra_list: Optional[str] = None
 
     @property
     def options(self) -> Dict[str, Any]:
@@ -83,8 +84,8 @@ class DatasetRecipe(Options):
     @model_validator(mode="after")
     def _check_transforms(self):
         _as_mistake(build_transform, self.transforms, self.mode)
-        if self.mode != "train" and (self.class_uniform or self.copy_paste):
-            raise custom_error(f"class_uniform and copy_paste are for mode train, not {self.mode}")
+        if self.mode != "train" and (self.class_uniform or self.copy_paste or self.extra_list):
+            raise custom_error(f"class_uniform, copy_paste and extra_list are for mode train, not {self.mode}")
         return self
 
 

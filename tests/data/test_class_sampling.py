@@ -175,5 +175,5 @@ def test_a_label_that_cannot_be_read_is_not_sought(sampled, sample_root, tmp_pat
 
 
 def test_sampling_is_for_training(sample_root):
-    with pytest.raises(UserError, match="for mode train, not val"):
+    with pytest.raises(UserError, match="are for mode train, not val"):
         build_dataset("Cityscapes", str(sample_root), "val", class_uniform={"prob": 0.5})
