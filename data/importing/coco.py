@@ -1,4 +1,4 @@
-"""COCO: one JSON file of images, categories and annotations; pycocotools draws its polygons and decodes its RLE."""
+"""COCO: one JSON file of images, categories and annotations; pycocotools draws its polygons."""
 
 import json
 from collections import defaultdict
@@ -10,7 +10,7 @@ from compat import UserError
 
 import numpy as np
 
-from data.importing.found import Found, Item, check_photo
+from data.importing.found import Found, Item, check_photo, form_of, points_of
 from data.importing.labelme import with_background
 
 KEYS = {"images", "annotations", "categories"}
@@ -39,9 +39,14 @@ def coco_found(path: Path, content: Mapping[str, Any], folders: List[Path]) -> F
         UserError: for an image that is missing or of another size, a category that is not listed, or no pycocotools.
     """
     try:
-        import pycocotools.mask  # noqa: F401  said now rather than at the first label
+        import pycocotools.mask  # noqa: F401  said now rather than at the first polygon
     except ImportError as error:
         raise UserError("COCO files are read by pycocotools: pip install pycocotools==2.0.10") from error
+    with form_of("COCO", path):
+        return _found(path, content, folders)
+
+
+def _found(path: Path, content: Mapping[str, Any], folders: List[Path]) -> Found:
     categories = {category["id"]: str(category["name"]) for category in content["categories"]}
     names = list(dict.fromkeys(categories[key] for key in sorted(categories)))
     ids = {key: 1 + names.index(name) for key, name in categories.items()}
@@ -60,23 +65,54 @@ def coco_found(path: Path, content: Mapping[str, Any], folders: List[Path]) -> F
         if size != (image["width"], image["height"]):
             raise UserError(f"{path}: {file.name} has {size[0]}x{size[1]}, not {image['width']}x{image['height']}")
         label = partial(_draw, size, annotations[image["id"]], ids)
+        label()
         items.append(Item(Path(image["file_name"]).with_suffix("").as_posix(), file, label))
+    if not items:
+        raise UserError(f"{path}: lists no image")
     return Found("COCO", items, with_background(names), list(RULES))
 
 
 def _draw(size: Tuple[int, int], annotations: List[Mapping[str, Any]], ids: Mapping[Any, int]) -> np.ndarray:
-    from pycocotools import mask
-
-    width, height = size
-    masks = []
-    for annotation in annotations:
-        shape = annotation["segmentation"]
-        if isinstance(shape, list):
-            shape = mask.merge(mask.frPyObjects(shape, height, width))
-        elif isinstance(shape["counts"], list):
-            shape = mask.frPyObjects(shape, height, width)
-        masks.append((mask.decode(shape).astype(bool), ids[annotation["category_id"]]))
-    label = np.zeros((height, width), np.uint8)
+    masks = [(_covered(one["segmentation"], size), ids[one["category_id"]]) for one in annotations]
+    label = np.zeros(size[::-1], np.uint8)
     for covered, index in sorted(masks, key=lambda one: -int(one[0].sum())):
         label[covered] = index
     return label
+
+
+def _covered(shape: Any, size: Tuple[int, int]) -> np.ndarray:
+    """The pixels of polygons or of a run-length encoding, [H, W] bool."""
+    width, height = size
+    if isinstance(shape, list):
+        from pycocotools import mask
+
+        polygons = [[number for point in points_of(zip(one[::2], one[1::2])) for number in point] for one in shape]
+        if not polygons or any(len(one) < 6 or len(one) != len(given) for one, given in zip(polygons, shape)):
+            raise ValueError("a polygon of fewer than three points")
+        return mask.decode(mask.merge(mask.frPyObjects(polygons, height, width))).astype(bool)
+    counts = shape["counts"] if isinstance(shape["counts"], list) else _unpacked(shape["counts"])
+    if list(shape["size"]) != [height, width] or not all(isinstance(one, int) and one >= 0 for one in counts):
+        raise ValueError(f"a mask of the size {shape['size']}")
+    if sum(counts) != width * height:
+        raise ValueError("runs that do not add up to the image")
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(height, width, order="F")
+
+
+def _unpacked(text: str) -> List[int]:
+    """The run lengths of COCO's compressed form: 5 bits a character, from the third on as differences.
+
+    pycocotools decodes them too, but trusts them to fit the image.
+    """
+    counts: List[int] = []
+    number, shift = 0, 0
+    for character in text.encode("ascii"):
+        bits = character - 48
+        number |= (bits & 0x1F) << shift
+        shift += 5
+        if bits & 0x20:
+            continue
+        if bits & 0x10:
+            number -= 1 << shift
+        counts.append(number + (counts[-2] if len(counts) > 2 else 0))
+        number, shift = 0, 0
+    return counts

@@ -1,7 +1,9 @@
 """What a source holds, whatever its form."""
 
+import zlib
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from compat import UserError
 
@@ -12,6 +14,26 @@ from data.classes import ClassSet
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 EXIF_ORIENTATION = 0x0112
+FARTHEST = 1e6  # pixels
+# What data of another form than expected ends in; the last three are those of compressed bitmaps and huge numbers.
+MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, zlib.error, OSError)
+
+
+@contextmanager
+def form_of(kind: str, path: Path) -> Iterator[None]:
+    """A file whose content has not the form that `kind` writes ends in a UserError."""
+    try:
+        yield
+    except MALFORMED as error:
+        raise UserError(f"{path}: not as {kind} writes it ({type(error).__name__}: {str(error)[:80]})") from error
+
+
+def points_of(values: Sequence) -> List[Tuple[float, float]]:
+    """[(x, y)] of pairs of numbers; raises ValueError for numbers far beyond any image, which would take forever."""
+    points = [(float(x), float(y)) for x, y in values]
+    if not all(abs(number) <= FARTHEST for point in points for number in point):  # NaN is not
+        raise ValueError("a point that is in no image")
+    return points
 
 
 class Item(NamedTuple):

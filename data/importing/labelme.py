@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from data.classes import IGNORED, ClassSet, generic_classes
-from data.importing.found import Found, Item, check_photo
+from data.importing.found import Found, Item, check_photo, form_of, points_of
 
 BACKGROUND = "background"
 BACKGROUND_NAMES = (BACKGROUND, "_background_")
@@ -31,7 +31,10 @@ def labelme_files(folder: Path) -> List[Path]:
 def labelme_found(folder: Path, files: List[Path]) -> Found:
     """What the files hold; raises UserError for an image that is missing or of another size, and for unknown shapes."""
     contents = {path: _content(path) for path in files}
-    names = {shape["label"] for content in contents.values() for shape in _shapes(content)}
+    with form_of("LabelMe", folder):
+        names = {shape["label"] for content in contents.values() for shape in content["shapes"]}
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("a label that is no text")
     names -= {*BACKGROUND_NAMES, *IGNORED_NAMES}
     if not names:
         raise UserError(f"{folder}: its {len(files)} LabelMe files hold no shape")
@@ -46,10 +49,12 @@ def labelme_found(folder: Path, files: List[Path]) -> Found:
         stated = (content.get("imageWidth"), content.get("imageHeight"))
         if None not in stated and stated != size:
             raise UserError(f"{path}: made for {stated[0]}x{stated[1]}, but {image.name} has {size[0]}x{size[1]}")
-        for shape in _shapes(content):
-            _check_shape(path, shape)
+        with form_of("LabelMe", path):
+            for shape in content["shapes"]:
+                _check_shape(path, shape)
+            _draw(size, content["shapes"], ids)
         name = path.relative_to(folder).with_suffix("").as_posix()
-        items.append(Item(name, image, partial(_draw, size, _shapes(content), ids)))
+        items.append(Item(name, image, partial(_draw, size, content["shapes"], ids)))
     return Found("LabelMe", items, classes, list(RULES))
 
 
@@ -67,10 +72,6 @@ def _content(path: Path) -> Optional[Dict[str, Any]]:
     return content if isinstance(content, dict) and {"shapes", "imagePath"} <= set(content) else None
 
 
-def _shapes(content: Mapping[str, Any]) -> List[Dict[str, Any]]:
-    return content["shapes"]
-
-
 def _check_shape(path: Path, shape: Mapping[str, Any]) -> None:
     kind, points = shape.get("shape_type", "polygon"), shape.get("points", [])
     least = 3 if kind == "polygon" else 2
@@ -86,7 +87,7 @@ def _draw(size: Tuple[int, int], shapes: List[Mapping[str, Any]], ids: Mapping[s
     for shape in shapes:
         name = shape["label"]
         value = IGNORED if name in IGNORED_NAMES else ids.get(name, 0)
-        points = [(float(x), float(y)) for x, y in shape["points"]]
+        points = points_of(shape["points"])
         kind = shape.get("shape_type", "polygon")
         if kind == "polygon":
             draw.polygon(points, fill=value, outline=value)

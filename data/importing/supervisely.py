@@ -1,7 +1,6 @@
 """Supervisely: folders `ann` of JSON files and `img` of images, below a meta.json with names and colours."""
 
 import base64
-import binascii
 import io
 import json
 import zlib
@@ -12,10 +11,10 @@ from typing import Any, Dict, List, Mapping, Tuple
 from compat import UserError
 
 import numpy as np
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageDraw
 
 from data.classes import ClassSet
-from data.importing.found import Found, Item, check_photo
+from data.importing.found import Found, Item, check_photo, form_of, points_of
 from data.importing.labelme import BACKGROUND_NAMES, with_background
 
 DRAWN = ("polygon", "rectangle", "bitmap")
@@ -23,7 +22,6 @@ RULES = [
     "what no object covers is background, class 0",
     "where objects overlap, the later one in the file counts",
 ]
-MALFORMED = (KeyError, TypeError, ValueError, binascii.Error, zlib.error, UnidentifiedImageError)
 
 
 def supervisely_files(folder: Path) -> List[Path]:
@@ -34,8 +32,9 @@ def supervisely_files(folder: Path) -> List[Path]:
 def supervisely_found(folder: Path, files: List[Path]) -> Found:
     """What the files hold; raises UserError for an image that is missing or of another size, and for other objects."""
     contents = {path: _read(path) for path in files}
-    titles = {one.get("classTitle") for content in contents.values() for one in content.get("objects", ())}
-    titles = {str(title) for title in titles} - set(BACKGROUND_NAMES)
+    with form_of("Supervisely", folder):
+        titles = {str(one["classTitle"]) for content in contents.values() for one in content["objects"]}
+    titles -= set(BACKGROUND_NAMES)
     if not titles:
         raise UserError(f"{folder}: its {len(files)} Supervisely files hold no object")
     classes = _colored(with_background(sorted(titles)), folder / "meta.json")
@@ -46,19 +45,21 @@ def supervisely_found(folder: Path, files: List[Path]) -> Found:
         if not image.is_file():
             raise UserError(f"{path}: its image img/{path.stem} is not there")
         size = check_photo(image)
-        try:
-            stated = (content["size"]["width"], content["size"]["height"])
-            if stated != size:
-                raise UserError(f"{path}: made for {stated[0]}x{stated[1]}, but the image has {size[0]}x{size[1]}")
-            for one in content["objects"]:
-                if one["geometryType"] not in DRAWN:
-                    raise UserError(f"{path}: an object of the type {one['geometryType']!r}; known: {', '.join(DRAWN)}")
-                _covered(one, size)
-        except MALFORMED as error:
-            raise UserError(f"{path}: not as Supervisely writes it ({type(error).__name__}: {error})") from error
+        with form_of("Supervisely", path):
+            _check(path, content, size)
         name = (path.parent.parent / path.stem).relative_to(folder).with_suffix("").as_posix()
         items.append(Item(name, image, partial(_draw, size, content["objects"], ids)))
     return Found("Supervisely", items, classes, list(RULES))
+
+
+def _check(path: Path, content: Mapping[str, Any], size: Tuple[int, int]) -> None:
+    stated = (content["size"]["width"], content["size"]["height"])
+    if stated != size:
+        raise UserError(f"{path}: made for {stated[0]}x{stated[1]}, but the image has {size[0]}x{size[1]}")
+    for one in content["objects"]:
+        if one["geometryType"] not in DRAWN:
+            raise UserError(f"{path}: an object of the type {one['geometryType']!r}; known: {', '.join(DRAWN)}")
+        _draw(size, [one], {str(one["classTitle"]): 1})
 
 
 def _read(path: Path) -> Dict[str, Any]:
@@ -100,12 +101,12 @@ def _covered(one: Mapping[str, Any], size: Tuple[int, int]) -> np.ndarray:
             mask = bitmap.getchannel("A") if "A" in bitmap.getbands() else bitmap.convert("L")
         picture.paste(1, tuple(one["bitmap"]["origin"]), mask.point(lambda value: 255 if value else 0))
     else:
-        exterior = [(float(x), float(y)) for x, y in one["points"]["exterior"]]
+        exterior = points_of(one["points"]["exterior"])
         if one["geometryType"] == "rectangle":
             (x0, y0), (x1, y1) = exterior
             draw.rectangle((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)), fill=1, outline=1)
         else:
             draw.polygon(exterior, fill=1, outline=1)
             for hole in one["points"].get("interior", ()):
-                draw.polygon([(float(x), float(y)) for x, y in hole], fill=0, outline=1)
+                draw.polygon(points_of(hole), fill=0, outline=1)
     return np.asarray(picture)

@@ -262,6 +262,14 @@ def test_coco_polygons_and_both_kinds_of_rle(tmp_path):
     assert find_source(tmp_path / "instances.json").items[0].name == "a"
 
 
+def test_compressed_rle_of_any_mask(tmp_path):
+    mask = pytest.importorskip("pycocotools.mask")
+    covered = np.random.default_rng(3).random(SIZE[::-1]) < np.linspace(0, 1, SIZE[0])
+    shape = mask.encode(np.asfortranarray(covered.astype(np.uint8)))
+    annotation = {"category_id": 1, "segmentation": {"size": shape["size"], "counts": shape["counts"].decode()}}
+    np.testing.assert_array_equal(find_source(coco(tmp_path, [annotation])).items[0].label(), covered)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
