@@ -72,7 +72,7 @@ def test_the_record_holds_every_part_of_a_run(calls):
     assert kernels["network"] >= {"conv2d", "depthwise_conv2d", "batch_norm", "relu", "bilinear_interp", "pool2d"}
     # A GPU's branches: its own cross-entropy, and resizing by interpolation also where a gradient is wanted.
     assert "cross_entropy_with_softmax" in kernels["losses"] and "matmul" not in kernels["network"]
-    assert kernels["update"] >= {"momentum"}
+    assert kernels["update"] >= {"momentum", "adamw"}
     gradients = {"conv2d_grad", "batch_norm_grad", "bilinear_interp_grad", "cross_entropy_with_softmax_grad"}
     assert kernels["other"] >= gradients | {"isfinite", "argmax", "transpose"}
 

@@ -8,7 +8,7 @@ import re
 import sys
 import traceback
 from pathlib import Path
-from typing import Dict, Iterable, NamedTuple, Set, Tuple
+from typing import Any, Iterable, List, NamedTuple, Set, Tuple
 
 import compat  # noqa: F401  it must come before paddle
 
@@ -17,6 +17,7 @@ from paddle import nn
 import tool.predict
 from engine.recipe import Recipe, load_recipe
 from engine.training.trainer import RunOptions, Trainer
+from loss.criterion import DETAIL_LOSSES, LOSSES
 from tests.helpers.feigned_gpu import feigned_gpu
 
 ROOT = Path(__file__).parents[2]
@@ -51,33 +52,31 @@ def parse_log(lines: Iterable[str]) -> Set[Call]:
     return calls
 
 
-def kinds_of_recipes() -> Dict[Tuple, Path]:
-    """One recipe for each combination of network, losses and optimiser that can call other kernels than the rest."""
-    found: Dict[Tuple, Path] = {}
-    files = [*(ROOT / "configs").glob("*.yml"), *(ROOT / "configs" / "official").glob("*.yml")]
-    for file in sorted(
-        files, key=lambda file: ("slim" not in file.name, len(file.name), file.name)
-    ):  # small ones first
-        found.setdefault(_kind(load_recipe(file)), file)
+def telling_recipes() -> List[Path]:
+    """Recipes that together have every network family, option, loss, switch of a loss, and optimiser of all recipes."""
+    files = [file for folder in ("", "official", "best") for file in (ROOT / "configs" / folder).glob("*.yml")]
+    chosen, covered = [], set()
+    smallest_first = sorted(files, key=lambda file: ("slim" not in file.name, len(file.name), str(file)))
+    for file in smallest_first:
+        features = _features(load_recipe(file))
+        if not features <= covered:
+            chosen.append(file)
+            covered |= features
+    return chosen
+
+
+def _features(recipe: Recipe) -> Set[Tuple]:
+    """What of a recipe can call other kernels than another recipe does."""
+    family = re.match("[a-z]+", recipe.model.type).group()
+    found = {(family,), ("optimizer", recipe.optimizer.type), *((family, option) for option in recipe.model.options)}
+    for term in (term for terms in recipe.loss.values() for term in terms):
+        options = term.model_dump(exclude_unset=True)
+        found |= {(term.type, key, value) for key, value in options.items() if isinstance(value, bool)}
+        found |= {(term.type, key) for key, value in options.items()}
     return found
 
 
-def _kind(recipe: Recipe) -> Tuple:
-    family = re.match("[a-z]+", recipe.model.type).group()
-    losses = [
-        (name, *[(key, _switch(value)) for key, value in sorted(term.model_dump(exclude_unset=True).items())])
-        for name, terms in recipe.loss.items()
-        for term in terms
-    ]
-    return (family, str(losses), str(sorted(recipe.model.options)), recipe.optimizer.type, recipe.ema_decay > 0)
-
-
-def _switch(value: object) -> object:
-    """An option's value where it names or switches something, its type where it is a size."""
-    return value if isinstance(value, (bool, str)) else type(value).__name__
-
-
-def tiny(file: Path, sample: Path) -> Recipe:
+def tiny(file: Path, sample: Path, **further: Any) -> Recipe:
     """One iteration of two images of 64 x 64 by that recipe, and a validation by every sort of protocol."""
     overrides = {f"{split}_dataset.dataset_root": str(sample) for split in ("train", "val")}
     overrides.update({f"{split}_dataset.type": "Cityscapes" for split in ("train", "val")})
@@ -87,6 +86,7 @@ def tiny(file: Path, sample: Path) -> Recipe:
             "batch_size": 2, "accumulate": 1, "total_batch_size": 2, "iters": 1, "save_interval": 1, "log_iters": 1,
             "ema_decay": 0.9, "model.pretrained": None, "model.backbone.pretrained": None,
             "test_config": PROTOCOLS,
+            **further,
         }
     )  # fmt: skip
     return load_recipe(file, overrides)
@@ -104,9 +104,11 @@ def part_of(layer: nn.Layer, part: str) -> None:
 
 
 def record(sample: Path, folder: Path) -> None:
-    """Train and validate by every kind of recipe; predict with the last one."""
-    for number, file in enumerate(kinds_of_recipes().values()):
-        recipe = tiny(file, sample)
+    """Train and validate by the telling recipes and by what no recipe has; predict with the last one."""
+    files = telling_recipes()
+    terms = [{"type": loss} for loss in LOSSES if loss not in DETAIL_LOSSES]
+    beside = tiny(files[0], sample, optimizer={"type": "AdamW"}, loss={"main": terms, "aux8": terms})
+    for number, recipe in enumerate([beside, *(tiny(file, sample) for file in files)]):
         save_dir = folder / str(number)
         trainer = Trainer(
             recipe, RunOptions(save_dir=str(save_dir), num_workers=0, on_nan=("stop", "skip")[number % 2])
@@ -122,7 +124,7 @@ def record(sample: Path, folder: Path) -> None:
 
         trainer.optimizer.step = marked_step
         trainer.fit()
-    flags = ["--config", file, "--dataset_root", sample, "--model_path", save_dir / "best_model"]
+    flags = ["--config", files[-1], "--dataset_root", sample, "--model_path", save_dir / "best_model"]
     tool.predict.main([str(flag) for flag in [*flags, "--save_dir", folder / "predictions", "--device", "cpu"]])
 
 
