@@ -22,6 +22,11 @@ from models import build_model
 from tests.helpers.tiny_training import TinyNetwork, tiny_recipe
 from tests.helpers.two_processes import batch_of_four, commands, gradients_of, network
 
+pytestmark = pytest.mark.skipif(
+    paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() < 2,
+    reason="the launcher of a Paddle for CUDA gives each process a GPU of its own",
+)
+
 
 def test_two_processes_train_one_network(sample_root, tmp_path):
     launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", tmp_path / "ranks"]

@@ -48,11 +48,13 @@ def test_a_killed_run_goes_on_to_the_same_weights(monkeypatch):
     assert findings[-1].value == "0.0e+00 of 0"
 
 
-def test_the_branches_of_a_gpu_agree_with_those_of_the_cpu():
+@pytest.mark.parametrize("network", [NETWORK, "stdc1_seg", "bisestdc"])
+def test_the_branches_of_a_gpu_agree_with_those_of_the_cpu(network):
     """What agreement compares on a GPU, with Paddle's kernels of the CPU in both."""
-    expected = compute(*build(NETWORK), "fp32", SIZE)
+    on_cpu = build(network)
+    expected = compute(*on_cpu, "fp32", SIZE)
     with feigned_gpu():
-        found = compute(*build(NETWORK), "fp32", SIZE)
+        found = compute(*on_cpu, "fp32", SIZE)
     errors = errors_of(found, expected)
     assert all(error <= bound for error, bound in zip(errors, BOUNDS["fp32"])) and errors.gradients > 0
 
@@ -107,7 +109,7 @@ def test_findings_are_shown_and_counted():
         Part("one", [Finding("a", "1", True), *findings_of(absent)], 1.25),
         Part("two", [Finding("b", "2", False)], 0),
     ]
-    assert "WRONG" in page(parts) and "not possible  no TensorRT" in page(parts)
+    assert "WRONG  b" in page(parts) and "not possible  no TensorRT" in page(parts)
     assert not all_passed(parts) and all_passed(parts[:1])
     assert as_dict(parts)["one"]["findings"][0] == {"what": "a", "value": "1", "passed": True}
 

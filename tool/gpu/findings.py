@@ -39,8 +39,8 @@ def page(parts: Sequence[Part]) -> str:
 
 
 def _table(findings: Sequence[Finding]) -> str:
-    rows = [(one.what, one.value, OUTCOME[one.passed]) for one in findings]
-    return text_table(("what", "found", ""), rows, left=3)
+    rows = [(OUTCOME[one.passed], one.what, one.value) for one in findings]
+    return text_table(("", "what", "found"), rows, left=3)
 
 
 def as_dict(parts: Sequence[Part]) -> Dict[str, Any]:
