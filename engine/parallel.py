@@ -50,9 +50,9 @@ def any_device(flag: bool, devices: Devices) -> bool:
     """Whether `flag` is set in any process; every process must come here."""
     if devices.count == 1:
         return flag
-    answer = paddle.to_tensor([int(flag)], "int32")
-    paddle.distributed.all_reduce(answer, op=paddle.distributed.ReduceOp.MAX)
-    return bool(answer.item())
+    flags = paddle.to_tensor([int(flag)], "int32")
+    paddle.distributed.all_reduce(flags, op=paddle.distributed.ReduceOp.MAX)
+    return bool(flags.item())
 
 
 def shard(count: int, devices: Devices) -> range:

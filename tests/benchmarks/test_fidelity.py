@@ -41,17 +41,17 @@ def test_within_the_limits(path):
 
 @pytest.fixture
 def copied(tmp_path):
-    """A reference file of its own folder, and its answers."""
+    """A reference file of its own folder, and its results."""
     for suffix in (".json", ".npz"):
         shutil.copy(fidelity.REFERENCES / f"{SMALL}{suffix}", tmp_path)
-    with np.load(tmp_path / f"{SMALL}.npz") as answers:
-        return tmp_path / f"{SMALL}.json", dict(answers)
+    with np.load(tmp_path / f"{SMALL}.npz") as results:
+        return tmp_path / f"{SMALL}.json", dict(results)
 
 
 def test_a_wrong_number_is_noticed(copied, capsys):
-    path, answers = copied
-    answers["main"][0, 3, 5, 7] += 1e-4 * np.abs(answers["main"]).max()
-    np.savez(path.with_suffix(".npz"), **answers)
+    path, results = copied
+    results["main"][0, 3, 5, 7] += 1e-4 * np.abs(results["main"]).max()
+    np.savez(path.with_suffix(".npz"), **results)
     figures = path.parent / "out" / "figures.json"
     assert fidelity.main([str(path.parent), "--json", str(figures)]) == 1
     assert "OVER" in capsys.readouterr().out
@@ -61,7 +61,7 @@ def test_a_wrong_number_is_noticed(copied, capsys):
 
 
 def test_other_salts_and_sizes_are_read(copied):
-    path, answers = copied
+    path, results = copied
     spec = json.loads(path.read_text())
     spec.update(salt="another ", input={"seed": 3, "shape": [1, 3, 72, 136]})
     path.write_text(json.dumps(spec))

@@ -14,7 +14,7 @@ ROOT = str(Path(__file__).parents[2])
 
 
 class _Place:
-    """The place of a tensor, as our code is told."""
+    """The place of a tensor, as our code sees it."""
 
     def is_cpu_place(self) -> bool:
         return False

@@ -24,7 +24,7 @@ STDC_OUTPUTS = {"main": 1, "aux8": 1, "aux16": 1, "detail8": 8}
 BISESTDC_OUTPUTS = {"main": 1, "aux4": 1, "aux8": 1, "aux16": 1, "detail4": 4}
 DDRNET_OUTPUTS = {"main": 1, "aux8": 1}
 
-# Training outputs in order, with the stride of the answer; 0 for a vector without height and width.
+# Training outputs in order, with the stride of what is returned; 0 for a vector without height and width.
 OUTPUTS: Dict[str, Dict[str, int]] = {
     "stdc1": {"main": 0},
     "stdc2": {"main": 0},
@@ -87,15 +87,15 @@ def check_only_outermost_layer_asks_for_training(name: str) -> None:
 
 
 def check_outputs_come_from_the_heads_of_their_names(name: str) -> None:
-    """Each training output is what the head of its name answers."""
+    """Each training output is what the head of its name returns."""
     model = build_model(name, CLASSES)
     names = [output for output in model.output_names if output in getattr(model, "heads", {})]
     for position, output in enumerate(names):
         constant = float(position + 1)
         model.heads[output].register_forward_post_hook(lambda *call, c=constant: paddle.full_like(call[2], c))
-    answers = [output.numpy() for output in model(_image(SIZES[1]))]
+    outputs = [output.numpy() for output in model(_image(SIZES[1]))]
     for position in range(len(names)):
-        np.testing.assert_allclose(answers[position], position + 1, rtol=1e-6)
+        np.testing.assert_allclose(outputs[position], position + 1, rtol=1e-6)
 
 
 def check_training_step(name: str) -> None:
@@ -191,7 +191,7 @@ def check_weights_load_strictly(name: str) -> None:
 
 
 def check_static_graph(name: str) -> None:
-    """The deployed network answers the same as a static graph, which is what is exported."""
+    """The deployed network returns the same as a static graph, which is what is exported."""
     model = _seeded(name, 6)
     model.eval()
     image = _image(SIZES[1])

@@ -80,9 +80,9 @@ def test_ohem_on_a_device_equals_the_cpus(thresh, n_min, monkeypatch):
     expected = loss(logits, labels)
     gradient = gradient_of(expected, logits)
     monkeypatch.setattr(paddle.base.core.Place, "is_cpu_place", lambda place: False)
-    answer = loss(logits, labels)
-    assert float(answer) == pytest.approx(float(expected), rel=1e-6)
-    np.testing.assert_allclose(gradient_of(answer, logits), gradient, atol=1e-7)
+    result = loss(logits, labels)
+    assert float(result) == pytest.approx(float(expected), rel=1e-6)
+    np.testing.assert_allclose(gradient_of(result, logits), gradient, atol=1e-7)
 
 
 # --- cross-entropy ----------------------------------------------------------------------------------------------------
@@ -97,9 +97,9 @@ def test_recomputed_cross_entropy_equals_the_kept_one_to_the_bit(device, monkeyp
     kept = kept.reshape(labels.shape)
     gradient = gradient_of((kept * upstream).sum(), logits)
     monkeypatch.setattr(cross_entropy_file, "CHUNK_BYTES", images_at_a_time * 4 * 5 * 16 * 24)
-    answer = pixel_cross_entropy(logits, labels, 255, resize)
-    assert answer.numpy().tobytes() == kept.numpy().tobytes()
-    assert gradient_of((answer * upstream).sum(), logits).tobytes() == gradient.tobytes()
+    result = pixel_cross_entropy(logits, labels, 255, resize)
+    assert result.numpy().tobytes() == kept.numpy().tobytes()
+    assert gradient_of((result * upstream).sum(), logits).tobytes() == gradient.tobytes()
 
 
 @pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5, 0.25, 3.0]])

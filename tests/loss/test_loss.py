@@ -43,8 +43,8 @@ def random_case(seed, shape=(2, 9, 11), classes=5, spread=2.0):
 def test_ohem_equals_sorting(n_min, thresh):
     logits, labels = random_case(n_min)
     expected = ohem_by_sorting(cross_entropies(logits, labels), thresh, n_min)
-    answer = OhemCrossEntropyLoss(thresh, n_min)(paddle.to_tensor(logits), paddle.to_tensor(labels))
-    assert answer.shape == [] and float(answer) == pytest.approx(expected, rel=2e-6)
+    result = OhemCrossEntropyLoss(thresh, n_min)(paddle.to_tensor(logits), paddle.to_tensor(labels))
+    assert result.shape == [] and float(result) == pytest.approx(expected, rel=2e-6)
 
 
 def test_ohem_fraction_counts_the_batchs_pixels():
@@ -101,8 +101,8 @@ def test_ohem_class_weights_weigh_the_mean_and_not_the_choice():
     losses = cross_entropies(logits, labels)
     factor = np.array(weights)[np.where(labels == 255, 0, labels)].ravel()
     hard = losses > -np.log(0.7)
-    answer = OhemCrossEntropyLoss(0.7, 5, class_weights=weights)(paddle.to_tensor(logits), paddle.to_tensor(labels))
-    assert float(answer) == pytest.approx((losses * factor)[hard].mean(), rel=2e-6)
+    result = OhemCrossEntropyLoss(0.7, 5, class_weights=weights)(paddle.to_tensor(logits), paddle.to_tensor(labels))
+    assert float(result) == pytest.approx((losses * factor)[hard].mean(), rel=2e-6)
 
 
 @pytest.mark.parametrize("options", [{"thresh": 0}, {"thresh": 1.1}, {"n_min": 0}, {"n_min": 1.5}])

@@ -65,14 +65,14 @@ def test_a_wrong_detail_stride_gets_the_right_ones():
 
 @pytest.mark.parametrize("name", ["stdc1_seg", "bisestdc", "ddrnet23_slim"])
 def test_align_corners_is_how_the_logits_are_resized(name):
-    answers = []
+    outputs = []
     for align_corners in (True, False):
         paddle.seed(0)
         model = build_model(name, 3, align_corners=align_corners)
         model.eval()
-        answers.append(model(paddle.ones([1, 3, 64, 64]))[0].numpy())
-    assert answers[0].shape == answers[1].shape
-    assert (answers[0] != answers[1]).any()
+        outputs.append(model(paddle.ones([1, 3, 64, 64]))[0].numpy())
+    assert outputs[0].shape == outputs[1].shape
+    assert (outputs[0] != outputs[1]).any()
 
 
 @pytest.mark.parametrize("name", ["stdc1_seg", "bisestdc", "ddrnet23_slim"])
@@ -124,11 +124,11 @@ def test_resizing_with_gradient_is_paddles(size, new_size, align_corners):
     x = paddle.randn([2, 3, *size])
     x.stop_gradient = False
     upstream = paddle.randn([2, 3, *new_size])
-    answers = [
+    outputs = [
         resize(x, new_size, align_corners=align_corners),
         F.interpolate(x, size=new_size, mode="bilinear", align_corners=align_corners),
     ]
-    gradients = [paddle.grad([answer], [x], [upstream])[0] for answer in answers]
-    for ours, paddles in (answers, gradients):
+    gradients = [paddle.grad([output], [x], [upstream])[0] for output in outputs]
+    for ours, paddles in (outputs, gradients):
         np.testing.assert_allclose(ours.numpy(), paddles.numpy(), rtol=1e-5, atol=1e-5)
-    assert (resize(x.detach(), new_size, align_corners=align_corners) == answers[1]).all()
+    assert (resize(x.detach(), new_size, align_corners=align_corners) == outputs[1]).all()

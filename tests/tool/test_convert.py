@@ -275,9 +275,9 @@ def test_paddleseg_answers_the_same(tmp_path):
     image = paddle.to_tensor(generator.normal(0, 1, (1, 3, 65, 98)).astype("float32"))
     for network in (original, ours):
         network.eval()
-        network.training = True  # the outermost layer answers all outputs
-    for expected, answer in zip(original(image), ours(image)):
-        assert float((expected - answer).abs().max()) < 1e-5 * float(expected.abs().max())
+        network.training = True  # the outermost layer returns all outputs
+    for expected, output in zip(original(image), ours(image)):
+        assert float((expected - output).abs().max()) < 1e-5 * float(expected.abs().max())
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -42,7 +42,7 @@ def val_set(sample_root):
 
 @pytest.fixture
 def their_areas(monkeypatch):
-    """A function that evaluates with paddleseg and answers its scores and the areas that they are computed of."""
+    """A function that evaluates with paddleseg and returns its scores and the areas that they are computed of."""
     from paddleseg.utils import metrics as theirs
 
     def areas_of(model, dataset, protocol):
@@ -112,9 +112,9 @@ def test_align_corners_resizes_as_the_original(val_set):
     small = resized(image, (48, 96))
     expected = resized(np.concatenate([small, small * small], axis=1), (64, 128))
     tensor = paddle.to_tensor(image.astype("float32"))
-    answers = {corners: predict_logits(model, tensor, Protocol(scales=0.75, align_corners=corners)).numpy()
+    results = {corners: predict_logits(model, tensor, Protocol(scales=0.75, align_corners=corners)).numpy()
                for corners in (True, False)}  # fmt: skip
-    assert np.abs(answers[True] - expected).max() < 1e-4 < 0.1 < np.abs(answers[False] - expected).max()
+    assert np.abs(results[True] - expected).max() < 1e-4 < 0.1 < np.abs(results[False] - expected).max()
 
 
 def test_one_pass_over_protocols_and_parts_adds_up(val_set):

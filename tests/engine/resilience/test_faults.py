@@ -252,8 +252,8 @@ def test_skipping_updates_nothing(sample_root, tmp_path, whole, lines):
     assert all(np.isfinite(value).all() for value in weights(trainer).values())
     assert any("iteration 5" in line and "(1 of at most 1)" in line for line in lines)
     assert json.loads((tmp_path / "iter_8" / "state.json").read_text())["guard"] == {"skipped": 1}
-    told = [line for line in (tmp_path / "train.log").read_text().splitlines() if "[TRAIN]" in line]
-    assert len(told) == 4 and not any("nan" in line for line in told)
+    lines = [line for line in (tmp_path / "train.log").read_text().splitlines() if "[TRAIN]" in line]
+    assert len(lines) == 4 and not any("nan" in line for line in lines)
     with pytest.raises(UserError, match="iteration 5: .* 1 iterations were skipped before, as --max_skipped allows"):
         train(tiny_recipe(sample_root), tmp_path / "twice", DivergingTwice, on_nan="skip", max_skipped=1)
 

@@ -34,6 +34,6 @@ def run(small_recipe, monkeypatch, caplog):
 def test_starvation_is_reported_once_and_with_its_remedy(run):
     assert run([0.9]) == []  # the readers are only starting
     assert run([0.3, 0.33]) == []
-    (told,) = run([0.4])
-    assert told.startswith("40 % of the time") and "tool.prepare_data cache" in told and "--num_workers" in told
-    assert run([0.9, 0.1, 0.9]) == [told]
+    (line,) = run([0.4])
+    assert line.startswith("40 % of the time") and "tool.prepare_data cache" in line and "--num_workers" in line
+    assert run([0.9, 0.1, 0.9]) == [line]
