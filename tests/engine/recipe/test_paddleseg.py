@@ -118,8 +118,10 @@ def test_rates_optimizer_and_losses_are_those_of_paddlesegs_builder(name, writte
     outputs = [output for output in recipe.loss if not output.startswith("detail")]  # theirs draws random mixes
     criterion = build_criterion({output: recipe.loss[output] for output in outputs}, outputs)
     rng = np.random.default_rng(0)
-    logits = [paddle.to_tensor(rng.normal(0, 3, (2, 19, 90, 90)).astype("float32")) for _ in outputs]
     labels = paddle.to_tensor(rng.choice([*range(19), 255], (2, 90, 90)).astype("int64"))
+    # Sure of most pixels, so that it is their number which decides what is hard.
+    sure = 9 * (labels.unsqueeze(1) == paddle.arange(19).reshape([1, 19, 1, 1])).astype("float32")
+    logits = [sure + paddle.to_tensor(rng.normal(0, 3, (2, 19, 90, 90)).astype("float32")) for _ in outputs]
     losses = {key: value[: len(outputs)] for key, value in theirs.loss.items()}
     if name == "ddrnet23":
         outputs, logits = outputs[:1], logits[:1] * 2  # ours has an auxiliary head, of weight 0

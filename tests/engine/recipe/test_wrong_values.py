@@ -57,6 +57,8 @@ def recipe(sample_root):
     raw["train_dataset"]["transforms"] = [{"type": "RandomPaddingCrop", "crop_size": [16, 8]}]
     raw["optimizer"].update(lr_mult={"heads": 10}, frozen=["bn"], no_weight_decay=["norm"])
     raw["test_config"]["full"]["scales"] = [0.5, 1.0]
+    teacher = {"config": "configs/stdc2_seg_camvid.yml", "weights": "teacher.pdparams"}
+    raw["distill"] = {"teacher": teacher, "terms": [{"type": "LogitDistillation"}]}
     return {**raw, "total_batch_size": 4}
 
 
@@ -65,7 +67,7 @@ def put(recipe, path, value):
     if not path:
         return value
     first, *others = path
-    inner = recipe.get(first, {}) if isinstance(recipe, dict) else recipe[first]
+    inner = recipe.get(first) or {} if isinstance(recipe, dict) else recipe[first]
     changed = copy.copy(recipe)
     changed[first] = put(inner, others, value)
     return changed
@@ -96,11 +98,13 @@ def places(schema, recipe, path=()):
     if isinstance(held, dict) and isinstance(inner, dict):
         for name in dict.fromkeys((next(iter(held)), next(reversed(held)))):  # such as main and detail8
             yield from places(inner, recipe, (*path, name))
-    for items in [schema.get("items"), *(choice.get("items") for choice in schema.get("anyOf", ()))]:
-        if isinstance(items, dict):
-            held = held if isinstance(held, list) else [held] if isinstance(held, dict) else []
-            if held:  # one item will do, as it takes every type in turn
-                yield from places(items, put(recipe, path, held), (*path, 0))
+    for choice in schema.get("anyOf", ()):
+        yield from list(places(choice, recipe, path))[1:]  # the place itself is there already
+    if isinstance(schema.get("items"), dict) and held:
+        # One item will do, as it takes every type in turn.
+        held = [held] if isinstance(held, dict) else held
+        if isinstance(held, list):
+            yield from places(schema["items"], put(recipe, path, held), (*path, 0))
 
 
 def try_out(recipe, part, used):
