@@ -42,8 +42,9 @@ class Run:
 
     @property
     def settings(self) -> Dict[str, Any]:
-        """What must be the same for results to be this run's."""
-        return {"config": self.config, "overrides": dict(self.overrides), "iters": self.iters, "seed": self.seed}
+        """What must be the same for results to be this run's; of the recipe's path the last folder and the name."""
+        config = "/".join(Path(self.config).resolve().parts[-2:])
+        return {"config": config, "overrides": dict(self.overrides), "iters": self.iters, "seed": self.seed}
 
     def recipe(self, overrides: Mapping[str, Any] = ()) -> Recipe:
         """The recipe that is trained; `overrides` come before the variant's."""

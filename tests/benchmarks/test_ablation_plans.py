@@ -13,7 +13,7 @@ PLANS = sorted(Path("configs/ablation").glob("*.yml"))
 def test_a_plan_of_the_project(path):
     plan = load_plan(path)
     runs = [run for variant in plan.chosen() for run in variant.runs()]
-    settings = [run.options for run in runs if run.seed == 0]
+    settings = [(run.config, *run.options) for run in runs if run.seed == 0]
     assert len({tuple(sorted(options)) for options in settings}) == len(settings), "two variants are the same"
     assert any(run.variant == plan.baseline for run in runs)
     assert f"--config {path}" in path.read_text()
