@@ -5,6 +5,9 @@ alternately in one process; medians are compared. `losses` is the three OHEMs an
 the gradients of these logits; in a step their gradients are part of `backward`. Memory is the largest resident size of
 a fresh process of each side over two steps, less its resident size before the network is built.
 
+`--launches` counts, instead, the kernels that one iteration of each side calls, with our branches for a GPU, by
+Paddle's log of a fresh process: network, losses, gradients and update, of a batch that one chunk of our losses holds.
+
 PaddleSeg's OHEM is the released one. It adds an integer mask to probabilities, which Paddle 3 refuses: that mask is
 made float here, and nothing else is changed (`compat`'s repair of it is other code, and faster).
 """
@@ -16,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
@@ -30,6 +34,7 @@ from engine.recipe import load_recipe
 from engine.training.optimizer import build_optimizer, build_schedule
 from loss import build_criterion
 from models import build_model
+from models.segmentation import logits_at_stride
 from tool.speed.hardware import processor_name
 
 ROOT = Path(__file__).parents[1]
@@ -101,6 +106,61 @@ def released_ohem(**options: Any) -> nn.Layer:
 
 
 BUILD = dict(zip(SIDES, (our_side, paddleseg_side)))
+
+
+KERNEL_LOG = {"GLOG_vmodule": "api=6,backward_api=6,dygraph_api=6", "GLOG_logtostderr": "1"}
+BEGIN, END = "== iteration begins", "== iteration ends"
+KERNEL = re.compile(r"\] (\w+) kernel: \{")
+
+
+def log_launches(side: str, network: str) -> None:
+    """Two iterations as a GPU would compute them, the second one between BEGIN and END in the log; ends the process."""
+    paddle.base.core.Place.is_cpu_place = lambda place: False
+    images, labels = random_batch("64x64")
+    built = BUILD[side](network, labels.size)
+    for marks in ((), (BEGIN, END)):
+        _write_mark(*marks[:1])
+        with logits_at_stride(built.model):  # as our trainer asks for them
+            outputs = built.model(images)
+        built.criterion(outputs, labels).backward()
+        built.update()
+        _write_mark(*marks[1:])
+    os._exit(0)  # with the log on, Paddle's own exit may hang
+
+
+def _write_mark(*marks: str) -> None:
+    for mark in marks:
+        os.write(2, f"{mark}\n".encode())
+
+
+def count_launches(side: str, network: str) -> Dict[str, int]:
+    """How often one iteration of a side calls each kernel, most often called first.
+
+    Raises:
+        UserError: where the log does not hold a whole iteration.
+    """
+    command = [sys.executable, "-m", "benchmarks.train_step", "--launches_of", side, "--networks", network]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=1800, cwd=ROOT, env={**os.environ, **KERNEL_LOG}
+    )
+    return parse_launches(done.stderr)
+
+
+def parse_launches(log: str) -> Dict[str, int]:
+    """The counts of `count_launches`, of a log of KERNEL_LOG."""
+    iteration, complete, _ = log.partition(BEGIN)[2].partition(END)
+    kernels = Counter(KERNEL.findall(iteration))
+    if not complete or not kernels:
+        raise UserError(f"Paddle {paddle.__version__} did not log an iteration's kernels; its log ends: {log[-300:]}")
+    return dict(kernels.most_common())
+
+
+def compare_launches(network: str) -> Dict[str, Any]:
+    """One network: the kernels that both sides call, their sums, and the ratio of ours over PaddleSeg's."""
+    kernels = {side: count_launches(side, network) for side in SIDES}
+    launches = {side: sum(counts.values()) for side, counts in kernels.items()}
+    ratio = launches["ours"] / launches["paddleseg"]
+    return {"network": network, "launches": launches, "ratio_launches": ratio, "kernels": kernels}
 
 
 def _n_min(pixels: int) -> int:
@@ -223,12 +283,19 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     )
     arguments.add_argument("--rounds", type=int, default=5, help="timed steps of each side (5)")
     arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to this file")
+    arguments.add_argument("--launches", action="store_true", help="count kernel launches, and measure nothing else")
+    arguments.add_argument("--launches_of", choices=SIDES, help="only log the kernels of this side")
     arguments.add_argument("--memory_of", choices=SIDES, help="only print the MB that this side adds")
     options = arguments.parse_args(argv)
     check_writable(options.json)
     for size in options.sizes:
         if not all(part.isdigit() and int(part) and int(part) % 32 == 0 for part in size.split("x")) or "x" not in size:
             raise UserError(f"--sizes {size}: give HEIGHTxWIDTH in multiples of 32, such as 256x512")
+    if options.launches_of:
+        log_launches(options.launches_of, options.networks[0])
+    if options.launches:
+        _report_launches([compare_launches(network) for network in options.networks], options.json)
+        return
     if options.memory_of:
         print(peak_memory(options.memory_of, options.networks[0], options.sizes[0]))
         return
@@ -240,6 +307,14 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     print("worst: " + ", ".join(f"{key} {value:.2f}" for key, value in worst.items()))
     if options.json:
         write_figures(options.json, {**worst, "processor": processor_name(), "rounds": options.rounds, "cases": cases})
+
+
+def _report_launches(cases: Sequence[Dict[str, Any]], file: Optional[Path]) -> None:
+    for case in cases:
+        counts = ", ".join(f"{side} {count}" for side, count in case["launches"].items())
+        print(f"{case['network']}: kernel launches of an iteration: {counts}, ratio {case['ratio_launches']:.2f}")
+    if file:
+        write_figures(file, {"ratio_launches": max(case["ratio_launches"] for case in cases), "cases": cases})
 
 
 if __name__ == "__main__":

@@ -73,9 +73,9 @@ class OhemCrossEntropyLoss(nn.Layer):
         limit = paddle.where(enough, paddle.full([1], self.threshold, losses.dtype), nth_largest(losses, n_min))
         above = losses > limit
         # Of equal losses at the limit the first are taken, as many as n_min leaves room for.
-        ties = paddle.logical_and(losses == limit, paddle.logical_not(enough)).astype("int32")
-        room = n_min - above.astype("int32").sum(dtype="int32")
-        ties = paddle.logical_and(ties.cumsum(0, dtype="int32") <= room, ties.astype("bool"))
+        room = (n_min - above.astype("int32").sum(dtype="int32")).clip(min=0)
+        ties = losses == limit
+        ties = paddle.logical_and(ties, ties.astype("int32").cumsum(0) <= room)
         return paddle.logical_or(above, ties).astype(losses.dtype), hard_count.clip(min=n_min)
 
     def _n_min(self, pixels: int) -> int:

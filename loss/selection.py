@@ -16,18 +16,20 @@ def nth_largest(values: paddle.Tensor, n: int) -> paddle.Tensor:
         n: 1 for the largest, P for the smallest.
     """
     patterns = values.view("int32").clip(min=0)
-    rank = paddle.full([1], n, "int64")  # among the values that have the leading bits found
-    leading = paddle.zeros([1], "int32")
-    width = 31
+    rank = paddle.full([1], values.shape[0] - n + 1, "int64")  # from the smallest, among those with the bits found
+    leading, width = None, 31
     for shift in SHIFTS:
         digits = 2 ** (width - shift)
-        leading *= digits
         digit = patterns.floor_divide(paddle.full([1], 2**shift, "int32")) if shift else patterns
+        if leading is not None:
+            leading = leading * digits
+            digit = digit - leading
         # A histogram's last bin holds its upper end too: one bin more, which is dropped.
-        counts = paddle.histogram(digit - leading, digits + 1, 0, digits + 1)[:digits]
-        at_least = counts.flip(0).cumsum(0).flip(0)
-        found = (at_least >= rank).astype("int64").sum(0, keepdim=True) - 1
-        rank = rank - (at_least - counts).gather(found)
-        leading = leading + found.astype("int32")
+        counts = paddle.histogram(digit, digits + 1, 0, digits + 1)[:digits]
+        at_most = counts.cumsum(0)
+        found = (at_most < rank).astype("int64").sum(0, keepdim=True)
+        rank = rank - (at_most - counts).gather(found)
+        found = found.astype("int32")
+        leading = found if leading is None else leading + found
         width = shift
     return leading.view("float32")

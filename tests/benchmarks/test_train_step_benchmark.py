@@ -52,3 +52,27 @@ def test_figures(tmp_path, capsys):
 def test_sizes_that_are_none(size):
     with pytest.raises(UserError, match="--sizes"):
         train_step.main(["--sizes", size])
+
+
+LOG = f"""I1 api.cc:1] relu kernel: {{"input":[]}}
+{train_step.BEGIN}
+I1 api.cc:1] conv2d API kernel key: [CPU, NCHW, float32]
+I1 api.cc:1] conv2d kernel: {{"input":[]}}
+I1 backward_api.cc:1] relu_grad kernel: {{"input":[
+I1 api.cc:1] conv2d kernel: {{"input":[]}}
+{train_step.END}
+I1 api.cc:1] relu kernel: {{"input":[]}}
+"""
+
+
+def test_launches_are_those_of_the_iteration(monkeypatch, tmp_path, capsys):
+    assert train_step.parse_launches(LOG) == {"conv2d": 2, "relu_grad": 1}
+    with pytest.raises(UserError, match="did not log"):
+        train_step.parse_launches(LOG.partition(train_step.END)[0])
+    counts = {"ours": {"conv2d": 4, "relu": 2}, "paddleseg": {"conv2d": 5, "relu": 3}}
+    monkeypatch.setattr(train_step, "count_launches", lambda side, network: counts[side])
+    file = tmp_path / "launches.json"
+    train_step.main(["--launches", "--networks", "stdc1_seg", "--json", str(file)])
+    figures = json.loads(file.read_text())
+    assert figures["ratio_launches"] == 0.75 and figures["cases"][0]["launches"] == {"ours": 6, "paddleseg": 8}
+    assert "ours 6, paddleseg 8, ratio 0.75" in capsys.readouterr().out
