@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Optional
 
 from compat import UserError
 
@@ -33,10 +34,10 @@ def network_of(recipe: Recipe, num_classes: int, weights: bool = True) -> nn.Lay
     return build_model(model.type, num_classes, **pretrained, **model.options)
 
 
-def criterion_of(recipe: Recipe, model: nn.Layer, train_set: SegmentationDataset) -> Criterion:
+def criterion_of(recipe: Recipe, model: nn.Layer, train_set: Optional[SegmentationDataset] = None) -> Criterion:
     """The objective that a recipe describes; takes outputs at their heads' stride and at the labels' size.
 
-    Formulas for class weights are resolved by the histogram of `train_set`.
+    Formulas for class weights are resolved by the histogram of `train_set`, which need not be given without them.
     """
     resize = {"resize": model.resized} if isinstance(model, SegmentationNetwork) else {}
     objective = resolve_class_weights(recipe.loss, lambda: train_set.histogram.sum(0))
