@@ -91,6 +91,20 @@ def flags() -> argparse.ArgumentParser:
     )
     add("--deterministic", action="store_true", help="GPU: only kernels whose results repeat, which are slower")
     add("--no_validate", "--no-validate", action="store_true", help="do not evaluate while training")
+    add("--use_vdl", action="store_true", help="write VisualDL records to SAVE_DIR/vdl")
+    add(
+        "--launcher",
+        default="none",
+        help="none or paddle, which are the same: several devices are started by python -m paddle.distributed.launch",
+    )
+    add("--keep_checkpoint_max", type=whole_number(), default=5, help="checkpoints to keep, 0 for all")
+    _add_start_flags(arguments)
+    _add_fault_flags(arguments)
+    return arguments
+
+
+def _add_start_flags(arguments: argparse.ArgumentParser) -> None:
+    """With what the run starts."""
     resume = arguments.add_mutually_exclusive_group().add_argument
     resume(
         "--resume_model",
@@ -106,8 +120,14 @@ def flags() -> argparse.ArgumentParser:
         const="auto",
         help="the same as --resume_model auto",
     )
-    add("--load_from", "--load-from", metavar="FILE", help="start with these weights of the whole network")
-    add("--keep_checkpoint_max", type=whole_number(), default=5, help="checkpoints to keep, 0 for all")
+    arguments.add_argument(
+        "--load_from", "--load-from", metavar="FILE", help="start with these weights of the whole network"
+    )
+
+
+def _add_fault_flags(arguments: argparse.ArgumentParser) -> None:
+    """What a run does about losses that are not finite and images that cannot be read."""
+    add = arguments.add_argument
     add("--on_nan", default="stop", choices=POLICIES, help="when a loss is not finite: stop, or skip that iteration")
     add(
         "--max_skipped",
@@ -123,13 +143,6 @@ def flags() -> argparse.ArgumentParser:
         metavar="N",
         help="train on other images instead of up to N that cannot be read, and list them in SAVE_DIR/bad_samples.txt",
     )
-    add("--use_vdl", action="store_true", help="write VisualDL records to SAVE_DIR/vdl")
-    add(
-        "--launcher",
-        default="none",
-        help="none or paddle, which are the same: several devices are started by python -m paddle.distributed.launch",
-    )
-    return arguments
 
 
 if __name__ == "__main__":

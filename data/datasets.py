@@ -7,7 +7,7 @@ in validation, none in a test set), `trans_info` [].
 import functools
 import time
 from pathlib import Path
-from typing import Dict, Mapping, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from compat import UserError, logger, unknown_name
 from compat.options import check
@@ -160,11 +160,7 @@ def build_dataset(
     if mode != "train" and (class_uniform, copy_paste, extra_list) != (None, None, None):
         raise UserError(f"class_uniform, copy_paste and extra_list are for mode train, not {mode}")
     if extra_list is not None:
-        more, problems = find_listed(Path(), "train", len(classes.names), train_path=extra_list)
-        if problems:
-            raise UserError(problems[0])
-        samples = [*samples, *more]
-        logger.info("%s: %d further images to train on", extra_list, len(more))
+        samples = [*samples, *_further_samples(extra_list, len(classes.names))]
     decoded = _open_cache(cache, Path(cache_dir) if cache_dir else root / FOLDER, root, samples)
     dataset = SegmentationDataset(samples, classes, build_transform(transforms, mode), mode, decoded)
     if class_uniform is not None:
@@ -173,6 +169,15 @@ def build_dataset(
     if copy_paste is not None:
         dataset.copy_paste = CopyPaste(dataset.histogram, check(CopyPasteOptions, copy_paste, key="copy_paste"))
     return dataset
+
+
+def _further_samples(list_file: str, num_classes: int) -> List[Sample]:
+    """What `extra_list` names."""
+    samples, problems = find_listed(Path(), "train", num_classes, train_path=list_file)
+    if problems:
+        raise UserError(problems[0])
+    logger.info("%s: %d further images to train on", list_file, len(samples))
+    return samples
 
 
 def _open_cache(use: str, folder: Path, root: Path, samples: Sequence[Sample]) -> Optional[Cache]:

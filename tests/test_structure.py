@@ -1,5 +1,6 @@
 """The floors of the house: what may import what."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,9 @@ grimp = pytest.importorskip("grimp", reason="it comes for Python 3.10 and later"
 
 FLOORS = ({"benchmarks"}, {"tool"}, {"engine"}, {"models", "loss", "scheduler", "data"}, {"compat"})
 ROOT = Path(__file__).parents[1]
+FOLDERS = ("compat", "models", "loss", "scheduler", "data", "engine", "tool", "benchmarks", "tests")
+LINES_OF_FILE, LINES_OF_FUNCTION, FILES_OF_ENGINE = 350, 60, 8
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +34,19 @@ def test_commands_import_no_other_command(imports):
     commands |= {f"benchmarks.{file.stem}" for file in (ROOT / "benchmarks").glob("[a-z]*.py")}
     imported = {one: imports.find_modules_directly_imported_by(one) & commands for one in commands}
     assert {one: others for one, others in imported.items() if others} == {}
+
+
+def test_files_and_functions_are_short():
+    long = []
+    for file in [ROOT / "train.py", *(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py"))]:
+        text = file.read_text(encoding="utf-8")
+        if text.count("\n") > LINES_OF_FILE:
+            long.append(str(file.relative_to(ROOT)))
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, FUNCTIONS) and node.end_lineno - node.lineno >= LINES_OF_FUNCTION:
+                long.append(f"{file.relative_to(ROOT)}: {node.name}")
+    assert long == []
+
+
+def test_the_engine_has_few_files_beside_its_rooms():
+    assert len(list((ROOT / "engine").glob("*.py"))) <= FILES_OF_ENGINE

@@ -50,45 +50,20 @@ def quantize_exported(
         UserError: when NNCF or the engine is not installed, or the network loses more than `max_drop` even so; no int8
             network is left then.
     """
-    nncf = import_nncf()
     network = load_network(folder, engine)
     form = quantizable.FORMS[engine]
     source = form.read(folder / read_description(folder).files[engine]["fp32"])
-    data = nncf.Dataset([form.feed(source, network.prepare(images)) for images in calibration])
-    options = {
-        "preset": nncf.QuantizationPreset.MIXED,
-        "target_device": nncf.TargetDevice.CPU,
-        "subset_size": len(calibration),
-        # Only resizing is a product of matrices, and it would lose.
-        "ignored_scope": nncf.IgnoredScope(types=["MatMul"], validate=False),
-    }
+    quantizer = _Quantizer(form, source, [form.feed(source, network.prepare(images)) for images in calibration])
     reference = score(network)
-
-    def candidate_score(model, _) -> float:
-        return score(_Candidate(network, form.runner(model)))
-
     draft = folder / ".int8.tmp"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
-        model = form.finish(nncf.quantize(source, data, **options))
+        model = quantizer.quantize()
         in_float = set(form.float_layers(model))
         result = _try(model, form, network, folder, draft, score)
         if reference - result > max_drop:
-            # The validation data go through `score`, which has its own; NNCF asks for some all the same.
-            restored = nncf.quantize_with_accuracy_control(
-                source,
-                data,
-                data,
-                candidate_score,
-                max_drop=max_drop,
-                drop_type=nncf.DropType.ABSOLUTE,
-                advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
-                    ranking_subset_size=len(calibration)
-                ),
-                **options,
-            )
-            model = form.finish(restored)
+            model = quantizer.quantize_within(max_drop, lambda model: score(_Candidate(network, form.runner(model))))
             result = _try(model, form, network, folder, draft, score)
         quantized = Quantized(reference, result, sorted(set(form.float_layers(model)) - in_float))
         if quantized.drop > max_drop:
@@ -101,6 +76,51 @@ def quantize_exported(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return quantized
+
+
+class _Quantizer:
+    """Quantises a network with NNCF.
+
+    Args:
+        form: of quantizable.FORMS.
+        source: the float32 network in this form.
+        calibration: what the network is fed, one item for each batch.
+
+    Raises:
+        UserError: when NNCF is not installed.
+    """
+
+    def __init__(self, form, source, calibration: Sequence):
+        self.nncf = import_nncf()
+        self.form = form
+        self.source = source
+        self.data = self.nncf.Dataset(calibration)
+        self.options = {
+            "preset": self.nncf.QuantizationPreset.MIXED,
+            "target_device": self.nncf.TargetDevice.CPU,
+            "subset_size": len(calibration),
+            # Only resizing is a product of matrices, and it would lose.
+            "ignored_scope": self.nncf.IgnoredScope(types=["MatMul"], validate=False),
+        }
+
+    def quantize(self):
+        """The network with every layer in int8 that can be."""
+        return self.form.finish(self.nncf.quantize(self.source, self.data, **self.options))
+
+    def quantize_within(self, max_drop: float, score: Callable[..., float]):
+        """The network with as many layers in float as it takes for `score`, of a model, to lose `max_drop` at most."""
+        ranking = self.nncf.AdvancedAccuracyRestorerParameters(ranking_subset_size=self.options["subset_size"])
+        restored = self.nncf.quantize_with_accuracy_control(
+            self.source,
+            self.data,
+            self.data,  # `score` has validation data of its own; NNCF asks for some all the same
+            lambda model, _: score(model),
+            max_drop=max_drop,
+            drop_type=self.nncf.DropType.ABSOLUTE,
+            advanced_accuracy_restorer_parameters=ranking,
+            **self.options,
+        )
+        return self.form.finish(restored)
 
 
 def _try(model, form, network: Network, folder: Path, draft: Path, score: Callable[[Network], float]) -> float:

@@ -161,14 +161,8 @@ class Trainer:
         return model, criterion
 
     def _build_guard(self) -> LossGuard:
-        return LossGuard(
-            self.options.on_nan,
-            self.options.max_skipped,
-            self.recipe.accumulate,
-            self.feed.read,
-            self.save_dir,
-            self.devices,
-        )
+        policy = (self.options.on_nan, self.options.max_skipped)
+        return LossGuard(*policy, self.recipe.accumulate, self.feed.read, self.save_dir, self.devices)
 
     def _build_step(self) -> TrainStep:
         return TrainStep(
