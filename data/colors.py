@@ -12,11 +12,6 @@ Colors = Sequence[Tuple[str, float]]
 """(name, amount) in the order in which they apply: a factor of brightness, contrast or saturation, or a hue's turn."""
 
 
-def distort_colors(image: np.ndarray, colors: Colors) -> np.ndarray:
-    """The image with the changes applied in order."""
-    return distort_padded(image, np.zeros((1, 1, 3), np.uint8), 0, colors)[0]
-
-
 def distort_padded(image: np.ndarray, padding: np.ndarray, count: int, colors: Colors) -> Tuple[np.ndarray, np.ndarray]:
     """Distort an image that is going to be padded, as if it were padded already.
 

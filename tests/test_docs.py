@@ -42,6 +42,13 @@ def test_the_readmes_are_short():
     assert len((ROOT / "README_cn.md").read_text(encoding="utf-8").splitlines()) <= 160
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if short(page).startswith("docs/")], ids=short)
+def test_a_page_opens_with_what_it_is_for_and_a_command(page):
+    title, _, purpose, *rest = page.read_text(encoding="utf-8").splitlines()
+    assert title.startswith("# ") and purpose and not purpose.startswith(("#", "<", "`"))
+    assert any(line.startswith("```") for line in rest[:10])
+
+
 @pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block.name)
 def test_commands_have_the_flags_that_they_are_given(block):
     known = set(pages.make_targets())

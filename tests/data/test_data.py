@@ -11,7 +11,6 @@ import pytest
 
 from data import TrainTransform, build_dataset, generic_classes, sample_of, train_batches
 from data.classes import CITYSCAPES, INVALID, cityscapes_label_id_table
-from data.colors import distort_colors
 from data.files import read_image, read_label
 from data.transforms import (
     Normalize,
@@ -21,6 +20,7 @@ from data.transforms import (
     ResizeStepScaling,
     build_transform,
 )
+from tests.helpers.colors import distort_colors
 
 
 def write_png(path, pixels):

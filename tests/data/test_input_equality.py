@@ -7,7 +7,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from data.colors import distort_colors
 from data.resize import Window, nearest_window, resize_window
 from data.transforms import (
     Draws,
@@ -17,6 +16,7 @@ from data.transforms import (
     ResizeStepScaling,
     TrainTransform,
 )
+from tests.helpers.colors import distort_colors
 from tests.helpers.paddleseg_draws import COLOR_CHANGES, apply_theirs, watch_their_draws
 
 # Steps of 1/8, as the recipes have them, and any other factor, as mmsegmentation's has.
