@@ -248,7 +248,7 @@ def int8(language: str) -> str:
 def deployed(language: str) -> str:
     """mIoU by the deployed way and by paddleseg's evaluation, at each scale."""
     rows = [
-        [f"{row['scale']:g}", f"{row['paddleseg']:.2f}", f"{row['deployed']:.2f}", f"{row['differing']:.1%}"]
+        [f"{row['scale']:g}", f"{row['paddleseg']:.2f}", f"{row['deployed']:.2f}", f"{row['differing']:.2%}"]
         for row in read("deployed_camvid")["rows"]
     ]
     return table(language, ["scale", "PaddleSeg's evaluation", "deployed way", "pixels that differ"], rows)
