@@ -36,6 +36,7 @@ from models.registry import BUILDERS
 
 CLASSIFIERS = ("stdc1", "stdc2")  # networks of ImageNet, which no recipe trains
 
+Scale = Annotated[Number, Field(gt=0, le=16)]
 EmptyAsMapping = BeforeValidator(lambda value: {} if value is None else value)
 
 
@@ -165,7 +166,7 @@ class Protocol(Options):
     """
 
     aug_eval: bool = True
-    scales: Union[Positive, Annotated[Tuple[Positive, ...], Field(min_length=1)]] = 1.0
+    scales: Union[Scale, Annotated[Tuple[Scale, ...], Field(min_length=1)]] = 1.0
     flip_horizontal: bool = False
     flip_vertical: bool = False
     is_slide: bool = False

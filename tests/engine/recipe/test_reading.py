@@ -1,5 +1,7 @@
 """Reading recipes: bases, overrides, and every kind of mistake."""
 
+import re
+
 from compat import UserError
 
 import pytest
@@ -67,11 +69,48 @@ def _absolute(path):
         ("iters.deep=1", "holds the value"),
         ("train_dataset.transforms.Crop.size=1", "no item 'Crop'"),
         ("loss=[", "not valid YAML"),
+        ("loss.main=abc", "loss.main: expected a mapping with a type, got 'abc'"),
+        ("loss.main.class_weights=[1,2]", "loss.main.class_weights: 2 numbers for the dataset's 19 classes"),
+        ("loss.main.weight=abc", "loss.main.weight: expected a number, got 'abc'"),
+        ("loss.main.n_min=1.5", "loss.main.n_min: expected a whole number or a number below 1, got 1.5"),
+        ("loss.main.thresh=3", "loss.main.thresh: expected a number of at most 1, got 3"),
+        ("loss.main.ignore_index=300", "loss.main.ignore_index: expected a number of at most 255, got 300"),
+        ("loss.main.ignore_index=7", "loss.main.ignore_index: 7; all datasets mark ignored pixels with 255"),
+        ("train_dataset.transforms=[Normalize]", "train_dataset.transforms.0: expected a mapping with a type"),
+        ("train_dataset.transforms=null", "train_dataset.transforms: expected a list, got None"),
+        (
+            "train_dataset.transforms.RandomPaddingCrop.crop_size=64",
+            "RandomPaddingCrop.crop_size: expected a list, got 64",
+        ),
+        ("train_dataset.transforms.0.min_scale_factor=3", "min_scale_factor 3 is above max_scale_factor 1.25"),
+        ("val_dataset.transforms=[{type: RandomDistort}]", "val transform 'RandomDistort' is not known"),
+        ("optimizer.lr_mult=[1]", "optimizer.lr_mult: expected a mapping of keys, got [1]"),
+        ("optimizer.frozen='('", "'(' is not a regular expression"),
+        ("model.type=stdc9_seg", "model: type 'stdc9_seg' is not known; did you mean stdc2_seg"),
+        ("test_config.full.scales=[0.5,0]", "test_config.full.scales.1: expected a number above 0, got 0"),
+        ("test_config.full.is_slide=true", "test_config.full: is_slide needs crop_size and stride"),
+        ("test_config.full={is_slide: true, crop_size: [8, 8], stride: [8, 9]}", "must be at most crop_size (8, 8)"),
+        ("batch_size=true", "batch_size: expected a whole number, got True"),
     ],
 )
 def test_mistakes_are_named(opt, message):
-    with pytest.raises(UserError, match=message.replace("[", r"\[")):
+    with pytest.raises(UserError, match=re.escape(message)) as error:
         load_recipe(SAMPLE, {}, [opt])
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_mistakes_are_all_named():
+    with pytest.raises(UserError) as error:
+        load_recipe(SAMPLE, {}, ["iters=many", "optimizer.momentum=2", "loss.main.thresh=0"])
+    first, rest = str(error.value).splitlines()
+    assert first == f"{SAMPLE}: iters: expected a whole number, got 'many'"
+    assert rest == "and 2 more: optimizer.momentum, loss.main.thresh"
+
+
+def test_texts_where_lists_and_numbers_belong():
+    optimizer = load_recipe(SAMPLE, {}, ["optimizer.frozen=backbone", "optimizer.weight_decay=5e-4"]).optimizer
+    assert optimizer.frozen == ("backbone",) and optimizer.weight_decay == 5e-4
+    assert load_recipe(SAMPLE, {}, ["iters=1e3", "optimizer.no_weight_decay=norm"]).iters == 1000
 
 
 @pytest.mark.parametrize(
