@@ -191,6 +191,16 @@ def input_pipeline(language: str) -> str:
     return table(language, ["a 2048x1024 sample, one thread", "ms", "of PaddleSeg's time"], rows)
 
 
+def memory(language: str) -> str:
+    """GiB of a training step on a GPU's path: the largest, and what is held before the backward pass."""
+    rows = []
+    for case in read("memory")["cases"]:
+        name = f"{NAMES[case['network']]}, {case['batch']}" + (", recompute" if case["recompute"] else "")
+        before = list(case["parts"].values())[-3]  # the last loss
+        rows.append([name, f"{case['gib']:.1f}", f"{before['held']:.1f}"])
+    return table(language, ["network, batch of 1024x512", "peak, GiB", "held after the losses, GiB"], rows)
+
+
 def evaluation(language: str) -> str:
     """Our evaluator's time over that of paddleseg.core.evaluate."""
     figures = read("evaluation")
@@ -293,6 +303,7 @@ FIGURES: Dict[str, Callable[[str], str]] = {
     "train_step": train_step,
     "input_pipeline": input_pipeline,
     "evaluation": evaluation,
+    "memory": memory,
     "processor": processor,
     "inference": inference,
     "inference_avx2": inference_avx2,
@@ -312,6 +323,7 @@ FIGURES: Dict[str, Callable[[str], str]] = {
         "inference_avx2",
         "input_pipeline",
         "int8_camvid",
+        "memory",
         "processor",
         "random_detail_target",
         "train_step",
