@@ -11,12 +11,14 @@ import paddle
 from paddle import nn
 
 from data import SegmentationDataset, build_dataset
+from engine.parallel import Devices, synchronize_batch_norm
 from engine.recipe.schema import DatasetRecipe, Recipe
 from engine.resilience.checkpoint import MODEL
 from loss import Criterion, build_criterion
 from loss.class_weights import resolve_class_weights
 from models import build_model
 from models.layers import set_deterministic_resizing
+from models.recompute import recompute_blocks
 from models.segmentation import SegmentationNetwork
 
 
@@ -42,6 +44,20 @@ def criterion_of(recipe: Recipe, model: nn.Layer, train_set: Optional[Segmentati
     resize = {"resize": model.resized} if isinstance(model, SegmentationNetwork) else {}
     objective = resolve_class_weights(recipe.loss, lambda: train_set.histogram.sum(0))
     return build_criterion(objective, model.output_names, **resize)
+
+
+def prepared_for_training(model: nn.Layer, recipe: Recipe, devices: Devices) -> nn.Layer:
+    """The network with batch norm over all devices, and with blocks to compute again if the recipe says `recompute`.
+
+    Raises:
+        UserError: if it does for several devices, as DataParallel takes no backward pass within another, or for a
+            network without such blocks.
+    """
+    if recipe.recompute and devices.count > 1:
+        raise UserError(f"recompute: it computes on one device only, and these are {devices.count}; leave it out")
+    if recipe.recompute and not recompute_blocks(model):
+        raise UserError(f"recompute: {recipe.model.type} has no blocks to compute again; leave it out")
+    return synchronize_batch_norm(model, devices)
 
 
 def default_workers() -> int:

@@ -259,7 +259,7 @@ class Recipe(Options):
     tf32 lets matrix products and convolutions of float32 round their factors to 10 bits, where the GPU can.
 
     recompute is models.recompute: about half of the memory of a training step, for computing most of the network's
-    forward pass twice; the results are the same.
+    forward pass twice; the results are the same. On one device only.
     """
 
     batch_size: Count

@@ -16,11 +16,12 @@ from engine.build import (
     dataset_of,
     default_workers,
     network_of,
+    prepared_for_training,
     seed_draws,
     seed_everything,
     weight_file,
 )
-from engine.parallel import join_devices, share_statistics, synchronize_batch_norm, wait_for_all
+from engine.parallel import join_devices, share_statistics, wait_for_all
 from engine.recipe import Recipe
 from engine.resilience.checkpoint import (
     MODEL,
@@ -48,7 +49,6 @@ from engine.training.progress import Progress
 from engine.training.state import RunState
 from engine.training.step import TrainStep
 from engine.training.validation import Validation
-from models.recompute import recompute_blocks
 from models.weights import load_weights
 
 EVALUATION_MEMORY = "evaluation takes images one by one: a smaller scale, or is_slide with a crop_size, in test_config"
@@ -149,10 +149,10 @@ class Trainer:
         """Network and criterion, with the weights that the recipe or `load_from` names, or the checkpoint's."""
         # The guard numbers parameters from 0, so that optimiser states fit however many networks were built before.
         with paddle.utils.unique_name.guard():
-            model = synchronize_batch_norm(network_of(self.recipe, self.train_set.num_classes), self.devices)
+            model = prepared_for_training(
+                network_of(self.recipe, self.train_set.num_classes), self.recipe, self.devices
+            )
             criterion = criterion_of(self.recipe, model, self.train_set)
-        if self.recipe.recompute and not recompute_blocks(model):
-            raise UserError(f"recompute: {self.recipe.model.type} has no blocks to compute again; leave it out")
         if self.options.load_from:
             taken = load_weights(model, weight_file(self.options.load_from))
             logger.info("took %d tensors from %s", taken, self.options.load_from)

@@ -4,8 +4,10 @@ from compat import UserError
 
 import pytest
 
+from engine.build import prepared_for_training
+from engine.parallel import Devices
 from engine.training.trainer import RunOptions, Trainer
-from tests.helpers.tiny_training import tiny_network, tiny_recipe
+from tests.helpers.tiny_training import TinyNetwork, tiny_network, tiny_recipe
 
 
 def weights_after(sample_root, folder, recomputed):
@@ -26,3 +28,8 @@ def test_a_run_is_the_same_to_the_bit(sample_root, tmp_path):
 def test_a_network_without_blocks_is_refused(sample_root, tmp_path):
     with tiny_network(), pytest.raises(UserError, match="recompute: stdc1_seg has no blocks"):
         Trainer(tiny_recipe(sample_root, recompute=True), RunOptions(save_dir=str(tmp_path)))
+
+
+def test_several_devices_are_refused(sample_root):
+    with pytest.raises(UserError, match="recompute: it computes on one device only, and these are 2"):
+        prepared_for_training(TinyNetwork(), tiny_recipe(sample_root, recompute=True), Devices(0, 2))
