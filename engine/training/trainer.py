@@ -149,9 +149,8 @@ class Trainer:
         """Network and criterion, with the weights that the recipe or `load_from` names, or the checkpoint's."""
         # The guard numbers parameters from 0, so that optimiser states fit however many networks were built before.
         with paddle.utils.unique_name.guard():
-            model = prepared_for_training(
-                network_of(self.recipe, self.train_set.num_classes), self.recipe, self.devices
-            )
+            network = network_of(self.recipe, self.train_set.num_classes)
+            model = prepared_for_training(network, self.recipe, self.devices)
             criterion = criterion_of(self.recipe, model, self.train_set)
         if self.options.load_from:
             taken = load_weights(model, weight_file(self.options.load_from))
