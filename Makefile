@@ -14,7 +14,8 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.10 python3.9; d
 ifeq ($(DEVICE),gpu)
 REQUIREMENTS = requirements-gpu.txt
 VENV ?= .venv-gpu
-# Paddle 3 brings CUDA's packages itself. Its builds for GPUs come from Paddle's own index: PADDLE=3.x.y INDEX=https://...
+# Paddle 3 brings CUDA's packages itself. Its builds for GPUs come from Paddle's own index, which
+# PIP_EXTRA_INDEX_URL names to pip: make install DEVICE=gpu PADDLE=3.x.y
 WITHOUT_NVIDIA = $(if $(filter host,$(CUDA))$(filter-out 2.%,$(PADDLE)),/^nvidia-/d;)
 else
 REQUIREMENTS = requirements.txt
@@ -24,7 +25,10 @@ RUN = $(VENV)/bin/python
 PIP = $(VENV)/bin/pip install --quiet --disable-pip-version-check
 DEMO = output/demo
 RECIPE = configs/stdc1_seg_sample.yml
-ENGINE_TESTS = tests/engine/export $(patsubst %,tests/tool/test_%.py,demo evaluate_exported gpu_check predict speed)
+ENGINE_TESTS = tests/engine/export $(patsubst %,tests/tool/test_%.py,demo evaluate_exported gpu_check one_way predict speed)
+# Processes of one thread each: tests spend their time outside of large convolutions.
+WORKERS ?= 2
+TEST = OMP_NUM_THREADS=1 TEST_DEVICE=$(DEVICE) $(RUN) -m pytest -q -n $(WORKERS) --dist loadfile
 
 .PHONY: install install-dev demo test lint fixup clean
 
@@ -37,7 +41,7 @@ $(VENV)/installed: requirements-common.txt $(REQUIREMENTS)
 	$(PYTHON) -m venv $(VENV)
 	cp requirements-common.txt $(VENV)/
 	sed '$(WITHOUT_NVIDIA) s/^\(paddlepaddle[-gpu]*\)==.*/\1==$(PADDLE)/' $(REQUIREMENTS) > $(VENV)/requirements.txt
-	$(PIP) $(if $(INDEX),--extra-index-url $(INDEX)) -r $(VENV)/requirements.txt
+	$(PIP) -r $(VENV)/requirements.txt
 	$(PIP) --no-deps paddleseg==$(PADDLESEG)
 ifeq ($(DEVICE),gpu)
 	$(RUN) -m compat.cuda_libraries
@@ -57,8 +61,8 @@ demo: install
 
 # The engines bring thread pools and OpenMP runtimes of their own, which Paddle's had better not meet in one process.
 test: install-dev
-	TEST_DEVICE=$(DEVICE) $(RUN) -m pytest -q $(addprefix --ignore=,$(ENGINE_TESTS))
-	TEST_DEVICE=$(DEVICE) $(RUN) -m pytest -q $(ENGINE_TESTS)
+	$(TEST) $(addprefix --ignore=,$(ENGINE_TESTS))
+	$(TEST) $(ENGINE_TESTS)
 
 lint: install-dev
 	$(VENV)/bin/ruff check .

@@ -255,7 +255,7 @@ def test_the_loss_falls_on_real_frames(tmp_path):
 
     output = command(
         "train.py", "--config", "configs/stdc1_seg_camvid.yml", "--dataset_root", CAMVID, "--save_dir", tmp_path,
-        "--iters", 20, "--log_iters", 5, "--no_validate", "--opts", "lr_scheduler.warmup_iters=5",
+        "--iters", 16, "--batch_size", 4, "--log_iters", 4, "--no_validate", "--opts", "lr_scheduler.warmup_iters=4",
     )  # fmt: skip
     losses = [float(loss) for loss in re.findall(r" loss: (\d+\.\d+)", output)]
     assert len(losses) == 4 and losses[-1] < 0.85 * losses[0]
