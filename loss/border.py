@@ -8,6 +8,7 @@ from paddle import nn
 
 from loss.class_weights import ClassWeights, weights_of_pixels, weights_tensor
 from loss.cross_entropy import pixel_cross_entropy
+from loss.resizing import Resize, enlarge
 
 
 def border_mask(labels: paddle.Tensor, width: int = 1, ignore_index: int = 255) -> paddle.Tensor:
@@ -47,6 +48,8 @@ class BorderCrossEntropyLoss(nn.Layer):
         ValueError: for a negative weight or a width that is no positive number.
     """
 
+    resizes_logits = True
+
     def __init__(
         self,
         all_weight: float = 0.5,
@@ -65,10 +68,11 @@ class BorderCrossEntropyLoss(nn.Layer):
         self.width = width
         self.ignore_index = ignore_index
         self.class_weights = weights_tensor(class_weights)
+        self.resize: Resize = enlarge
 
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
-        """Loss, 0-d float32, of logits [N, K, H, W] float32 and labels [N, H, W] int64; 0 if all is ignored."""
-        losses = pixel_cross_entropy(logits, labels, self.ignore_index)
+        """Loss, 0-d float32, of logits [N, K, h, w] float32 and labels [N, H, W] int64; 0 if all is ignored."""
+        losses = pixel_cross_entropy(logits, labels, self.ignore_index, self.resize)
         weights = weights_of_pixels(labels, self.class_weights, self.ignore_index)
         at_border = weights * border_mask(labels, self.width, self.ignore_index)
         # Both means in one sum: a pixel's factor is its share of the one and of the other.

@@ -7,6 +7,7 @@ from paddle import nn
 
 from loss.class_weights import ClassWeights, weights_of_pixels, weights_tensor
 from loss.cross_entropy import pixel_cross_entropy
+from loss.resizing import Resize, enlarge
 
 
 class FocalLoss(nn.Layer):
@@ -21,6 +22,8 @@ class FocalLoss(nn.Layer):
         ValueError: for a negative gamma.
     """
 
+    resizes_logits = True
+
     def __init__(self, gamma: float = 2.0, ignore_index: int = 255, class_weights: Optional[ClassWeights] = None):
         super().__init__()
         if gamma < 0:
@@ -28,10 +31,11 @@ class FocalLoss(nn.Layer):
         self.gamma = gamma
         self.ignore_index = ignore_index
         self.class_weights = weights_tensor(class_weights)
+        self.resize: Resize = enlarge
 
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
-        """Loss, 0-d float32, of logits [N, K, H, W] float32 and labels [N, H, W] int64; 0 if all is ignored."""
-        losses = pixel_cross_entropy(logits, labels, self.ignore_index)
+        """Loss, 0-d float32, of logits [N, K, h, w] float32 and labels [N, H, W] int64; 0 if all is ignored."""
+        losses = pixel_cross_entropy(logits, labels, self.ignore_index, self.resize)
         weights = weights_of_pixels(labels, self.class_weights, self.ignore_index)
         if self.gamma:
             # The clip keeps the slope of a power below 1 finite, where nothing is left to learn.

@@ -125,11 +125,15 @@ def kept_bytes(call):
     return paddle.base.core.host_memory_stat_current_value("Allocated", 0) - before, result
 
 
-def test_a_loss_keeps_nothing_of_the_logits_size(device):
+@pytest.mark.parametrize("kind", ["OhemCrossEntropyLoss", "CrossEntropyLoss", "FocalLoss", "BorderCrossEntropyLoss"])
+def test_a_loss_keeps_nothing_of_the_logits_size(device, kind):
     logits, labels = random_case(3, images=2, classes=19, size=(64, 64))
-    kept, loss = kept_bytes(lambda: OhemCrossEntropyLoss()(logits, labels))
-    # losses and chosen in float32, and their product is freed; logits of full size would be 19 times one of these.
-    assert kept <= 2.5 * 4 * labels.size and float(loss) > 0
+    small = F.interpolate(logits.detach(), [8, 8])
+    small.stop_gradient = False
+    criterion = build_criterion({"main": {"type": kind}}, ["main"])
+    kept, (loss, _) = kept_bytes(lambda: criterion([small], labels))
+    # Some maps of one value a pixel; logits of full size would be 19 times one of these.
+    assert kept <= 7.5 * 4 * labels.size and float(loss) > 0
 
 
 def test_outputs_do_not_outlive_their_loss(device):
