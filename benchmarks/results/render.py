@@ -201,6 +201,12 @@ def memory(language: str) -> str:
     return table(language, ["network, batch of 1024x512", "peak, GiB", "held after the losses, GiB"], rows)
 
 
+def launches(language: str) -> str:
+    """Kernel launches of an iteration, ours and PaddleSeg's."""
+    rows = [[NAMES[case["network"]], *map(str, case["launches"].values())] for case in read("launches")["cases"]]
+    return table(language, ["network", "this project", "PaddleSeg"], rows)
+
+
 def evaluation(language: str) -> str:
     """Our evaluator's time over that of paddleseg.core.evaluate."""
     figures = read("evaluation")
@@ -306,6 +312,7 @@ FIGURES: Dict[str, Callable[[str], str]] = {
     "input_pipeline": input_pipeline,
     "evaluation": evaluation,
     "memory": memory,
+    "launches": launches,
     "processor": processor,
     "inference": inference,
     "inference_avx2": inference_avx2,
@@ -326,6 +333,7 @@ FIGURES: Dict[str, Callable[[str], str]] = {
         "inference_avx2",
         "input_pipeline",
         "int8_camvid",
+        "launches",
         "memory",
         "processor",
         "random_detail_target",
