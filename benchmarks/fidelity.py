@@ -18,6 +18,7 @@ from benchmarks.originals.compare_network import compare_network
 from benchmarks.originals.compare_training import compare_training
 from benchmarks.results.record import write_figures
 from engine.command import parser, run
+from engine.gpu import allow_tf32
 
 REFERENCES = Path(__file__).parent / "originals" / "reference_files"
 
@@ -81,6 +82,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to this file")
     options = arguments.parse_args(argv)
     check_writable(options.json)
+    allow_tf32(False)  # its 10 bits are too coarse for the limits
     rows = [row for path in reference_files(options.paths) for row in compare(path)]
     print(table(rows))
     worst, nearest = max(rows, key=lambda row: row.error), max(rows, key=lambda row: row.error / row.limit)

@@ -11,6 +11,7 @@ import paddle
 from paddle import nn
 
 from data import SegmentationDataset, build_dataset
+from engine.gpu import allow_tf32
 from engine.parallel import Devices, synchronize_batch_norm
 from engine.recipe.schema import DatasetRecipe, Recipe
 from engine.resilience.checkpoint import MODEL
@@ -96,5 +97,4 @@ def choose_gpu_kernels(recipe: Recipe, deterministic: bool) -> None:
     if paddle.is_compiled_with_cuda():
         exhaustive = recipe.cudnn_exhaustive_search
         paddle.set_flags({"FLAGS_cudnn_deterministic": deterministic, "FLAGS_cudnn_exhaustive_search": exhaustive})
-        paddle.base.core.set_cublas_switch(recipe.tf32)
-        paddle.base.core.set_cudnn_switch(recipe.tf32)
+        allow_tf32(recipe.tf32)

@@ -105,3 +105,11 @@ def other_paddle(capability: Tuple[int, int], version: Optional[str] = None) -> 
 
 def _known(version: Optional[str]) -> Optional[Tuple[Tuple[int, int], ...]]:
     return MACHINE_CODE.get(".".join((version or paddle.__version__).split(".")[:2]))
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether convolutions and matrix products of float32 may round to TF32; nothing to do on the CPU."""
+    for library in ("cublas", "cudnn"):
+        switch = getattr(paddle.base.core, f"set_{library}_switch", None)
+        if switch:
+            switch(allowed)

@@ -17,7 +17,7 @@ PROBE = 128  # pixels, (w, h); a multiple of every network's largest stride
 # The layers' outputs, with concatenations, sums, activations without a layer and gradients in flight. Paddle's counter
 # found 1.4 to 1.6 times the outputs alone: 14.1 GiB for STDC2-Seg with 36 images of 1024x512, whose outputs are 9.9.
 BESIDE_LAYERS = 1.45
-RECOMPUTED = 0.5  # the share that recompute saves, as measured for STDC2-Seg: 7.3 GiB instead of 14.1
+RECOMPUTED = 0.5  # the share that recompute saves, as measured for STDC2-Seg: 7.5 GiB instead of 14.1
 
 
 def estimate_need(model: nn.Layer, crop_size: Tuple[int, int]) -> float:

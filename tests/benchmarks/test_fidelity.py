@@ -6,6 +6,7 @@ import shutil
 from compat import UserError
 
 import numpy as np
+import paddle
 import pytest
 
 from benchmarks import fidelity
@@ -48,12 +49,16 @@ def copied(tmp_path):
         return tmp_path / f"{SMALL}.json", dict(results)
 
 
-def test_a_wrong_number_is_noticed(copied, capsys):
+def test_a_wrong_number_is_noticed(copied, capsys, monkeypatch):
     path, results = copied
+    switched = {}
+    for name in ("set_cublas_switch", "set_cudnn_switch"):
+        monkeypatch.setattr(paddle.base.core, name, lambda on, name=name: switched.update({name: on}), raising=False)
     results["main"][0, 3, 5, 7] += 1e-4 * np.abs(results["main"]).max()
     np.savez(path.with_suffix(".npz"), **results)
     figures = path.parent / "out" / "figures.json"
     assert fidelity.main([str(path.parent), "--json", str(figures)]) == 1
+    assert switched == {"set_cublas_switch": False, "set_cudnn_switch": False}  # no TF32 on a GPU
     assert "OVER" in capsys.readouterr().out
     written = json.loads(figures.read_text())
     assert written["worst"] == pytest.approx(1e-4, rel=0.1)

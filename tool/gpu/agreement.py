@@ -9,6 +9,7 @@ import paddle
 from paddle import nn
 
 from engine.build import criterion_of
+from engine.gpu import allow_tf32
 from engine.recipe import load_recipe
 from engine.training.gradients import add_gradients
 from engine.training.precision import DTYPES, Precision
@@ -152,11 +153,3 @@ def errors_of(found: Computed, expected: Computed) -> Bounds:
     losses = max(abs(found.losses[name] - loss) / abs(loss) for name, loss in expected.losses.items())
     gradients = np.linalg.norm(found.gradients - expected.gradients) / np.linalg.norm(expected.gradients)
     return Bounds(*(float(error) if np.isfinite(error) else float("inf") for error in (outputs, losses, gradients)))
-
-
-def allow_tf32(allowed: bool) -> None:
-    """Whether convolutions and matrix products of float32 may round to TF32; nothing to do on the CPU."""
-    for library in ("cublas", "cudnn"):
-        switch = getattr(paddle.base.core, f"set_{library}_switch", None)
-        if switch:
-            switch(allowed)
