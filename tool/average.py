@@ -15,9 +15,11 @@ from data import train_batches
 from engine.build import dataset_of, default_workers, network_of, weight_file
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
 from engine.recipe import Recipe, load_recipe
-from engine.resilience.checkpoint import prepare_save_dir, save_checkpoint
+from engine.resilience.checkpoint import CHECKSUMS, MODEL, prepare_save_dir, save_checkpoint
 from engine.training.averaging import mean_weights, measure_statistics
 from models.weights import load_weights, read_weights
+
+WRITTEN = (MODEL, CHECKSUMS)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -25,6 +27,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments = _parser().parse_args(argv)
     if arguments.batches < 1:
         raise UserError(f"--batches {arguments.batches}: batch norm's statistics need at least 1")
+    _check_replaceable(arguments.save_dir, arguments.model_paths)
     choose_device(arguments.device)
     recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
     save_dir = prepare_save_dir(arguments.save_dir)
@@ -47,6 +50,16 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     )
 
 
+def _check_replaceable(save_dir: Path, model_paths: Sequence[str]) -> None:
+    """Raises UserError where replacing the folder would delete what this command did not write, or reads."""
+    others = sorted(path.name for path in save_dir.iterdir() if path.name not in WRITTEN) if save_dir.is_dir() else []
+    if others:
+        raise UserError(f"--save_dir {save_dir}: is replaced as a whole, but holds {others[0]}; name a new folder")
+    for path in map(Path, model_paths):
+        if save_dir.resolve() in (path.resolve(), path.resolve().parent):
+            raise UserError(f"--save_dir {save_dir}: holds {path}, which is averaged; name a new folder")
+
+
 def _images(recipe: Recipe, dataset, batches: int, seed: int) -> Iterator[paddle.Tensor]:
     """Normalised training images [N, 3, H, W] of the first batches of a run."""
     for images, _, _ in train_batches(dataset, recipe.batch_size, seed, 0, batches, default_workers()):
@@ -62,7 +75,7 @@ def _parser():
     add_recipe_flags(arguments)
     add = arguments.add_argument
     add("--model_paths", nargs="+", required=True, metavar="PATH", help="weight files, or folders of checkpoints")
-    add("--save_dir", type=Path, required=True, help="folder for model.pdparams; one that is there is replaced")
+    add("--save_dir", type=Path, required=True, help="folder for model.pdparams; a mean that is there is replaced")
     add("--batches", type=int, default=50, metavar="N", help="of the recipe's training images, for batch norm (50)")
     add("--seed", type=int, default=0, help="of these images and their augmentation")
     return arguments

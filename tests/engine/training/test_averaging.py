@@ -75,5 +75,13 @@ def test_the_command_averages_and_measures(sample_root, tmp_path, monkeypatch):
     for name, tensor in mean.items():
         same = np.allclose(written[name].numpy(), tensor.numpy(), rtol=1e-6)
         assert same != name.endswith(("_mean", "_variance")), name
+    sources = sorted(tmp_path.iterdir())
+    for folder, word in ((tmp_path, "0.pdparams"), (sample_root, "gtFine")):
+        with pytest.raises(UserError, match=f"is replaced as a whole, but holds {word}"):
+            average.main(["--config", "x", "--model_paths", *paths, "--save_dir", str(folder)])
+    with pytest.raises(UserError, match="mean, which is averaged"):
+        mean = str(tmp_path / "mean")
+        average.main(["--config", "x", "--model_paths", mean, paths[0], "--save_dir", mean])
+    assert sorted(tmp_path.iterdir()) == sources and (sample_root / "leftImg8bit").is_dir()
     with pytest.raises(UserError, match="--batches 0"):
         average.main(["--config", "x", "--model_paths", "a", "b", "--save_dir", str(tmp_path), "--batches", "0"])
