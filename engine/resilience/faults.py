@@ -12,14 +12,19 @@ LOST_DEVICE = ("gloo", "connection closed by peer", "connection reset by peer", 
 # Paddle's words on a GPU and on the CPU, and those of CUDA and of its libraries
 OUT_OF_MEMORY = ("ResourceExhausted", "out of memory", "Out of memory", "STATUS_ALLOC_FAILED")
 ALLOCATION = re.compile(r"(?:Cannot allocate|Unable to allocate|Fail to alloc memory of) [\d.]+ ?\w+[^.,;]*")
+OTHER_OPTIMIZER = (
+    "the checkpoint's optimiser has another type or trained other parameters than the recipe's: resume with the "
+    "optimizer of that run, or start anew from its weights with --load_from and another --save_dir"
+)
 RESUME = "go on from the last checkpoint with --resume_model auto"
 
 
 @contextlib.contextmanager
 def named_faults(devices: int = 1, memory_advice: Callable[[], str] = lambda: "use less of it") -> Iterator[None]:
-    """Name what the system did instead of Paddle's errors.
+    """Name what happened to the run instead of Paddle's errors.
 
-    That is a disk that takes no more, too little memory, and a loader's or another device's process that is gone.
+    That is a disk that takes no more, too little memory, a loader's or another device's process that is gone, and a
+    checkpoint of another optimiser, which Paddle notices at the first step alone.
 
     Args:
         devices: of the run; one alone loses no other.
@@ -30,17 +35,19 @@ def named_faults(devices: int = 1, memory_advice: Callable[[], str] = lambda: "u
     """
     try:
         yield
-    except (SystemError, RuntimeError, OSError, ValueError, MemoryError) as error:
+    except (SystemError, RuntimeError, OSError, ValueError, MemoryError, AssertionError) as error:
         fault = _fault(error, devices, memory_advice)
         if fault is None:
             raise
-        raise UserError(f"{fault}; {RESUME}") from error
+        raise UserError(fault if isinstance(error, AssertionError) else f"{fault}; {RESUME}") from error
 
 
 def _fault(error: BaseException, devices: int, memory_advice: Callable[[], str]) -> Optional[str]:
     """What happened and what to do, or None for what is not known here."""
     whole = " ".join(str(error).split())
     text = whole[-200:]
+    if isinstance(error, AssertionError):
+        return OTHER_OPTIMIZER if "should in state dict" in whole else None
     if isinstance(error, OSError) and error.errno in FULL_OR_CLOSED:
         return f"nothing more can be written ({text}); make room"
     if isinstance(error, MemoryError) or any(words in whole for words in OUT_OF_MEMORY):

@@ -6,6 +6,8 @@ import re
 import shutil
 import sys
 
+from compat import UserError
+
 import pytest
 
 from engine.resilience.checkpoint import CHECKSUMS, newest_intact
@@ -100,3 +102,14 @@ def test_every_file_is_read_once(resume, whole, sample_root, tmp_path):
 
 def test_a_folder_without_checkpoints(tmp_path):
     assert newest_intact(tmp_path) is None
+
+
+@pytest.mark.parametrize("change", ["type", "frozen"])
+def test_a_checkpoint_of_another_optimiser_is_named(change, sample_root, tmp_path):
+    few = {"iters": 3, "save_interval": 3}
+    frozen = tiny_recipe(sample_root, optimizer__frozen="features", **few)
+    train(frozen, save_dir=str(tmp_path))
+    optimizer = {"type": "AdamW"} if change == "type" else {"weight_decay": 0.0}
+    recipe = tiny_recipe(sample_root, **{**few, "iters": 4}, optimizer=optimizer)
+    with pytest.raises(UserError, match="optimiser has another type or trained other parameters.*--load_from"):
+        train(recipe, save_dir=str(tmp_path), resume_model="auto")
