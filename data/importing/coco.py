@@ -1,7 +1,6 @@
 """COCO: one JSON file of images, categories and annotations; pycocotools draws its polygons."""
 
-import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
@@ -10,7 +9,7 @@ from compat import UserError
 
 import numpy as np
 
-from data.importing.found import Found, Item, check_photo, form_of, points_of
+from data.importing.found import Found, Item, check_photo, form_of, points_of, read_json
 from data.importing.labelme import with_background
 
 KEYS = {"images", "annotations", "categories"}
@@ -22,10 +21,7 @@ RULES = [
 
 def coco_content(path: Path) -> Optional[Dict[str, Any]]:
     """The content of a COCO file, or None for another JSON file; raises UserError for one that cannot be read."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise UserError(f"{path}: not a readable JSON file ({error})") from error
+    content = read_json(path)
     return content if isinstance(content, dict) and set(content) >= KEYS else None
 
 
@@ -50,10 +46,16 @@ def _found(path: Path, content: Mapping[str, Any], folders: List[Path]) -> Found
     categories = {category["id"]: str(category["name"]) for category in content["categories"]}
     names = list(dict.fromkeys(categories[key] for key in sorted(categories)))
     ids = {key: 1 + names.index(name) for key, name in categories.items()}
+    counts = Counter(image["id"] for image in content["images"])
+    for number, count in counts.items():
+        if count > 1:
+            raise UserError(f"{path}: {count} images have the id {number}; its annotations could be of any")
     annotations = defaultdict(list)
     for annotation in content["annotations"]:
         if annotation.get("category_id") not in ids:
             raise UserError(f"{path}: annotation {annotation.get('id')} has no listed category")
+        if annotation["image_id"] not in counts:
+            raise UserError(f"{path}: annotation {annotation.get('id')} is of no listed image")
         if annotation.get("segmentation"):
             annotations[annotation["image_id"]].append(annotation)
     items = []

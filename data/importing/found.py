@@ -1,9 +1,10 @@
 """What a source holds, whatever its form."""
 
+import json
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from compat import UserError
 
@@ -26,6 +27,14 @@ def form_of(kind: str, path: Path) -> Iterator[None]:
         yield
     except MALFORMED as error:
         raise UserError(f"{path}: not as {kind} writes it ({type(error).__name__}: {str(error)[:80]})") from error
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; raises UserError for one that cannot be read, or is nested too deeply."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not a readable JSON file ({error})") from error
 
 
 def points_of(values: Sequence) -> List[Tuple[float, float]]:

@@ -1,6 +1,5 @@
 """LabelMe: a JSON file of shapes beside each image."""
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from data.classes import IGNORED, ClassSet, generic_classes
-from data.importing.found import Found, Item, check_photo, form_of, points_of
+from data.importing.found import Found, Item, check_photo, form_of, points_of, read_json
 
 BACKGROUND = "background"
 BACKGROUND_NAMES = (BACKGROUND, "_background_")
@@ -59,16 +58,18 @@ def labelme_found(folder: Path, files: List[Path]) -> Found:
 
 
 def with_background(names: List[str]) -> ClassSet:
-    """Classes of these names after a black background."""
+    """Classes of these names after a black background; raises UserError for more than a label of uint8 tells apart."""
+    if len(names) >= IGNORED:
+        raise UserError(
+            f"{len(names)} classes and a background: labels hold {IGNORED} at most, as {IGNORED} means ignored; "
+            "leave some out"
+        )
     classes = generic_classes(len(names) + 1)
     return ClassSet((BACKGROUND, *names), ((0, 0, 0), *classes.colors[1:]))
 
 
 def _content(path: Path) -> Optional[Dict[str, Any]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise UserError(f"{path}: not a readable JSON file ({error})") from error
+    content = read_json(path)
     return content if isinstance(content, dict) and {"shapes", "imagePath"} <= set(content) else None
 
 

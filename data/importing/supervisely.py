@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from data.classes import ClassSet
-from data.importing.found import Found, Item, check_photo, form_of, points_of
+from data.importing.found import Found, Item, check_photo, form_of, points_of, read_json
 from data.importing.labelme import BACKGROUND_NAMES, with_background
 
 DRAWN = ("polygon", "rectangle", "bitmap")
@@ -63,10 +63,7 @@ def _check(path: Path, content: Mapping[str, Any], size: Tuple[int, int]) -> Non
 
 
 def _read(path: Path) -> Dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise UserError(f"{path}: not a readable JSON file ({error})") from error
+    content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("objects"), list):
         raise UserError(f"{path}: no annotation of Supervisely, which has a list of objects")
     return content
@@ -77,7 +74,7 @@ def _colored(classes: ClassSet, meta: Path) -> ClassSet:
     try:
         stated = json.loads(meta.read_text(encoding="utf-8-sig"))["classes"]
         colors = {one["title"]: tuple(bytes.fromhex(one["color"].lstrip("#"))) for one in stated}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return classes
     known = {name: color for name, color in colors.items() if len(color) == 3}
     pairs = zip(classes.names, classes.colors)

@@ -221,6 +221,21 @@ def test_wrong_labelme_files(tmp_path, shapes, content, message):
         find_source(labelme(tmp_path, shapes, **content))
 
 
+def test_a_json_file_nested_too_deeply_is_named(tmp_path):
+    labelme(tmp_path, [box("road", 2, 3, 12, 9)])
+    (tmp_path / "b.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="b.json: not a readable JSON file"):
+        find_source(tmp_path)
+
+
+def test_more_classes_than_a_label_tells_apart(tmp_path):
+    labelme(tmp_path, [box(f"class {number:03}", 2, 3, 12, 9) for number in range(254)])
+    assert find_source(tmp_path).items[0].label().max() == 254
+    labelme(tmp_path, [box(f"class {number:03}", 2, 3, 12, 9) for number in range(255)])
+    with pytest.raises(UserError, match="255 classes and a background: labels hold 255 at most"):
+        find_source(tmp_path)
+
+
 def test_a_damaged_json_file_is_named(tmp_path):
     (tmp_path / "a.json").write_text('{"shapes": ')
     with pytest.raises(UserError, match="a.json: not a readable JSON"):
@@ -275,6 +290,8 @@ def test_compressed_rle_of_any_mask(tmp_path):
     [
         ({"images": [{"id": 7, "file_name": "b.jpg", "width": 24, "height": 16}]}, "b.jpg is in none of"),
         ({"images": [{"id": 7, "file_name": "a.jpg", "width": 25, "height": 16}]}, "has 24x16, not 25x16"),
+        ({"images": [{"id": 7, "file_name": "a.jpg", "width": 24, "height": 16}] * 2}, "2 images have the id 7"),
+        ({"images": [{"id": 8, "file_name": "a.jpg", "width": 24, "height": 16}]}, "is of no listed image"),
         ({"categories": [{"id": 1, "name": "harbour"}]}, "no listed category"),
     ],
 )
