@@ -17,6 +17,7 @@ from engine.export.deployed import DeployedNetwork
 from engine.runtime import EXPORTED_ENGINES, Description, EagerNetwork, load_network, write_description
 
 MAX_CLASSES = 256  # that a uint8 class map can tell apart
+GRAPH_BYTES = 2**20  # at least what a format takes beside the weights
 
 
 def export_network(
@@ -44,6 +45,7 @@ def export_network(
     shutil.rmtree(draft, ignore_errors=True)
     try:
         draft.mkdir(parents=True)
+        _check_room(model, draft, engines)
         files = _write(DeployedNetwork(model, description), description, draft, engines)
         description = dataclasses.replace(description, files={engine: {"fp32": files[engine]} for engine in engines})
         write_description(draft, description)
@@ -60,6 +62,19 @@ def export_network(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return agreements
+
+
+def _check_room(model: nn.Layer, folder: Path, engines: Sequence[str]) -> None:
+    """Raises UserError for a disk that cannot take the files: Paddle's writer and paddle2onnx do not say it."""
+    each = sum(int(tensor.size) * 4 for tensor in model.state_dict().values()) + GRAPH_BYTES
+    needed = each * len({"paddle", *engines, *(["onnxruntime"] if "openvino" in engines else [])})
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        mebi = 2**20
+        raise UserError(
+            f"{folder.parent}: its disk has {free / mebi:.0f} MiB free, and the export takes "
+            f"{needed / mebi:.0f} MiB; make room, or choose another --save_dir"
+        )
 
 
 def _write(network: DeployedNetwork, description: Description, folder: Path, engines: Sequence[str]) -> Dict[str, str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import shutil
 from unittest import mock
 
 from compat import UserError
@@ -180,6 +181,16 @@ def test_the_comparison_sees_nan_and_wrong_shapes(stdc1_seg):
         broken.spoil = spoil
         assert not compare(broken, eager, [photos(1, 64, 64)]).holds
     assert compare(eager, eager, [photos(1, 64, 64)]) == (0, 1, "none")
+
+
+def test_a_disk_without_room_is_named_before_anything_is_written(stdc1_seg, tmp_path, monkeypatch):
+    (tmp_path / "model.onnx").write_text("the former one")
+    weights = 4 * sum(tensor.size for tensor in stdc1_seg.state_dict().values())
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3 * weights))
+    with pytest.raises(UserError, match="its disk has .* MiB free, and the export takes .* MiB; make room"):
+        export_network(stdc1_seg, LOGITS, tmp_path, ["openvino"])
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
 
 
 def test_a_missing_engine_says_how_to_install_it(tmp_path, monkeypatch, stdc1_seg):
