@@ -9,7 +9,6 @@ with small sizes.
 
 import functools
 import time
-from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence
 
 from compat import UserError, unknown_name, write_json, write_text
@@ -19,6 +18,7 @@ import paddle
 from data.transforms import RandomPaddingCrop
 from engine.command import choose_device, parser, run
 from engine.recipe import load_recipe
+from engine.resilience.checkpoint import prepare_save_dir
 from tool.gpu.agreement import RECIPES, agreement
 from tool.gpu.environment import environment
 from tool.gpu.findings import Finding, Part, all_passed, as_dict, findings_of, page
@@ -34,6 +34,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     unknown = [part for part in arguments.parts if part not in PARTS]
     if unknown:
         raise unknown_name("--parts", unknown[0], PARTS)
+    folder = prepare_save_dir(arguments.save_dir)  # said now rather than after the measurements
     try:
         choose_device(arguments.device)
         parts = arguments.parts
@@ -46,8 +47,6 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             start = time.perf_counter()
             found.append(Part(title, findings_of(measure), time.perf_counter() - start))
             print(page(found[-1:]) + "\n", flush=True)
-    folder = Path(arguments.save_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "gpu_check.txt", page(found) + "\n")
     write_json(folder / "gpu_check.json", as_dict(found))
     print(f"written: {folder}/gpu_check.txt, gpu_check.json")

@@ -96,6 +96,15 @@ def test_a_gpu_that_cannot_be_used_has_a_report_too(tmp_path, capsys):
     assert list(json.loads((tmp_path / "gpu_check.json").read_text())) == ["environment"]
 
 
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_measured(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file/page: cannot write there"):
+        tool.gpu_check.main(
+            ["--device", "cpu", "--parts", "environment", "--save_dir", str(tmp_path / "file" / "page")]
+        )
+    assert not capsys.readouterr().out
+
+
 def test_an_unknown_part_is_named():
     with pytest.raises(UserError, match="--parts 'enviroment' is not known; did you mean environment"):
         tool.gpu_check.main(["--parts", "enviroment"])
