@@ -176,6 +176,8 @@ def _further_samples(list_file: str, num_classes: int) -> List[Sample]:
     samples, problems = find_listed(Path(), "train", num_classes, train_path=list_file)
     if problems:
         raise UserError(problems[0])
+    if not samples:
+        raise UserError(f"extra_list: {list_file} names no image; leave extra_list out")
     logger.info("%s: %d further images to train on", list_file, len(samples))
     return samples
 

@@ -30,10 +30,7 @@ def labelme_files(folder: Path) -> List[Path]:
 def labelme_found(folder: Path, files: List[Path]) -> Found:
     """What the files hold; raises UserError for an image that is missing or of another size, and for unknown shapes."""
     contents = {path: _content(path) for path in files}
-    with form_of("LabelMe", folder):
-        names = {shape["label"] for content in contents.values() for shape in content["shapes"]}
-        if not all(isinstance(name, str) for name in names):
-            raise TypeError("a label that is no text")
+    names = {name for path, content in contents.items() for name in _label_names(path, content)}
     names -= {*BACKGROUND_NAMES, *IGNORED_NAMES}
     if not names:
         raise UserError(f"{folder}: its {len(files)} LabelMe files hold no shape")
@@ -54,7 +51,17 @@ def labelme_found(folder: Path, files: List[Path]) -> Found:
             _draw(size, content["shapes"], ids)
         name = path.relative_to(folder).with_suffix("").as_posix()
         items.append(Item(name, image, partial(_draw, size, content["shapes"], ids)))
-    return Found("LabelMe", items, classes, list(RULES))
+    others = sorted(set(folder.rglob("*.json")) - set(files))
+    left_out = [f"{len(others)} JSON files hold no shapes and are left out, such as {others[0]}"] if others else []
+    return Found("LabelMe", items, classes, [*RULES, *left_out])
+
+
+def _label_names(path: Path, content: Mapping[str, Any]) -> List[str]:
+    with form_of("LabelMe", path):
+        names = [shape["label"] for shape in content["shapes"]]
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("a label that is no text")
+    return names
 
 
 def with_background(names: List[str]) -> ClassSet:

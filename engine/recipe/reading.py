@@ -29,7 +29,8 @@ def load_recipe(path: Union[str, Path], overrides: Mapping[str, Any] = (), opts:
     Raises:
         UserError: naming file, key and the nearest known key.
     """
-    raw = _read_with_base(Path(path), ())
+    retyped: List[str] = []
+    raw = _read_with_base(Path(path), (), retyped)
     if is_paddleseg(raw):
         raw = from_paddleseg(raw, str(path))
     _set_total_batch_size(raw)  # that of the file, whatever the batch becomes
@@ -41,7 +42,19 @@ def load_recipe(path: Union[str, Path], overrides: Mapping[str, Any] = (), opts:
             raise UserError(f"--opts {opt}: expected key=value, such as batch_size=8")
         _set(raw, key, parse_value(text, f"--opts {opt}"))
     _set_total_batch_size(raw)
-    return check(Recipe, raw, str(path))
+    try:
+        return check(Recipe, raw, str(path))
+    except UserError as error:
+        raise _with_hint(error, retyped) from None
+
+
+def _with_hint(error: UserError, retyped: Sequence[str]) -> UserError:
+    """The error, with the way out where it is about a mapping that has another `type` than its base's."""
+    for key in retyped:
+        if key in str(error):
+            hint = f"what the base says under {key} is for another type; {REPLACE_KEY}: false beside the type drops it"
+            return UserError(f"{error}\n{hint}")
+    return error
 
 
 def _set_total_batch_size(raw: Dict) -> None:
@@ -114,7 +127,8 @@ def scale_learning_rate(recipe: Recipe, devices: int) -> Recipe:
     return recipe.model_copy(update={"lr_scheduler": scaled})
 
 
-def _read_with_base(path: Path, seen: Tuple[Path, ...]) -> Dict:
+def _read_with_base(path: Path, seen: Tuple[Path, ...], retyped: List[str]) -> Dict:
+    """The file over its bases; the keys of mappings whose `type` it changes are added to `retyped`."""
     if not path.is_file():
         raise UserError(f"{path}: no such recipe; those that come with the project are in configs/")
     if path.resolve() in seen:
@@ -131,8 +145,8 @@ def _read_with_base(path: Path, seen: Tuple[Path, ...]) -> Dict:
         raise UserError(f"{path}: {BASE_KEY}: expected a recipe's file name or a list of them, got {bases!r}")
     merged: Dict = {}
     for base in bases:
-        merged = _merge(merged, _read_with_base(path.parent / base, (*seen, path.resolve())))
-    return _merge(merged, raw)
+        merged = _merge(merged, _read_with_base(path.parent / base, (*seen, path.resolve()), retyped), retyped)
+    return _merge(merged, raw, retyped)
 
 
 def _parse_yaml(text: str, where: str) -> Any:
@@ -142,14 +156,17 @@ def _parse_yaml(text: str, where: str) -> Any:
         raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
 
 
-def _merge(base: Mapping, own: Mapping) -> Dict:
-    """Mappings merge key by key, everything else replaces the base's."""
+def _merge(base: Mapping, own: Mapping, retyped: List[str], at: str = "") -> Dict:
+    """Mappings merge key by key, everything else replaces the base's; `at` is the mapping's dotted key."""
     merged = dict(base) if own.get(REPLACE_KEY, True) else {}
+    if "type" in own and merged.get("type", own["type"]) != own["type"]:
+        retyped.append(at)
     for key, value in own.items():
         if key == REPLACE_KEY:
             continue
         if isinstance(value, dict):
-            value = _merge(merged[key] if isinstance(merged.get(key), dict) else {}, value)
+            below = merged[key] if isinstance(merged.get(key), dict) else {}
+            value = _merge(below, value, retyped, f"{at}.{key}" if at else str(key))
         merged[key] = value
     return merged
 

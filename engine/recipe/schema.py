@@ -300,6 +300,8 @@ class Recipe(Options):
                     raise custom_error(
                         f"loss.{output}.class_weights: {len(weights)} numbers for the dataset's {classes} classes"
                     )
+                if isinstance(weights, tuple) and not any(weights):
+                    raise custom_error(f"loss.{output}.class_weights: all are 0, so that nothing would be trained")
         return self
 
 

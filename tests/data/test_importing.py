@@ -221,6 +221,15 @@ def test_wrong_labelme_files(tmp_path, shapes, content, message):
         find_source(labelme(tmp_path, shapes, **content))
 
 
+def test_labelme_faults_name_the_file_and_what_is_left_out(tmp_path):
+    labelme(tmp_path, [box("road", 2, 3, 12, 9)])
+    (tmp_path / "notes.json").write_text("null")
+    assert "1 JSON files hold no shapes and are left out, such as " in find_source(tmp_path).notes[-1]
+    labelme(tmp_path, [{**box("road", 2, 3, 12, 9), "label": 5}], name="b")
+    with pytest.raises(UserError, match=r"b\.json: not as LabelMe writes it"):
+        find_source(tmp_path)
+
+
 def test_a_json_file_nested_too_deeply_is_named(tmp_path):
     labelme(tmp_path, [box("road", 2, 3, 12, 9)])
     (tmp_path / "b.json").write_text("[" * 100_000)

@@ -95,6 +95,9 @@ def test_what_is_wrong_is_named(label, sample_root, tmp_path):
     lost.write_text("/nowhere/a.png\t/nowhere/b.png\n")
     with pytest.raises(UserError, match="line 1: no such file: /nowhere/a.png"):
         build_dataset("Cityscapes", str(sample_root), "train", extra_list=str(lost))
+    (tmp_path / "empty.txt").write_text("")
+    with pytest.raises(UserError, match="empty.txt names no image"):
+        build_dataset("Cityscapes", str(sample_root), "train", extra_list=str(tmp_path / "empty.txt"))
     with pytest.raises(UserError, match="extra_list are for mode train"):
         build_dataset("Cityscapes", str(sample_root), "val", extra_list=str(lost))
     with pytest.raises(SystemExit):

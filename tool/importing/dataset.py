@@ -1,7 +1,6 @@
 """Writes what a source holds as images, labels, list files and class names."""
 
 import re
-import shutil
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Tuple
 
@@ -70,7 +69,7 @@ def _write_pair(item: Item, name: str, folder: Path) -> Tuple[str, np.ndarray]:
     try:
         for file in (folder / image, label_file):
             file.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(item.image, folder / image)
+        (folder / image).write_bytes(item.image.read_bytes())
         label_file.write_bytes(cv2.imencode(".png", label)[1].tobytes())
     except OSError as error:
         raise UserError(f"{error.filename or folder}: cannot be written ({error.strerror or error})") from error

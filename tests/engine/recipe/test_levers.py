@@ -59,6 +59,7 @@ def test_sampling_options_reach_the_dataset(recipe):
     [
         ({"loss": {"main": {"type": "FocalLoss", "class_weights": "automatic"}}}, r"loss\.main\.class_weights"),
         ({"loss": {"main": {"type": "DiceLoss", "class_weights": [1, 2]}}}, "2 numbers for the dataset's 19 classes"),
+        ({"loss": {"main": {"type": "DiceLoss", "class_weights": [0] * 19}}}, "class_weights: all are 0"),
         ({"loss": {"main": {"type": "DiceLoss", "smoth": 1}}}, "did you mean smooth"),
         ({"train_dataset__class_uniform": {"prob": 1.5}}, r"train_dataset\.class_uniform\.prob"),
         ({"train_dataset__copy_paste": {"probs": 0.5}}, "did you mean prob"),

@@ -48,6 +48,25 @@ def test_flat_test_config_is_one_protocol(tmp_path):
     assert load_recipe(path).test_config == {"val": Protocol(scales=(0.5, 1))}
 
 
+def test_another_type_over_a_base_names_the_way_to_drop_the_bases_options(tmp_path):
+    path = tmp_path / "adamw.yml"
+    path.write_text(f"_base_: {_absolute(SAMPLE)}\noptimizer: {{type: AdamW}}")
+    with pytest.raises(UserError) as error:
+        load_recipe(path)
+    assert "the key 'momentum' is not known" in str(error.value)
+    assert "what the base says under optimizer is for another type; _inherited_: false" in str(error.value)
+    path.write_text(f"_base_: {_absolute(SAMPLE)}\noptimizer: {{_inherited_: false, type: AdamW}}")
+    assert load_recipe(path).optimizer.type == "AdamW"
+
+
+def test_a_mistake_elsewhere_says_nothing_of_types(tmp_path):
+    path = tmp_path / "other.yml"
+    path.write_text(f"_base_: {_absolute(SAMPLE)}\noptimizer: {{_inherited_: false, type: AdamW}}\nbatchsize: 4")
+    with pytest.raises(UserError) as error:
+        load_recipe(path)
+    assert "_inherited_" not in str(error.value)
+
+
 def _absolute(path):
     from pathlib import Path
 

@@ -46,7 +46,7 @@ class Toy(nn.Layer):
 @pytest.fixture(scope="module")
 def recipe(sample_root):
     """The sample's recipe as it is read, small, with every kind of value that a list or mapping may hold."""
-    raw = _read_with_base(Path("configs/stdc1_seg_sample.yml"), ())
+    raw = _read_with_base(Path("configs/stdc1_seg_sample.yml"), (), [])
     files = [
         f"leftImg8bit/train/{path.parent.name}/{path.name}" for path in sample_root.glob("leftImg8bit/train/*/*.png")
     ]
