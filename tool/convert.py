@@ -11,9 +11,9 @@ from typing import Optional, Sequence
 from compat import UserError
 
 from engine.command import parser, run, whole_number
+from engine.conversion import SOURCES, convert, to_official
+from engine.conversion.weight_files import PADDLE_SUFFIX, SAFE_SUFFIX, read_weight_file, write_weight_file
 from models import list_models
-from tool.conversion import SOURCES, convert, to_official
-from tool.conversion.weight_files import PADDLE_SUFFIX, SAFE_SUFFIX, read_weight_file, write_weight_file
 
 EXAMPLE = "python -m tool.convert pretrained/STDCNet813M_73.91.tar pretrained/stdc1_imagenet.pdparams --model stdc1"
 

@@ -9,9 +9,9 @@ import numpy as np
 import paddle
 
 from benchmarks.originals.reference import Result, random_image, random_state, relative_error
+from engine.conversion import SOURCES, Conversion, convert
 from models import build_model
 from models.weights import load_weights
-from tool.conversion import SOURCES, Conversion, convert
 
 NETWORK_LIMIT = 1e-5
 WIDEST = 80  # columns; wider outputs are stored at every 5th row and column

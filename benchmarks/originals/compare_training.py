@@ -9,12 +9,12 @@ import paddle
 
 from benchmarks.originals.compare_network import convert_to_fitting
 from benchmarks.originals.reference import Result, random_image, random_labels, random_state, relative_error
+from engine.conversion import to_official
 from engine.recipe import Recipe, load_recipe
 from engine.training.optimizer import build_optimizer, build_schedule
 from loss import build_criterion
 from models import build_model
 from models.weights import load_weights
-from tool.conversion import to_official
 
 RATE_LIMIT, LOSS_LIMIT, NORM_LIMIT = 1e-6, 1e-4, 1e-5
 RECIPE = Path(__file__).parents[2] / "configs" / "official" / "stdc1_seg50_cityscapes.yml"

@@ -12,9 +12,9 @@ import pytest
 from benchmarks import fidelity
 from benchmarks.originals import compare_training
 from benchmarks.originals.reference import random_state, relative_error
+from engine.conversion import stdc
 from loss import detail
 from tests.helpers.zero_networks import zero_networks
-from tool.conversion import stdc
 
 FILES = sorted(fidelity.REFERENCES.glob("*.json"))
 SMALL = "official_ddrnet23_slim"

@@ -14,13 +14,13 @@ import yaml
 
 import models
 from benchmarks.originals.reference import random_state
+from engine.conversion import SOURCES, convert, to_official
+from engine.conversion.stdc import _effective_scale, _stored_scale
+from engine.conversion.weight_files import read_weight_file, write_weight_file
 from models.weights import load_backbone, load_weights
 from tests.helpers.torch_writer import write_checkpoint
 from tests.helpers.zero_networks import zero_networks
 from tool import convert as command
-from tool.conversion import SOURCES, convert, to_official
-from tool.conversion.stdc import _effective_scale, _stored_scale
-from tool.conversion.weight_files import read_weight_file, write_weight_file
 
 REFERENCES = Path(__file__).parents[2] / "benchmarks" / "originals" / "reference_files"
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from typing import List
 import numpy as np
 from paddle import nn
 
-from tool.conversion.source import COUNTERS, Arrays, Rules, Source, plus_one
+from engine.conversion.source import COUNTERS, Arrays, Rules, Source, plus_one
 
 MODELS = ("ddrnet23_slim", "ddrnet23")
 _STEM_BIASES = ("backbone.stem.0.conv.bias", "backbone.stem.1.conv.bias")

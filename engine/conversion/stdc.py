@@ -6,7 +6,7 @@ from typing import Iterable, List, Optional
 import numpy as np
 from paddle import nn
 
-from tool.conversion.source import COUNTERS, Arrays, Rules, Source
+from engine.conversion.source import COUNTERS, Arrays, Rules, Source
 
 NORM_EPSILON = np.float32(1e-5)  # what the old in-place batch norm adds to its |weight|
 BACKBONE_ONLY = "ImageNet classifier, which segmentation does not use"

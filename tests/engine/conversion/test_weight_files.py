@@ -1,4 +1,4 @@
-"""tool.conversion.weight_files: files of every kind, whole or damaged, under right and wrong names."""
+"""engine.conversion.weight_files: files of every kind, whole or damaged, under right and wrong names."""
 
 import os
 import pickle
@@ -11,9 +11,9 @@ from compat import UserError
 import numpy as np
 import pytest
 
+from engine.conversion.weight_files import read_weight_file, write_weight_file
+from tests.engine.conversion.test_torch_file import Attack
 from tests.helpers.torch_writer import literal, mapping, tensor, write_checkpoint, write_legacy, write_zip
-from tests.tool.test_torch_file import Attack
-from tool.conversion.weight_files import read_weight_file, write_weight_file
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
@@ -80,7 +80,7 @@ def test_a_malicious_file_ends_in_one_line_and_status_1(tmp_path):
     arguments = [str(tmp_path / "evil.pth"), str(tmp_path / "out.pdparams"), "--model", "stdc1"]
     result = subprocess.run(
         [sys.executable, "-m", "tool.convert", *arguments],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
     )

@@ -16,7 +16,7 @@ from compat import UserError
 
 import numpy as np
 
-from tool.conversion.torch_pickle import BFLOAT16, MalformedError, TensorRecord, unpickle
+from engine.conversion.torch_pickle import BFLOAT16, MalformedError, TensorRecord, unpickle
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001

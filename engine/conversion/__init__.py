@@ -2,6 +2,6 @@
 
 import compat  # noqa: F401  it must come before paddle
 
-from tool.conversion.converter import SOURCES, Conversion, convert, to_official
+from engine.conversion.converter import SOURCES, Conversion, convert, to_official
 
 __all__ = ["SOURCES", "Conversion", "convert", "to_official"]

@@ -12,8 +12,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from tool.conversion.file_kind import PADDLE, SAFETENSORS, TORCH, file_kind
-from tool.conversion.torch_file import TorchWeights, read_torch_file
+from engine.conversion.file_kind import PADDLE, SAFETENSORS, TORCH, file_kind
+from engine.conversion.torch_file import TorchWeights, read_torch_file
 
 PADDLE_SUFFIX, SAFE_SUFFIX = ".pdparams", ".safetensors"
 _ARRAY_NAMES = {

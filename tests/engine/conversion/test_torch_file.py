@@ -1,4 +1,4 @@
-"""tool.conversion.torch_file: what it reads, and that nothing else happens."""
+"""engine.conversion.torch_file: what it reads, and that nothing else happens."""
 
 import pickle
 import random
@@ -10,8 +10,8 @@ from compat import UserError
 import numpy as np
 import pytest
 
+from engine.conversion.torch_file import read_torch_file
 from tests.helpers.torch_writer import LEGACY_START, literal, mapping, tensor, write_legacy, write_zip
-from tool.conversion.torch_file import read_torch_file
 
 FOUR = np.arange(4, dtype="float32")
 BOTH = pytest.mark.parametrize("write", [write_zip, write_legacy])

@@ -11,10 +11,10 @@ from compat import UserError
 import numpy as np
 from paddle import nn
 
+from engine.conversion.ddrnet import DDRNET_SOURCES
+from engine.conversion.source import Arrays, Source
+from engine.conversion.stdc import STDC_SOURCES
 from models import build_model
-from tool.conversion.ddrnet import DDRNET_SOURCES
-from tool.conversion.source import Arrays, Source
-from tool.conversion.stdc import STDC_SOURCES
 
 SOURCES: Tuple[Source, ...] = (*STDC_SOURCES, *DDRNET_SOURCES)
 WRAPPERS = ("module.", "model.", "net.")  # what DataParallel and training code put before every name
