@@ -1,6 +1,7 @@
 """What the command lines share: errors as one line, devices, and common flags."""
 
 import argparse
+import io
 import math
 import os
 import sys
@@ -16,7 +17,13 @@ LONGEST_NAME = 255  # bytes
 
 
 def run(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoReturn:
-    """Run a command's `main` and leave: status 0, or 1 with one line for the user's mistakes, or 130 for ctrl-C."""
+    """Run a command's `main` and leave: status 0, or 1 with one line for the user's mistakes, or 130 for ctrl-C.
+
+    Letters that the terminal's encoding lacks, in names of classes and files, are printed as their codes.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(main(None) or 0)
     except UserError as error:

@@ -89,8 +89,9 @@ def describe(
     if (height == -1) != (width == -1):
         raise UserError(f"--input_shape: height {height} and width {width} must both be fixed, or both be -1")
     normalize = build_transform(recipe.val_dataset.transforms, "val").normalize
+    classes = dataset_classes(recipe.val_dataset.type, **recipe.val_dataset.options)
     return Description(
-        num_classes=len(dataset_classes(recipe.val_dataset.type, **recipe.val_dataset.options).names),
+        num_classes=len(classes.names),
         input=image,
         output_op=output_op,
         size=None if height == -1 else (height, width),
@@ -99,6 +100,7 @@ def describe(
         std=tuple(map(float, normalize.std)),
         scale=deployed_scale(*first_protocol(recipe.test_config)),
         temperature=temperature,
+        classes=classes,
     )
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from data import SegmentationDataset
 from data.classes import IGNORED
 from engine.evaluation.inference import detail_logit, predict_classes
+from engine.evaluation.lettering import draw_text, text_width
 from engine.recipe import Protocol
 from loss import detail_target
 
@@ -83,13 +84,13 @@ def _fit(picture: np.ndarray, width: int) -> np.ndarray:
 
 def legend(names: Sequence[str], colors: Sequence[Sequence[int]], rows: int = 10) -> np.ndarray:
     """[H, W, 3] uint8 RGB: a box of each class's colour with its name, in columns of `rows`."""
-    row_height, column_width = 24, 44 + 10 * max(map(len, names))
+    row_height, column_width = 24, 44 + max(map(text_width, names))
     columns = -(-len(names) // rows)
     picture = np.full((row_height * min(rows, len(names)), column_width * columns, 3), 255, np.uint8)
     for index, (name, color) in enumerate(zip(names, colors)):
         x, y = column_width * (index // rows), row_height * (index % rows)
         picture[y + 4 : y + 20, x + 6 : x + 30] = color
-        cv2.putText(picture, name, (x + 38, y + 17), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+        draw_text(picture, name, (x + 38, y + 17))
     return picture
 
 

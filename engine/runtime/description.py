@@ -6,13 +6,18 @@ The section `Deploy` is PaddleSeg's; `Network` is what our engines need besides.
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from compat import UserError
 
 import yaml
 
+from data.classes import ClassSet
+
 DEPLOY_FILE = "deploy.yaml"
+VERSION = 1
+"""Of the section `Network`: a later one means something that a program of this one would get wrong."""
+ONE_LINE = 1 << 20  # columns of a line of YAML: programs in other languages need not read folded text
 INPUTS = ("uint8_rgb", "uint8_bgr", "float32")
 OUTPUT_OPS = ("argmax", "softmax", "none")
 
@@ -32,6 +37,7 @@ class Description:
     temperature: that logits are divided by before softmax; see engine.evaluation.calibration.
     scale: of images before a graph of any size sees them, for programs that have no recipe; see Segmenter.
     files: {engine: {precision: file name beside deploy.yaml}}.
+    classes: names and colours, or None in a `deploy.yaml` that was written before it recorded them.
     """
 
     num_classes: int
@@ -44,6 +50,7 @@ class Description:
     scale: float = 1.0
     temperature: float = 1.0
     files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    classes: Optional[ClassSet] = None
 
     @property
     def input_shape(self) -> Tuple[int, int, int, int]:
@@ -65,33 +72,60 @@ def write_description(folder: Path, description: Description) -> None:
         "output_op": description.output_op,
         "output_dtype": "uint8" if description.output_op == "argmax" else "float32",
     }
-    network = {**dataclasses.asdict(description), "mean": list(description.mean), "std": list(description.std)}
-    network["size"] = list(description.size) if description.size else None
-    text = yaml.safe_dump({"Deploy": deploy, "Network": network}, sort_keys=False)
+    content = {"Deploy": deploy, "Network": {"version": VERSION, **_network(description)}}
+    text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True, width=ONE_LINE)
     try:
         (folder / DEPLOY_FILE).write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"{folder / DEPLOY_FILE}: cannot be written ({error.strerror or error})") from error
 
 
+def _network(description: Description) -> Dict[str, Any]:
+    """The section `Network`, in types that YAML knows."""
+    classes = description.classes
+    return {
+        **dataclasses.asdict(description),
+        "mean": list(description.mean),
+        "std": list(description.std),
+        "size": list(description.size) if description.size else None,
+        "classes": {name: list(color) for name, color in zip(*classes)} if classes else None,
+    }
+
+
 def read_description(folder: Path) -> Description:
     """Read the `deploy.yaml` of a folder.
 
     Raises:
-        UserError: when there is none, or it is not one of tool.export.
+        UserError: when there is none, it is not one of tool.export, or it is one of a later version.
     """
     file = folder / DEPLOY_FILE
     remedy = "export the network with: python -m tool.export"
     if not file.is_file():
         raise UserError(f"{file}: no such file; {remedy}")
     try:
-        network = yaml.safe_load(file.read_text(encoding="utf-8"))["Network"]
+        network = dict(yaml.safe_load(file.read_text(encoding="utf-8"))["Network"])
+        version = network.pop("version", VERSION)
+        if version != VERSION:
+            raise UserError(f"{file}: Network.version is {version!r}, this program reads {VERSION}; {remedy}")
         sequences = {name: tuple(network[name]) for name in ("mean", "std")}
         sequences["size"] = tuple(network["size"]) if network["size"] else None
-        description = Description(**{**network, **sequences})
-    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
+        classes = _class_set(network.pop("classes", None), network["num_classes"])
+        description = Description(**{**network, **sequences, "classes": classes})
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{file}: lacks what an engine needs to know ({error}); {remedy}") from error
     for name, known in (("input", INPUTS), ("output_op", OUTPUT_OPS)):
         if getattr(description, name) not in known:
             raise UserError(f"{file}: Network.{name}: {getattr(description, name)!r} is none of {', '.join(known)}")
     return description
+
+
+def _class_set(classes: Optional[Mapping[str, Tuple[int, int, int]]], num_classes: int) -> Optional[ClassSet]:
+    """Of {name: [red, green, blue]}; raises ValueError unless there is one of each class."""
+    if classes is None:
+        return None
+    if len(classes) != num_classes:
+        raise ValueError(f"classes names {len(classes)} classes, num_classes is {num_classes}")
+    for name, color in classes.items():
+        if len(color) != 3 or not all(isinstance(value, int) and 0 <= value <= 255 for value in color):
+            raise ValueError(f"the colour of class {name} is {color}, not three numbers from 0 to 255")
+    return ClassSet(tuple(map(str, classes)), tuple(map(tuple, classes.values())))

@@ -4,9 +4,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Optional, Union
 
-from compat import UserError, unknown_name
+from compat import UserError, logger, unknown_name
 from compat.processor import physical_cores
 
+from data import dataset_classes
 from data.transforms import build_transform
 from engine.build import network_of, weight_file
 from engine.recipe import Recipe
@@ -58,7 +59,27 @@ def open_network(
             f"{path}: exported for {network.num_classes} classes, the recipe's dataset has {num_classes}; name the "
             "recipe that it was exported with"
         )
+    _compare_names(path, network.description, recipe)
     return network
+
+
+def _compare_names(path: Union[str, Path], description: Description, recipe: Recipe) -> None:
+    """Warn where the classes of an export are called otherwise than the recipe's: their order may be another too."""
+    if description.classes is None:
+        return
+    dataset = recipe.val_dataset
+    wanted = dataset_classes(dataset.type, **dataset.options).names
+    for index, (exported, here) in enumerate(zip(description.classes.names, wanted)):
+        if exported != here:
+            logger.warning(
+                "%s: class %d was exported as %r, the recipe calls it %r; unless they are the same, name the recipe "
+                "that it was exported with",
+                path,
+                index,
+                exported,
+                here,
+            )
+            return
 
 
 def load_network(

@@ -12,6 +12,7 @@ import paddle
 import pytest
 from paddle import nn
 
+from data.classes import ClassSet
 from engine.export import export_network
 from engine.runtime import Description, EagerNetwork, load_network, read_description
 
@@ -66,13 +67,14 @@ def score(fragile):
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_a_layer_that_cannot_bear_int8_stays_in_float(engine, fragile, score, tmp_path):
-    export_network(fragile, Description(2, size=SIZE), tmp_path, [engine])
+    classes = ClassSet(("sea", "land"), ((1, 2, 3), (4, 5, 6)))
+    export_network(fragile, Description(2, size=SIZE, classes=classes), tmp_path, [engine])
     bad = quantize_exported(tmp_path, engine, pictures(4), score, max_drop=100)
     assert bad.fp32 == 100 and bad.drop > 10 and bad.float_layers == []
     good = quantize_exported(tmp_path, engine, pictures(4), score, max_drop=0.5)
     assert good.fp32 == 100 and good.drop <= 0.5 and good.float_layers
     network = load_network(tmp_path, engine, "int8")
-    assert score(network) == good.int8
+    assert score(network) == good.int8 and network.description.classes == classes
     assert load_network(tmp_path / read_description(tmp_path).files[engine]["int8"], engine).precision == "int8"
 
 
