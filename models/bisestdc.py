@@ -2,6 +2,8 @@
 
 from typing import Sequence, Tuple
 
+from compat.options import Count
+
 from paddle import nn
 
 from models.context_path import ContextPath, FeatureFusionModule
@@ -46,6 +48,8 @@ class BiSeSTDC(SegmentationNetwork):
         backbone_aux_strides: strides of the backbone's features that an auxiliary head reads as they are, among 8, 16
             and 32; none in the original.
         dropout: in the heads of the classes, in training only; see SegmentationNetwork.
+        head_channels: channels inside the main head; 256 in the original.
+        aux_channels: channels inside the auxiliary heads; 64 in the original. That at stride 4 has twice as many.
 
     Raises:
         ValueError: for a stride that is not among these, or a dropout out of range.
@@ -60,6 +64,8 @@ class BiSeSTDC(SegmentationNetwork):
         align_corners: bool = True,
         backbone_aux_strides: Sequence[int] = (),
         dropout: float = 0.0,
+        head_channels: Count = 256,
+        aux_channels: Count = 64,
     ):
         super().__init__(align_corners, dropout)
         self.backbone_aux_strides = chosen_strides("backbone_aux_strides", backbone_aux_strides, BACKBONE_AUX_STRIDES)
@@ -73,11 +79,11 @@ class BiSeSTDC(SegmentationNetwork):
         self.fusion = FeatureFusionModule(256 + width, 256)
         self.heads = nn.LayerDict(
             {
-                "main": SegHead(256, 256, num_classes),
-                "aux4": SegHead(width, 128, num_classes),
-                "aux8": SegHead(width, 64, num_classes),
-                "aux16": SegHead(width, 64, num_classes),
-                **{f"backbone{s}": SegHead(channels[s], 64, num_classes) for s in self.backbone_aux_strides},
+                "main": SegHead(256, head_channels, num_classes),
+                "aux4": SegHead(width, 2 * aux_channels, num_classes),
+                "aux8": SegHead(width, aux_channels, num_classes),
+                "aux16": SegHead(width, aux_channels, num_classes),
+                **{f"backbone{s}": SegHead(channels[s], aux_channels, num_classes) for s in self.backbone_aux_strides},
                 "detail4": DetailHead(256),
             }
         )

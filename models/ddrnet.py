@@ -4,7 +4,9 @@ Original: ydhongHIT/DDRNet, `segmentation/DDRNet_23_slim.py`. Every residual blo
 original applies at the end of the block before or between two blocks, so nothing else needs to know who applies it.
 """
 
-from typing import Tuple
+from typing import Optional, Tuple
+
+from compat.options import Count
 
 import paddle
 import paddle.nn.functional as F
@@ -172,9 +174,10 @@ class DualResolutionNet(SegmentationNetwork):
         num_classes: number of classes K.
         width: channels of the stem; 32 in DDRNet-23-slim.
         high_width: channels of the high-resolution branch.
-        head_width: channels inside the heads.
         align_corners: how logits are resized to the image's size; False in the original.
         dropout: in the heads, in training only; see SegmentationNetwork.
+        head_channels: channels inside the main head; those of the high-resolution branch in the original.
+        aux_channels: channels inside the auxiliary head, likewise.
     """
 
     output_names = ("main", "aux8")
@@ -184,17 +187,18 @@ class DualResolutionNet(SegmentationNetwork):
         num_classes: int,
         width: int,
         high_width: int,
-        head_width: int,
         align_corners: bool = False,
         dropout: float = 0.0,
+        head_channels: Optional[Count] = None,
+        aux_channels: Optional[Count] = None,
     ):
         super().__init__(align_corners, dropout)
         self.backbone = DualResolutionBackbone(width, high_width)
         self.dappm = DAPPM(16 * width, 128, 2 * high_width)
         self.heads = nn.LayerDict(
             {
-                "main": DualResolutionHead(2 * high_width, head_width, num_classes),
-                "aux8": DualResolutionHead(high_width, head_width, num_classes),
+                "main": DualResolutionHead(2 * high_width, head_channels or high_width, num_classes),
+                "aux8": DualResolutionHead(high_width, aux_channels or high_width, num_classes),
             }
         )
         kaiming_fan_out(self)

@@ -40,8 +40,8 @@ BUILDERS: Dict[str, Callable[..., nn.Layer]] = {
     "stdc2_seg": _network(STDCSeg, STDC2_BLOCKS),
     "bisestdc": _network(BiSeSTDC, STDC1_BLOCKS, spatial_widths=(32, 64, 256), spatial_strides=(2, 1)),
     "bisestdc2": _network(BiSeSTDC, STDC1_BLOCKS, spatial_widths=(64, 128, 512), spatial_strides=(1, 2)),
-    "ddrnet23_slim": _network(DualResolutionNet, width=32, high_width=64, head_width=64),
-    "ddrnet23": _network(DualResolutionNet, width=64, high_width=128, head_width=128),
+    "ddrnet23_slim": _network(DualResolutionNet, width=32, high_width=64),
+    "ddrnet23": _network(DualResolutionNet, width=64, high_width=128),
 }
 """Each network's builder, whose signature is what a recipe may set."""
 

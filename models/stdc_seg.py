@@ -2,6 +2,8 @@
 
 from typing import Sequence
 
+from compat.options import Count
+
 from paddle import nn
 
 from models.context_path import ContextPath, FeatureFusionModule
@@ -34,6 +36,8 @@ class STDCSeg(SegmentationNetwork):
         head_bias: whether the heads' last convolution has a bias, as in mmsegmentation and PaddleSeg.
         gate_bias: whether the convolutions in the gate of the feature fusion have one, as in PaddleSeg.
         exclusive_pool: whether the backbone's average pools leave the padding out, as in PaddleSeg.
+        head_channels: channels inside the main head; 256 in the original, and 29 % of STDC1-Seg's multiplications.
+        aux_channels: channels inside the auxiliary heads; 64 in the original.
 
     Raises:
         ValueError: for a stride that is not among these, or a dropout out of range.
@@ -51,6 +55,8 @@ class STDCSeg(SegmentationNetwork):
         aux_strides: Sequence[int] = AUX_STRIDES,
         backbone_aux_strides: Sequence[int] = (),
         dropout: float = 0.0,
+        head_channels: Count = 256,
+        aux_channels: Count = 64,
     ):
         super().__init__(align_corners, dropout)
         self.detail_strides = chosen_strides("detail_strides", detail_strides, DETAIL_STRIDES)
@@ -67,9 +73,12 @@ class STDCSeg(SegmentationNetwork):
         self.fusion = FeatureFusionModule(channels[8] + width, 256, gate_bias)
         self.heads = nn.LayerDict(
             {
-                "main": SegHead(256, 256, num_classes, head_bias),
-                **{f"aux{s}": SegHead(width, 64, num_classes, head_bias) for s in self.aux_strides},
-                **{f"backbone{s}": SegHead(channels[s], 64, num_classes, head_bias) for s in self.backbone_aux_strides},
+                "main": SegHead(256, head_channels, num_classes, head_bias),
+                **{f"aux{s}": SegHead(width, aux_channels, num_classes, head_bias) for s in self.aux_strides},
+                **{
+                    f"backbone{s}": SegHead(channels[s], aux_channels, num_classes, head_bias)
+                    for s in self.backbone_aux_strides
+                },
                 **{f"detail{s}": DetailHead(channels[s], bias=head_bias) for s in self.detail_strides},
             }
         )

@@ -8,7 +8,7 @@ from compat import check_writable, text_table, write_json
 
 import models
 from engine.command import parser, run, whole_number
-from tool.speed.cost import CROP, ModelInfo, inspect_model
+from tool.speed.cost import CROP, ModelInfo, inspect_model, segments
 
 EXPLANATION = """\
 deployed   what evaluation runs: the main output alone.
@@ -25,7 +25,7 @@ def format_table(infos: Sequence[ModelInfo]) -> str:
     header = ["model", "parameters", "deployed", *(f"GMAC {size}" for size in sizes), "training GB"]
     rows = [
         [
-            info.name,
+            info.title,
             f"{info.parameters:,}",
             f"{info.deployed_parameters:,}",
             *(f"{info.multiply_accumulates[size] / 1e9:.2f}" for size in sizes),
@@ -34,7 +34,7 @@ def format_table(infos: Sequence[ModelInfo]) -> str:
         for info in infos
     ]
     outputs = [
-        [info.name, output.name, _or_dash(output.stride), _or_dash(output.returned_stride), str(output.channels)]
+        [info.title, output.name, _or_dash(output.stride), _or_dash(output.returned_stride), str(output.channels)]
         for info in infos
         for output in info.outputs
     ]
@@ -60,11 +60,21 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments.add_argument(
         "--num_classes", type=whole_number(1, 10**4), help="default: 19, and 1000 for the classifiers stdc1 and stdc2"
     )
+    arguments.add_argument(
+        "--head_channels",
+        nargs="+",
+        type=whole_number(1, 10**4),
+        metavar="N",
+        help="a line for each width of the main head, such as 256 128 64; by default the published width",
+    )
     arguments.add_argument("--json", type=Path, metavar="F", help="write the same figures to this file")
     options = arguments.parse_args(argv)
     check_writable(options.json)
     names = [options.model] if options.model else models.list_models()
-    infos = [inspect_model(name, options.num_classes) for name in names]
+    if options.head_channels and not options.model:
+        names = [name for name in names if segments(name)]
+    variants = [{"head_channels": width} for width in options.head_channels or ()] or [{}]
+    infos = [inspect_model(name, options.num_classes, options=variant) for name in names for variant in variants]
     print(format_table(infos))
     if options.json:
         write_json(options.json, [{**asdict(info), "training_bytes": info.training_bytes} for info in infos])

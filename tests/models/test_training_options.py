@@ -77,6 +77,20 @@ def test_dropout_draws_in_training_alone(name):
     np.testing.assert_array_equal(*outputs)
 
 
+@pytest.mark.parametrize(("name", "twice"), [("stdc1_seg", ()), ("bisestdc", ("aux4",)), ("ddrnet23_slim", ())])
+def test_heads_have_the_width_that_is_asked_for(name, twice):
+    backbone_aux = {} if name == "ddrnet23_slim" else {"backbone_aux_strides": [32]}
+    model = build_model(name, 5, head_channels=48, aux_channels=24, **backbone_aux)
+    assert [list(output.shape[:2]) for output in model(image()) if output.shape[1] == 5] == [
+        [2, 5] for output in model.output_names if not output.startswith("detail")
+    ]
+    for output, head in model.heads.items():
+        if not output.startswith("detail"):
+            classifier = head[1].conv if name == "ddrnet23_slim" else head.classifier
+            wanted = 48 if output == "main" else 24 * (2 if output in twice else 1)
+            assert list(classifier.weight.shape) == [5, wanted, 1, 1], output
+
+
 def test_dropout_keeps_the_mean():
     """The values that stay are scaled up, so that the logits of many draws average to those without any."""
     paddle.seed(3)

@@ -52,6 +52,16 @@ def test_multiply_accumulates_equal_those_of_paddle(name):
     assert inspect_model(name, 19, sizes=((64, 128),)).multiply_accumulates == {"64x128": counted}
 
 
+@pytest.mark.parametrize(("name", "saved"), [("stdc1_seg", 22), ("stdc2_seg", 16), ("bisestdc", 29)])
+def test_a_main_head_of_64_channels_saves_this_share(name, saved):
+    """3x3 from and to the head's width, and 1x1 to 19 classes, at the stride of the main head."""
+    (thin,) = inspect_model(name, 19, ((512, 1024),), {"head_channels": 64}).multiply_accumulates.values()
+    whole = deployed_cost(name, 19, (512, 1024))[1]
+    pixels = 512 * 1024 // (16 if name == "bisestdc" else 64)
+    assert whole - thin == (256 - 64) * (9 * 256 + 19) * pixels
+    assert round(100 * (1 - thin / whole)) == saved
+
+
 def test_training_adds_the_auxiliary_heads(infos):
     for name, info in infos.items():
         heads = len(info.outputs) - 1
@@ -99,6 +109,17 @@ def test_the_command_prints_the_table_and_writes_the_file(tmp_path, capsys):
     assert written["deployed_parameters"] == 8_275_104
     assert written["outputs"][3] == {"name": "detail8", "channels": 1, "stride": 8, "returned_stride": 8}
     assert written["training_bytes"] == written["activation_bytes"] + 12 * written["parameters"]
+
+
+def test_the_command_prints_a_line_for_each_width(capsys):
+    main(["--model", "ddrnet23_slim", "--head_channels", "64", "32"])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("ddrnet23_slim")]
+    assert [row[:5] for row in rows[:2]] == [
+        ["ddrnet23_slim,", "head_channels", "64", "5,734,342", "5,695,987"],
+        ["ddrnet23_slim,", "head_channels", "32", "5,696,806", "5,658,451"],
+    ]
+    with pytest.raises(UserError, match="model stdc1: option 'head_channels' is not known"):
+        main(["--model", "stdc1", "--head_channels", "64"])
 
 
 def test_an_unknown_model_is_the_users_error_and_leaves_paddle_dynamic():

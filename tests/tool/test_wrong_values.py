@@ -130,7 +130,7 @@ def stand_ins(files):
 
         patch.setattr(tool.prepare_data, "render_sample", render_little)
         info = tool.model_info.ModelInfo
-        patch.setattr(tool.model_info, "inspect_model", lambda name, classes: info(name, 1, 1, 1, {}, (), 1))
+        patch.setattr(tool.model_info, "inspect_model", lambda name, classes, options: info(name, 1, 1, 1, {}, (), 1))
         yield
 
 

@@ -2,8 +2,8 @@
 
 import math
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Dict, Optional, Sequence, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 import compat  # noqa: F401  it must come before paddle
 
@@ -17,6 +17,7 @@ SIZES = ((512, 1024), (768, 1536), (1024, 2048))  # (height, width)
 CROP = (512, 1024)
 CITYSCAPES_CLASSES, IMAGENET_CLASSES = 19, 1000
 BYTES = 4  # of a float32
+NO_OPTIONS: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,10 @@ class Output:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """`multiply_accumulates` maps "HxW" to a number; `activation_bytes` are for one image of CROP."""
+    """`multiply_accumulates` maps "HxW" to a number; `activation_bytes` are for one image of CROP.
+
+    `options` are the network's arguments that differ from its defaults.
+    """
 
     name: str
     num_classes: int
@@ -43,6 +47,12 @@ class ModelInfo:
     multiply_accumulates: Dict[str, int]
     outputs: Tuple[Output, ...]
     activation_bytes: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The name, and the options that differ."""
+        return ", ".join([self.name, *(f"{key} {value}" for key, value in self.options.items())])
 
     @property
     def training_bytes(self) -> int:
@@ -52,24 +62,30 @@ class ModelInfo:
 
 def default_classes(name: str) -> int:
     """Number of classes of the published weights of model `name`."""
-    return CITYSCAPES_CLASSES if _segments(name) else IMAGENET_CLASSES
+    return CITYSCAPES_CLASSES if segments(name) else IMAGENET_CLASSES
 
 
-def inspect_model(name: str, num_classes: Optional[int] = None, sizes: Sequence[Tuple[int, int]] = SIZES) -> ModelInfo:
+def inspect_model(
+    name: str,
+    num_classes: Optional[int] = None,
+    sizes: Sequence[Tuple[int, int]] = SIZES,
+    options: Mapping[str, Any] = NO_OPTIONS,
+) -> ModelInfo:
     """Count everything that the table shows of model `name`.
 
     Args:
         name: one of `models.list_models()`.
         num_classes: 19, or 1000 for a classifier, unless given.
         sizes: (height, width) of the images whose multiply-accumulates are counted.
+        options: of the network, as `models.build_model` takes them.
 
     Raises:
-        UserError: for an unknown name.
+        UserError: for an unknown name or option.
     """
     if num_classes is None:
         num_classes = default_classes(name)
     with _shapes_only():
-        model = models.build_model(name, num_classes)
+        model = models.build_model(name, num_classes, **options)
         counted = {f"{height}x{width}": _deployed(model, (height, width)) for height, width in sizes}
         outputs = _outputs(model, CROP)
         parameters = _trained(model.parameters())
@@ -80,7 +96,8 @@ def inspect_model(name: str, num_classes: Optional[int] = None, sizes: Sequence[
         deployed_parameters=next(iter(counted.values()))[0],
         multiply_accumulates={size: accumulates for size, (_, accumulates) in counted.items()},
         outputs=outputs,
-        activation_bytes=activation_bytes(name, num_classes, CROP),
+        activation_bytes=activation_bytes(name, num_classes, CROP, options=options),
+        options=options,
     )
 
 
@@ -94,14 +111,20 @@ def deployed_cost(name: str, num_classes: int, size: Tuple[int, int]) -> Tuple[i
         return _deployed(models.build_model(name, num_classes), size)
 
 
-def activation_bytes(name: str, num_classes: int, crop: Tuple[int, int], reduction: int = 4) -> int:
+def activation_bytes(
+    name: str,
+    num_classes: int,
+    crop: Tuple[int, int],
+    reduction: int = 4,
+    options: Mapping[str, Any] = NO_OPTIONS,
+) -> int:
     """Bytes that one training image of size `crop` keeps for the backward pass, the outputs' cross-entropy included.
 
     Measured at 1/`reduction` of the crop's height and width and multiplied by the area; at 1/4 that is within 0.5 %
     of the whole crop, because the few features that do not grow with the area count for more than they should.
     """
     height, width = crop[0] // reduction, crop[1] // reduction
-    model = models.build_model(name, num_classes)
+    model = models.build_model(name, num_classes, **options)
     kept = {}
 
     def keep(tensor):
@@ -188,5 +211,6 @@ def _size(tensors) -> int:
     return sum(math.prod(tensor.shape) for tensor in tensors)
 
 
-def _segments(name: str) -> bool:
+def segments(name: str) -> bool:
+    """Whether model `name` is a segmentation network, and no classifier of ImageNet."""
     return name not in ("stdc1", "stdc2")
