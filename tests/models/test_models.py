@@ -35,7 +35,7 @@ def test_an_unknown_name_gets_the_nearest_and_the_list():
     ("name", "option", "known"),
     [
         ("stdc1", "detail_strides", "none"),
-        ("stdc2_seg", "detail_stride", "align_corners, aux_strides, .*, detail_strides, .*"),
+        ("stdc2_seg", "detail_stride", "align_corners, aux_channels, aux_strides, .*, detail_strides, .*"),
         ("bisestdc", "spatial_widths", "align_corners, aux_channels, backbone_aux_strides, dropout, head_channels"),
         ("ddrnet23", "width", "align_corners, aux_channels, dropout, head_channels"),
     ],
