@@ -2,7 +2,8 @@
 
 The source is recognised by the names of its tensors: the official STDC (ImageNet and segmentation), BiSeSTDC and
 DDRNet, mmsegmentation's STDC and DDRNet, and PaddleSeg's STDCSeg. A tensor that nothing explains ends in an error.
-With --target official a `.pdparams` of this project becomes a `.safetensors` with the original project's names.
+With --target official a `.pdparams` of this project becomes a `.safetensors` with the original project's names, and
+with --target half one of half the size with our names, which loads as the `.pdparams` does.
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ from compat import UserError
 
 from engine.command import parser, run, whole_number
 from engine.conversion import SOURCES, convert, to_official
-from engine.conversion.weight_files import PADDLE_SUFFIX, SAFE_SUFFIX, read_weight_file, write_weight_file
+from engine.conversion.weight_files import PADDLE_SUFFIX, SAFE_SUFFIX, in_half, read_weight_file, write_weight_file
 from models import list_models
 
 EXAMPLE = "python -m tool.convert pretrained/STDCNet813M_73.91.tar pretrained/stdc1_imagenet.pdparams --model stdc1"
@@ -23,7 +24,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments = parser(__doc__, EXAMPLE)
     add = arguments.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="file to convert")
-    add("output", type=Path, metavar="OUTPUT", help=f"*{PADDLE_SUFFIX}, or *{SAFE_SUFFIX} with --target official")
+    add("output", type=Path, metavar="OUTPUT", help=f"*{PADDLE_SUFFIX}, or *{SAFE_SUFFIX} with the other targets")
     add("--model", required=True, choices=list_models(), help="the network that the weights are for")
     add("--source", default="auto", choices=["auto", *(source.name for source in SOURCES)], help="default: auto")
     add(
@@ -31,20 +32,23 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         type=whole_number(1, 10**4),
         help="of the network; a classifier of another number is replaced by a fresh one",
     )
-    add("--target", default="paddle", choices=["paddle", "official"], help="default: paddle")
+    add("--target", default="paddle", choices=["paddle", "official", "half"], help="default: paddle")
     options = arguments.parse_args(argv)
     back = options.target == "official"
-    suffix = SAFE_SUFFIX if back else PADDLE_SUFFIX
+    suffix = PADDLE_SUFFIX if options.target == "paddle" else SAFE_SUFFIX
     if options.output.suffix != suffix:
         arguments.error(f"OUTPUT must end in {suffix} with --target {options.target}")
-    if options.num_classes is not None and back:
-        arguments.error("--num_classes is not for --target official")
+    if options.num_classes is not None and options.target != "paddle":
+        arguments.error(f"--num_classes is not for --target {options.target}")
     if options.output.exists() and options.checkpoint.exists() and options.output.samefile(options.checkpoint):
         raise UserError(f"{options.output}: would overwrite the checkpoint; choose another OUTPUT")
     state, beside = read_weight_file(options.checkpoint)
     try:
+        report = f"read        {len(state)} tensors"
         if back:
-            tensors, report = to_official(state, options.model), f"read        {len(state)} tensors"
+            tensors = to_official(state, options.model)
+        elif options.target == "half":
+            tensors = in_half(state)
         else:
             conversion = convert(state, options.model, options.num_classes, options.source)
             tensors, report = conversion.tensors, conversion.report()

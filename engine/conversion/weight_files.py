@@ -57,7 +57,9 @@ def _check_kind(path: Path) -> None:
 
 
 def write_weight_file(path: Union[str, Path], tensors: Mapping[str, np.ndarray]) -> None:
-    """Write {name: array} in float32 as `.pdparams` or `.safetensors`, as the suffix says, in one step.
+    """Write {name: array} as `.pdparams` or `.safetensors`, as the suffix says, in one step.
+
+    Float16 stays so in `.safetensors`; everything else is written in float32.
 
     Raises:
         UserError: where the file cannot be written; one that was there is kept.
@@ -78,7 +80,19 @@ def write_weight_file(path: Union[str, Path], tensors: Mapping[str, np.ndarray])
 
 
 def _write_safetensors(tensors: Mapping[str, np.ndarray], path: Path) -> None:
-    safetensors.numpy.save_file({name: _float32(array) for name, array in tensors.items()}, str(path))
+    kept = {name: array if array.dtype == np.float16 else _float32(array) for name, array in tensors.items()}
+    safetensors.numpy.save_file(kept, str(path))
+
+
+def in_half(tensors: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    """The tensors in float16; raises UserError for one with a number that float16 cannot hold."""
+    half = {}
+    for name, array in tensors.items():
+        with np.errstate(over="ignore"):
+            half[name] = np.ascontiguousarray(array, dtype="float16")
+        if not np.isfinite(half[name]).all():
+            raise UserError(f"{name}: {np.abs(array).max():g} is beyond float16, which ends at 65504")
+    return half
 
 
 class _ArrayPickler(pickle.Pickler):

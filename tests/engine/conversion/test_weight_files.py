@@ -9,11 +9,15 @@ from pathlib import Path
 from compat import UserError
 
 import numpy as np
+import paddle
 import pytest
+import safetensors.numpy
 
-from engine.conversion.weight_files import read_weight_file, write_weight_file
+import models
+from engine.conversion.weight_files import in_half, read_weight_file, write_weight_file
 from tests.engine.conversion.test_torch_file import Attack
 from tests.helpers.torch_writer import literal, mapping, tensor, write_checkpoint, write_legacy, write_zip
+from tool import convert
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
@@ -88,3 +92,20 @@ def test_a_malicious_file_ends_in_one_line_and_status_1(tmp_path):
     assert result.stderr.strip().splitlines()[-1].startswith(f"error: {tmp_path}/evil.pth: not a readable")
     assert "Traceback" not in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["evil.pth"]
+
+
+def test_half_of_the_size_under_our_names(tmp_path, capsys):
+    network = models.build_model("stdc1_seg", 11)
+    paddle.save(network.state_dict(), str(tmp_path / "model.pdparams"))
+    output = tmp_path / "half.safetensors"
+    convert.main([str(tmp_path / "model.pdparams"), str(output), "--model", "stdc1_seg", "--target", "half"])
+    assert f"wrote       {len(network.state_dict())} tensors" in capsys.readouterr().out
+    written = safetensors.numpy.load_file(str(output))
+    assert {name: array.dtype for name, array in written.items()} == dict.fromkeys(network.state_dict(), np.float16)
+    for name, value in network.state_dict().items():
+        np.testing.assert_allclose(written[name], value.numpy(), rtol=2**-11, atol=2**-25)
+
+
+def test_what_half_cannot_hold_is_named():
+    with pytest.raises(UserError, match="b: 70000 is beyond float16"):
+        in_half({"a": np.ones(2, "float32"), "b": np.array([7e4, 1], "float32")})
