@@ -15,6 +15,7 @@ from engine.gpu import allow_tf32
 from engine.parallel import Devices, synchronize_batch_norm
 from engine.recipe.schema import DatasetRecipe, Recipe
 from engine.resilience.checkpoint import MODEL
+from engine.weights import resolve_weights
 from loss import Criterion, build_criterion
 from loss.class_weights import resolve_class_weights
 from models import build_model
@@ -33,8 +34,9 @@ def dataset_of(recipe: DatasetRecipe):
 def network_of(recipe: Recipe, num_classes: int, weights: bool = True) -> nn.Layer:
     """The network that a recipe describes, with the pretrained weights it names unless `weights` is False."""
     model = recipe.model
-    pretrained = {"pretrained": model.pretrained, "backbone_pretrained": model.backbone.pretrained} if weights else {}
-    return build_model(model.type, num_classes, **pretrained, **model.options)
+    named = {"pretrained": model.pretrained, "backbone_pretrained": model.backbone.pretrained} if weights else {}
+    files = {key: weight_file(where) for key, where in named.items() if where}
+    return build_model(model.type, num_classes, **files, **model.options)
 
 
 def criterion_of(recipe: Recipe, model: nn.Layer, train_set: Optional[SegmentationDataset] = None) -> Criterion:
@@ -66,9 +68,14 @@ def default_workers() -> int:
     return 0 if paddle.get_device() == "cpu" else min(8, os.cpu_count() or 1)
 
 
-def weight_file(path: str) -> Path:
-    """A weight file, or the one in a checkpoint folder."""
-    return Path(path) / MODEL if Path(path).is_dir() else Path(path)
+def weight_file(text: str) -> Path:
+    """A weight file, the one in a checkpoint folder, or that of published weights by name, fetched if need be.
+
+    Raises:
+        UserError: for what looks like a name and is none, or named weights that cannot be had.
+    """
+    path = resolve_weights(text)
+    return path / MODEL if path.is_dir() else path
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:

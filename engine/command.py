@@ -12,6 +12,7 @@ from compat import UserError, logger
 import paddle
 
 from engine.gpu import check_computing, check_gpu, gpu_count, why_no_gpu
+from engine.weights import recipe_of_weights
 
 LONGEST_NAME = 255  # bytes
 
@@ -44,15 +45,32 @@ def parser(doc: str, example: str) -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Refuses names that no file system takes, for which even the question whether the file is there would fail."""
+    """Refuses names that no file system takes, for which even the question whether the file is there would fail.
+
+    Attributes:
+        weights: the flag whose value brings the recipe where it is a name of published weights; see add_recipe_flags.
+    """
+
+    weights: Optional[str] = None
 
     def parse_known_args(self, args=None, namespace=None):  # as in argparse
         found, rest = super().parse_known_args(args, namespace)
+        if self.weights and found.config is None:
+            self._take_recipe_of_weights(found)
         for name, value in vars(found).items():
             for one in value if isinstance(value, (list, tuple)) else [value]:
                 if name != "opts" and isinstance(one, (str, os.PathLike)) and _has_overlong_part(os.fspath(one)):
                     self.error(f"argument --{name}: a name of over {LONGEST_NAME} bytes: {os.fspath(one)[:40]}...")
         return found, rest
+
+    def _take_recipe_of_weights(self, found: argparse.Namespace) -> None:
+        """Fill in --config and --opts; without a recipe it is a wrong argument."""
+        named = getattr(found, self.weights)
+        name = named[0] if isinstance(named, (list, tuple)) else named
+        recipe = recipe_of_weights(name) if name else None
+        if recipe is None:
+            self.error("the following arguments are required: --config" + (f" for {name}" if name else ""))
+        found.config, found.opts = recipe[0], [*recipe[1], *found.opts]
 
 
 def _has_overlong_part(path: str) -> bool:
@@ -101,9 +119,20 @@ WORKERS = whole_number(0, 256)
 TEMPERATURE = real_number(0.01, 100)  # that logits are divided by
 
 
-def add_recipe_flags(arguments: argparse.ArgumentParser, default_config: Optional[str] = None) -> None:
-    """--config, --opts (mmsegmentation's --cfg-options), --dataset_root, --device."""
-    arguments.add_argument("--config", default=default_config, required=default_config is None, help="recipe file")
+def add_recipe_flags(
+    arguments: argparse.ArgumentParser, default_config: Optional[str] = None, weights: Optional[str] = None
+) -> None:
+    """--config, --opts (mmsegmentation's --cfg-options), --dataset_root, --device.
+
+    Args:
+        arguments: made by `parser`.
+        default_config: the recipe without --config, which must be given otherwise.
+        weights: a flag, such as model_path, whose value brings the recipe where it is a name of published weights.
+    """
+    arguments.weights = weights
+    required = default_config is None and weights is None
+    beside = "; weights by name bring theirs" if weights else ""
+    arguments.add_argument("--config", default=default_config, required=required, help=f"recipe file{beside}")
     add_override_flags(arguments)
 
 

@@ -1,7 +1,8 @@
 """The names by which recipes and commands ask for a network."""
 
 import inspect
-from typing import Callable, Dict, List, Optional, Sequence
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence, Union
 
 from compat import UserError, unknown_name
 
@@ -54,8 +55,8 @@ def list_models() -> List[str]:
 def build_model(
     name: str,
     num_classes: int,
-    pretrained: Optional[str] = None,
-    backbone_pretrained: Optional[str] = None,
+    pretrained: Union[str, Path, None] = None,
+    backbone_pretrained: Union[str, Path, None] = None,
     **options,
 ) -> nn.Layer:
     """Build a network.
@@ -63,8 +64,8 @@ def build_model(
     Args:
         name: one of `list_models()`.
         num_classes: number of classes K; 1000 for the ImageNet classifiers `stdc1` and `stdc2` as published.
-        pretrained: `.pdparams` file of the whole network.
-        backbone_pretrained: `.pdparams` file of the backbone (that of a converted ImageNet classifier works).
+        pretrained: weight file of the whole network.
+        backbone_pretrained: weight file of the backbone (that of a converted ImageNet classifier works).
         **options: what the network's class takes besides, e.g. `detail_strides` of STDCSeg.
 
     Returns:

@@ -8,11 +8,13 @@ from typing import Mapping, Optional, Union
 from compat import UserError, logger
 
 import paddle
+import safetensors
+import safetensors.numpy
 from paddle import nn
 
 
 def read_weights(path: Union[str, Path]) -> Mapping[str, paddle.Tensor]:
-    """Read a `.pdparams` file into {name: tensor}.
+    """Read a `.pdparams` or `.safetensors` file into {name: tensor}; those of the latter become float32.
 
     Raises:
         UserError: for a file that is missing, damaged or no Paddle weights (a torch checkpoint, for instance).
@@ -20,6 +22,8 @@ def read_weights(path: Union[str, Path]) -> Mapping[str, paddle.Tensor]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such weight file")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
     try:
         state = paddle.load(str(path))
     except (ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError, UnicodeDecodeError) as error:
@@ -29,6 +33,15 @@ def read_weights(path: Union[str, Path]) -> Mapping[str, paddle.Tensor]:
         raise UserError(f"{path}: holds no weights; convert a torch checkpoint with: python -m tool.convert {path} ...")
     state.pop("StructuredToParameterName@@", None)
     return state
+
+
+def _read_safetensors(path: Path) -> Mapping[str, paddle.Tensor]:
+    try:
+        state = safetensors.numpy.load_file(str(path))
+    # numpy lacks some types of the format, which ends in one of the latter.
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not a readable safetensors file ({error})") from error
+    return {name: paddle.to_tensor(array.astype("float32")) for name, array in state.items()}
 
 
 def load_weights(
@@ -41,7 +54,7 @@ def load_weights(
 
     Args:
         model: takes the weights.
-        source: a `.pdparams` file, or {name: tensor}.
+        source: a `.pdparams` or `.safetensors` file, or {name: tensor}.
         leave_out: regular expression; tensors whose name it matches may be missing or differ, and are left as they are.
         where: names {name: tensor} in an error; a file is named by its path.
 

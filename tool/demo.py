@@ -20,6 +20,7 @@ from engine.command import add_override_flags, choose_device, dataset_overrides,
 from engine.recipe import Recipe, load_recipe
 from engine.runtime import DEPLOY_FILE, read_description
 from engine.runtime.load import engine_class
+from engine.weights import recipe_of_weights
 from tool.demonstration.app import create_app, is_loopback
 from tool.demonstration.networks import Choice, Networks
 from tool.prediction.classify import open_classifier
@@ -54,12 +55,14 @@ def find_choices(arguments) -> List[Choice]:
         UserError: for a model that is not there or that no engine runs, or recipes that do not pair with models.
     """
     configs, paths = arguments.config, [Path(path) for path in arguments.model_path]
-    if len(configs) not in (1, len(paths)):
+    if configs and len(configs) not in (1, len(paths)):
         raise UserError(f"--config names {len(configs)} recipes for {len(paths)} models; give one, or one for each")
     choices: Dict[Tuple[str, str], Choice] = {}
-    for config, path in zip(configs * len(paths) if len(configs) == 1 else configs, paths):
-        recipe = load_recipe(config, dataset_overrides(arguments.dataset_root), arguments.opts)
-        found = list(_engines(Path(config).stem, recipe, path))
+    for config, path in zip(configs if len(configs) == len(paths) else (configs or [None]) * len(paths), paths):
+        named = recipe_of_weights(str(path)) if config is None else None
+        file, opts = named or (config or CONFIG, ())
+        recipe = load_recipe(file, dataset_overrides(arguments.dataset_root), [*opts, *arguments.opts])
+        found = list(_engines(str(path) if named else Path(file).stem, recipe, path))
         if any((choice.model, choice.engine) in choices for choice in found):
             found = [choice._replace(model=f"{choice.model} · {path}") for choice in found]
         choices.update({(choice.model, choice.engine): choice for choice in found})
@@ -101,8 +104,18 @@ def _parser():
         "python -m tool.demo --config configs/stdc1_seg_sample.yml --model_path output/best_model output/exported",
     )
     add = arguments.add_argument
-    add("--config", nargs="+", default=[CONFIG], help="recipe, or one for each model")
-    add("--model_path", nargs="+", default=[MODEL], help="weights or exported folders; by default what make demo wrote")
+    add(
+        "--config",
+        nargs="+",
+        default=[],
+        help=f"recipe, or one for each model; by default {CONFIG}, or what weights by name bring",
+    )
+    add(
+        "--model_path",
+        nargs="+",
+        default=[MODEL],
+        help="weights, names of weights, or exported folders; by default what make demo wrote",
+    )
     add("--host", default="127.0.0.1", help="address to listen on; another than this one opens the page to others")
     add("--port", type=whole_number(0, 65535), default=8000, help="0 takes a free one")
     add_override_flags(arguments)

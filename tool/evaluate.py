@@ -231,7 +231,7 @@ def _parser():
         __doc__,
         "python -m tool.evaluate --config configs/stdc1_seg_sample.yml --model_path output/best_model --protocols all",
     )
-    add_recipe_flags(arguments)
+    add_recipe_flags(arguments, weights="model_path")
     add = arguments.add_argument
     which = arguments.add_mutually_exclusive_group(required=True)
     which.add_argument("--model_path", help="weight file, the folder of a checkpoint, or with --engine of an export")

@@ -1,7 +1,7 @@
 """PaddleSeg's own recipes in our words, where we have the network: STDCSeg over STDC1 or STDC2, and DDRNet_23.
 
-Losses by position become losses by output, an OHEM's `min_kept` is our `n_min`, URLs of weights become files. What then
-still differs from PaddleSeg is logged, a line each.
+Losses by position become losses by output, an OHEM's `min_kept` is our `n_min`, URLs of weights become files or
+names. What then still differs from PaddleSeg is logged, a line each.
 """
 
 from pathlib import Path
@@ -12,6 +12,8 @@ from compat.options import ByType, Count, NotNegative, Options, Whole, check, cu
 
 from pydantic import Field, model_validator
 from typing_extensions import Annotated, Literal
+
+from engine.weights import find_entry
 
 BLOCKS = ("export", "global", "train", "test")  # keys that only PaddleSeg's recipes have
 BACKBONES = {"STDC1": "stdc1", "STDC2": "stdc2"}
@@ -155,12 +157,16 @@ def _check_classes(num_classes: Optional[int], dataset: Any, where: str) -> None
 
 
 def _weight_file(path: Optional[str], converted: Optional[str], key: str, notes: List[str]) -> Optional[str]:
-    """The file; for a URL that of the same weights which tool.convert wrote, or nothing where it is not there."""
+    """The file; for a URL that of the same weights which tool.convert wrote, their name, or nothing without either."""
     if path is None or "://" not in path:
         return path
     if converted and Path(converted).is_file():
         notes.append(f"{key}: {converted} is taken, in place of {path}")
         return converted
+    entry = find_entry(path)
+    if entry:
+        notes.append(f"{key}: {entry.name}, which is {path}, is fetched and converted unless it is there")
+        return entry.name
     notes.append(
         f"{key}: {path} is NOT loaded; fetch it, convert it with tool.convert, and name the file by --opts {key}="
     )

@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from engine.recipe import load_recipe
 from engine.training.optimizer import build_optimizer, build_schedule
 from engine.training.trainer import RunOptions, Trainer
+from engine.weights import read_manifest
 from loss import build_criterion
 from models import build_model
 
@@ -107,8 +107,7 @@ def test_it_builds_network_criterion_schedule_and_optimiser(name):
     criterion = build_criterion(recipe.loss, model.output_names)
     build_optimizer(recipe.optimizer, build_schedule(recipe.lr_scheduler, recipe.iters), (model, criterion))
     weights = recipe.model.backbone.pretrained
-    manifest = yaml.safe_load(Path("pretrained/manifest.yml").read_text())
-    assert weights is None or weights in {f"pretrained/{entry['output']}" for entry in manifest}
+    assert weights is None or weights in {f"pretrained/{entry.output}" for entry in read_manifest().values()}
     assert (weights is None) == bool(re.search(r"_scratch|deepspark|1024x512|camvid\.yml|sample|ddrnet23_camvid", name))
     if "_seg75" in name:
         assert list(recipe.test_config) == ["seg75", "seg50"]

@@ -51,7 +51,7 @@ def test_an_exported_folder_is_offered_in_the_engines_that_are_installed(tmp_pat
 
 
 def test_the_command_refuses():
-    with pytest.raises(UserError, match="gone: no such model; make demo"):
+    with pytest.raises(UserError, match="gone: neither a file here nor a name of weights"):
         demo.find_choices(options("--model_path", "gone"))
     with pytest.raises(UserError, match="2 recipes for 1 models"):
         demo.find_choices(options("--config", demo.CONFIG, demo.CONFIG, "--model_path", "gone"))
