@@ -27,12 +27,19 @@ def read_image(path: Union[str, Path]) -> np.ndarray:
         return image
     if image.dtype != np.uint16:
         raise UserError(f"{path}: an image of {image.dtype} numbers; save it with 8 or 16 bits a channel")
-    if 0 < image.max() < DARKEST_16_BIT:
+    # OpenCV 4.11 returns noise for a TIFF of 16 bits in the order of RGB.
+    image = cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH), cv2.COLOR_BGR2RGB)
+    check_brightness(path, image.max())
+    return (image >> 8).astype(np.uint8)
+
+
+def check_brightness(path: Union[str, Path], brightest: int) -> None:
+    """Raise UserError for 16-bit numbers that would become nearly black, by the largest of them."""
+    if 0 < brightest < DARKEST_16_BIT:
         raise UserError(
-            f"{path}: its 16-bit numbers end at {image.max()} of 65535, so that it would be read as nearly black; "
+            f"{path}: its 16-bit numbers end at {brightest} of 65535, so that it would be read as nearly black; "
             "scale them to the whole range, or save the image with 8 bits"
         )
-    return (image >> 8).astype(np.uint8)
 
 
 def read_label(path: Union[str, Path]) -> np.ndarray:

@@ -1,12 +1,13 @@
 """The field's evaluation protocols by name, and what of a protocol is deployed."""
 
-from typing import Mapping, Tuple
+from typing import Mapping, Optional, Tuple, Union
 
 from compat import UserError
 
 import numpy as np
 
 from engine.recipe import Protocol
+from engine.runtime import Network, Segmenter, Windows, WindowSegmenter
 
 STANDARD_PROTOCOLS = {
     "mIoU50": Protocol(scales=0.5),
@@ -25,21 +26,42 @@ def first_protocol(protocols: Mapping[str, Protocol]) -> Tuple[str, Protocol]:
 
 
 def is_deployable(protocol: Protocol) -> bool:
-    """Whether an image goes through the network once: at one scale, as a whole, not mirrored."""
+    """Whether each part of an image goes through the network at one scale, not mirrored; windows may overlap."""
     mirrored = protocol.aug_eval and (protocol.flip_horizontal or protocol.flip_vertical)
-    return len(_scales(protocol)) == 1 and not mirrored and not protocol.is_slide
+    return len(_scales(protocol)) == 1 and not mirrored
+
+
+def deployed_segmenter(
+    network: Network, name: str, protocol: Protocol, unknown_below: float = 0.0, windows: Optional[Windows] = None
+) -> Union[Segmenter, WindowSegmenter]:
+    """What predicts images with a network as it is deployed under a protocol.
+
+    Args:
+        network: of any engine.
+        name: of the protocol, for messages.
+        protocol: its scale counts, and its windows where it has some; `align_corners` is not deployed.
+        unknown_below: see Segmenter.
+        windows: instead of the protocol's.
+
+    Raises:
+        UserError: where `is_deployable` is False, and as the classes do.
+    """
+    segmenter = Segmenter(network, deployed_scale(name, protocol), unknown_below)
+    if windows is None and protocol.is_slide:
+        windows = Windows(protocol.crop_size[::-1], protocol.stride[::-1])
+    return segmenter if windows is None else WindowSegmenter(segmenter, windows)
 
 
 def deployed_scale(name: str, protocol: Protocol) -> float:
-    """The scale of images under a protocol for engine.runtime.Segmenter; `align_corners` is not deployed.
+    """The scale of images under a protocol for engine.runtime.Segmenter.
 
     Raises:
         UserError: where `is_deployable` is False.
     """
     if not is_deployable(protocol):
         raise UserError(
-            f"test_config.{name} asks for {describe(protocol)}: an engine sees each image once, at one scale; name "
-            "another protocol, or override this one with --opts, or evaluate and predict without --engine"
+            f"test_config.{name} asks for {describe(protocol)}: engines and --window take one scale and no flip; name "
+            "another protocol, or override this one with --opts, or evaluate and predict without --engine and --window"
         )
     return float(_scales(protocol)[0])
 

@@ -37,12 +37,13 @@ from engine.evaluation.pictures import write_picture
 from engine.parallel import Devices, gather, join_devices, launched_devices, only_the_first_speaks, shard
 from engine.recipe import Recipe, load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
-from engine.runtime import ENGINES, PRECISIONS
+from engine.runtime import ENGINES, PRECISIONS, WindowSegmenter
 from tool.prediction.classify import Classify, open_classifier
 from tool.prediction.pipeline import Timing, overlap
 from tool.prediction.pseudo_labels import LIST, PseudoLabelWriter
 from tool.prediction.results import CONFIDENCE, KINDS, Painter, PictureWriter, Predicted, VideoFileWriter
 from tool.prediction.sources import Frame, Picture, find_sources, open_video, read_picture
+from tool.prediction.windows import add_window_flags, asked_windows, predict_large, split_by_size
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -64,10 +65,14 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     save_dir = prepare_save_dir(arguments.save_dir)
     classify = load_classifier(arguments, recipe, len(classes.names))
     write_picture(save_dir / "legend.png", painter.legend())
+    pictures, large = split_by_size(pictures, isinstance(classify, WindowSegmenter))
     if pictures:
         timing = predict_pictures(pictures, classify, PictureWriter(save_dir, painter, arguments.results))
         share = f", the share of one of {devices.count} processes" if devices.count > 1 else ""
         print(f"{len(pictures)} images in {save_dir}/{', '.join(arguments.results)}{share}: {timing}")
+    for picture in large:
+        predict_large(picture, classify, save_dir, painter, arguments.results)
+        print(f"{picture.file}: in {save_dir}/{', '.join(arguments.results)}")
     for video in videos:
         timing = predict_video(video, classify, save_dir, painter, arguments)
         print(f"{video}: {timing}")
@@ -108,6 +113,7 @@ def load_classifier(arguments, recipe: Recipe, num_classes: int) -> Classify:
         arguments.precision,
         arguments.pseudo_labels or arguments.unknown_below,
         arguments.temperature,
+        asked_windows(arguments),
     )
     if CONFIDENCE in arguments.results and not classify.network.gives_confidence:
         raise UserError(
@@ -220,6 +226,7 @@ def _parser():
     add("--engine", choices=ENGINES, default="eager", help="what computes the network")
     add("--precision", choices=PRECISIONS, help="of an exported network; by default that of the file")
     add("--image_path", help="image, video, folder of both, or .txt list; by default the recipe's validation split")
+    add_window_flags(arguments)
     add("--camera", type=whole_number(0, 99), metavar="N", help="predict camera N until ctrl-C, or --max_frames")
     add("--save_dir", default="output/predictions", help="where the results go")
     add(

@@ -9,9 +9,9 @@ from paddle import nn
 
 from data.transforms import Normalize
 from engine.evaluation.inference import predict_classes, predict_details
-from engine.protocols import deployed_scale
+from engine.protocols import deployed_segmenter
 from engine.recipe import Protocol
-from engine.runtime import Network, Segmenter
+from engine.runtime import Network
 
 
 class Prediction(NamedTuple):
@@ -56,26 +56,25 @@ class ModelPredictor(AbstractContextManager):
 
 
 class DeployedPredictor(AbstractContextManager):
-    """A network of any engine, called through engine.runtime.Segmenter.
+    """A network of any engine, called through engine.protocols.deployed_segmenter.
 
     Raises:
-        UserError: for a protocol of several scales, flips or windows.
+        UserError: for a protocol of several scales or flips, or whose windows the network does not take.
     """
 
     def __init__(self, network: Network, protocols: Mapping[str, Protocol]):
-        scales = {name: deployed_scale(name, protocol) for name, protocol in protocols.items()}
-        self.segmenters = {name: Segmenter(network, scale) for name, scale in scales.items()}
+        self.segmenters = {name: deployed_segmenter(network, name, one) for name, one in protocols.items()}
 
     def __exit__(self, *error) -> None:
         """Nothing to leave behind."""
 
     def __call__(self, image: np.ndarray) -> Dict[str, Prediction]:
-        """{protocol: prediction} of an image [H, W, 3] uint8 RGB; the network runs once for each size that it sees."""
+        """{protocol: prediction} of an image [H, W, 3] uint8 RGB; those that show the network the same share a run."""
         size = image.shape[:2]
         seen: Dict[tuple, Prediction] = {}
         found = {}
         for name, segmenter in self.segmenters.items():
-            key = segmenter.seen_size(size)
+            key = (segmenter.seen_size(size), getattr(segmenter, "windows", None))
             if key not in seen:
                 seen[key] = Prediction(segmenter(image))
             found[name] = seen[key]

@@ -5,6 +5,7 @@ from engine.runtime.eager import EagerNetwork
 from engine.runtime.load import ENGINES, EXPORTED_ENGINES, PRECISIONS, load_network, open_network
 from engine.runtime.network import Network
 from engine.runtime.segmenter import Segmentation, Segmenter
+from engine.runtime.windows import Windows, WindowSegmenter
 
 __all__ = [
     "DEPLOY_FILE",
@@ -16,6 +17,8 @@ __all__ = [
     "Network",
     "Segmentation",
     "Segmenter",
+    "WindowSegmenter",
+    "Windows",
     "load_network",
     "open_network",
     "read_description",

@@ -90,9 +90,7 @@ class Network(ABC):
         classes, largest = first_largest(output)
         if not self.gives_logits:
             return classes, largest
-        # The largest logit's exponential is 1.
-        apart = (output - largest[:, None]) / np.float32(self.description.temperature)
-        return classes, 1 / np.exp(apart, out=apart).sum(axis=1)
+        return classes, confidence_of(output, largest, self.description.temperature)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Logits [N, K, H, W] float32 of images [N, H, W, 3] uint8 RGB.
@@ -126,3 +124,16 @@ def first_largest(scores: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         smaller &= scores[:, index] != largest
         classes += smaller
     return classes, largest
+
+
+def confidence_of(logits: np.ndarray, largest: np.ndarray, temperature: float) -> np.ndarray:
+    """The largest of the probabilities softmax(logits / temperature), [N, H, W] float32 in (0, 1].
+
+    Args:
+        logits: [N, K, H, W] float32.
+        largest: [N, H, W], the largest of them.
+        temperature: greater than 0.
+    """
+    apart = (logits - largest[:, None]) / np.float32(temperature)
+    # The largest logit's exponential is 1.
+    return 1 / np.exp(apart, out=apart).sum(axis=1)

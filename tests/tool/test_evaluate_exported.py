@@ -11,6 +11,7 @@ from paddle import nn
 
 from data.transforms import Normalize
 from engine.evaluation.evaluator import evaluate
+from engine.evaluation.predictor import DeployedPredictor
 from engine.recipe import Protocol, load_recipe
 from engine.runtime import Description, EagerNetwork, Network, write_description
 from engine.training.trainer import dataset_of
@@ -65,15 +66,30 @@ def test_what_is_shipped_scores_as_the_network(dataset, input, output_op):
 
 @pytest.mark.parametrize(
     "protocol",
-    [
-        Protocol(scales=(0.5, 1.0)),
-        Protocol(flip_horizontal=True),
-        Protocol(is_slide=True, crop_size=(64, 64), stride=(32, 32)),
-    ],
+    [Protocol(scales=(0.5, 1.0)), Protocol(flip_horizontal=True)],
 )
 def test_what_only_eager_computes_is_not_scored_as_deployed(dataset, protocol):
-    with pytest.raises(UserError, match="an engine sees each image once, at one scale"):
+    with pytest.raises(UserError, match="engines and --window take one scale and no flip"):
         evaluate(EagerNetwork(Pixelwise(), 19), dataset, protocol)
+
+
+def test_protocols_of_one_scale_with_and_without_windows_are_apart():
+    """Protocols that show a network the same pixels share its runs; windows are other pixels."""
+
+    class Counted(EagerNetwork):
+        runs = 0
+
+        def _logits(self, images):
+            self.runs += 1
+            return super()._logits(images)
+
+    slide = Protocol(is_slide=True, crop_size=(48, 64), stride=(24, 32))
+    network = Counted(Pixelwise(), 19)
+    predict = DeployedPredictor(network, {"full": Protocol(), "also full": Protocol(), "slide": slide})
+    found = predict(np.zeros((64, 96, 3), np.uint8))
+    assert network.runs == 1 + 3
+    assert found["full"].classes is found["also full"].classes
+    np.testing.assert_array_equal(found["full"].classes, found["slide"].classes)
 
 
 @pytest.fixture(scope="module")

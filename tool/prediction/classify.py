@@ -7,9 +7,9 @@ import paddle
 import paddle.nn.functional as F
 
 from engine.evaluation.inference import predict_classes, predict_logits
-from engine.protocols import deployed_scale, first_protocol, is_deployable
+from engine.protocols import deployed_scale, deployed_segmenter, first_protocol, is_deployable
 from engine.recipe import Protocol, Recipe
-from engine.runtime import EagerNetwork, Segmentation, Segmenter, open_network
+from engine.runtime import EagerNetwork, Segmentation, Segmenter, Windows, WindowSegmenter, open_network
 from engine.runtime.eager import decide
 from engine.runtime.segmenter import check_unknown_below
 
@@ -18,11 +18,11 @@ Classify = Callable[[np.ndarray], np.ndarray]
 
 
 class AugmentedSegmenter:
-    """In place of a Segmenter under several scales, flips or windows: class maps are those of tool.evaluate.
+    """In place of a Segmenter under several scales or flips: class maps are those of tool.evaluate.
 
     Args:
         network: its model and normalisation are taken.
-        protocol: scales, flips and windows.
+        protocol: scales and flips, and windows beside them.
         unknown_below: as of a Segmenter.
     """
 
@@ -55,19 +55,21 @@ def open_classifier(
     precision: Optional[str] = None,
     unknown_below: float = 0.0,
     temperature: Optional[float] = None,
-) -> Union[Segmenter, AugmentedSegmenter]:
+    windows: Optional[Windows] = None,
+) -> Union[Segmenter, WindowSegmenter, AugmentedSegmenter]:
     """The network that `model_path` holds, run as the recipe's first protocol says.
 
-    At one scale, without flips and windows, every engine goes through engine.runtime.Segmenter: the class map is that
-    of an export. Several scales, flips and windows are for eager alone.
+    At one scale and without flips, every engine goes through engine.protocols.deployed_segmenter: the class map is that
+    of an export. Several scales and flips are for eager alone, as tool.evaluate has them.
 
     Raises:
         UserError: for such a protocol with an exported network, and as open_network and Segmenter.
     """
     name, protocol = first_protocol(recipe.test_config)
-    augmented = engine == "eager" and not is_deployable(protocol)
-    scale = 1.0 if augmented else deployed_scale(name, protocol)
+    augmented = engine == "eager" and windows is None and not is_deployable(protocol)
+    if not augmented:
+        deployed_scale(name, protocol)  # refused before the network is loaded
     network = open_network(recipe, num_classes, model_path, engine, precision, temperature)
     if augmented:
         return AugmentedSegmenter(network, protocol, unknown_below)
-    return Segmenter(network, scale, unknown_below)
+    return deployed_segmenter(network, name, protocol, unknown_below, windows)

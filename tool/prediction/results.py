@@ -13,7 +13,8 @@ from data.classes import IGNORED, ClassSet
 from engine.evaluation.pictures import colorize, legend, overlay, sheet, write_class_map, write_picture
 from tool.prediction.sources import Frame, Video
 
-KINDS = ("pseudo_color_prediction", "added_prediction", "side_by_side")
+CLASS_MAP = "pseudo_color_prediction"
+KINDS = (CLASS_MAP, "added_prediction", "side_by_side")
 """Names of the folders, the first two as PaddleSeg's."""
 CONFIDENCE = "confidence"
 
@@ -49,19 +50,24 @@ class Painter:
         hidden = shown == IGNORED
         if hidden.any():
             laid_over[hidden] = frame.image[hidden]
-        pictures = {"pseudo_color_prediction": colors, "added_prediction": laid_over}
+        pictures = {CLASS_MAP: colors, "added_prediction": laid_over}
         if "side_by_side" in kinds:
             columns = {"image": frame.image, "prediction": colors, "overlay": laid_over}
             if frame.label is not None:
                 columns = {"image": frame.image, "label": colorize(frame.label, self.palette), "prediction": colors}
             pictures["side_by_side"] = sheet([list(columns.values())], list(columns), cell_width=512)
         if confidence is not None:
-            pictures[CONFIDENCE] = np.rint(255 * confidence).astype(np.uint8)
+            pictures[CONFIDENCE] = grey(confidence)
         return {kind: pictures[kind] for kind in kinds}
 
     def legend(self) -> np.ndarray:
         """[H, W, 3] uint8 RGB: the classes that are shown, by colour and name."""
         return legend([self.classes.names[i] for i in self.ids], [self.classes.colors[i] for i in self.ids])
+
+
+def grey(confidence: np.ndarray) -> np.ndarray:
+    """A confidence in [0, 1] as grey levels from 0 to 255, uint8."""
+    return np.rint(255 * confidence).astype(np.uint8)
 
 
 def class_id(name: str, classes: ClassSet) -> int:
@@ -94,7 +100,7 @@ class PictureWriter:
         """Raises UserError where a file cannot be written."""
         for kind, picture in self.painter.draw(predicted, self.kinds).items():
             file = self.save_dir / kind / f"{predicted.frame.name}.png"
-            if kind == "pseudo_color_prediction":
+            if kind == CLASS_MAP:
                 write_class_map(file, cv2.LUT(predicted.prediction, self.painter.table), self.painter.palette)
             else:
                 write_picture(file, picture)

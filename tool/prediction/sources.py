@@ -12,7 +12,7 @@ import numpy as np
 
 from data.files import read_image
 
-IMAGE_TYPES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+IMAGE_TYPES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 VIDEO_TYPES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 
 

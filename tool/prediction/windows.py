@@ -1,0 +1,123 @@
+"""Prediction by windows: the flags that ask for it, and images too large to be decoded as a whole."""
+
+import argparse
+import contextlib
+import math
+from pathlib import Path
+from typing import List, NamedTuple, Optional, Sequence
+
+from compat import UserError
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from data.rows import FileRows, file_size
+from engine.command import SIDE, image_size, whole_number
+from engine.evaluation.pictures import write_picture
+from engine.runtime import Windows, WindowSegmenter
+from tool.prediction.png_rows import PngRows
+from tool.prediction.results import CLASS_MAP, CONFIDENCE, Painter, Predicted, grey
+from tool.prediction.sources import Frame, Picture
+
+LARGE = 2**25
+"""Pixels beyond which an image is read and written in bands. Up to seven are in memory otherwise; see overlap()."""
+REDUCED = 2048
+"""Pixels of the longer side of a large image's overlay."""
+
+
+def add_window_flags(arguments: argparse.ArgumentParser) -> None:
+    """--window and --overlap, and PaddleSeg's --is_slide, --crop_size and --stride."""
+    add = arguments.add_argument
+    add("--window", type=image_size, metavar="WxH", help="windows that overlap: memory does not depend on the height")
+    add(
+        "--overlap",
+        type=whole_number(0, 2**15),
+        metavar="N",
+        help="pixels that windows share; by default an eighth of their shorter side",
+    )
+    add("--is_slide", action="store_true", help="PaddleSeg's flag for windows of --crop_size, --stride apart")
+    add("--crop_size", nargs=2, type=SIDE, metavar=("W", "H"), help="of --is_slide")
+    add("--stride", nargs=2, type=SIDE, metavar=("W", "H"), help="of --is_slide")
+
+
+def asked_windows(arguments: argparse.Namespace) -> Optional[Windows]:
+    """The windows that the flags ask for, or None.
+
+    Raises:
+        UserError: for flags that contradict each other, or windows that would leave pixels out.
+    """
+    slides = arguments.is_slide or arguments.crop_size or arguments.stride
+    if arguments.window is None:
+        if arguments.overlap is not None:
+            raise UserError(f"--overlap {arguments.overlap}: of which windows? Name their size with --window WxH")
+        if not slides:
+            return None
+        if not (arguments.is_slide and arguments.crop_size and arguments.stride):
+            raise UserError("--is_slide, --crop_size W H and --stride W H go together; or use --window WxH")
+        windows = Windows(tuple(arguments.crop_size[::-1]), tuple(arguments.stride[::-1]))
+        if any(step > side for step, side in zip(windows.stride, windows.size)):
+            raise UserError(f"--stride {_text(windows.stride)}: at most --crop_size, or pixels would be left out")
+        return windows
+    if slides:
+        raise UserError("--window and --overlap, or --is_slide, --crop_size and --stride: not both")
+    size = arguments.window[::-1]
+    overlap = min(size) // 8 if arguments.overlap is None else arguments.overlap
+    if overlap >= min(size):
+        raise UserError(f"--overlap {overlap}: must be less than both sides of --window {_text(size, 'x')}")
+    return Windows(size, (size[0] - overlap, size[1] - overlap))
+
+
+class Split(NamedTuple):
+    small: List[Picture]
+    large: List[Picture]
+
+
+def split_by_size(pictures: Sequence[Picture], windows: bool) -> Split:
+    """Pictures to decode as a whole, and those of more than LARGE pixels, which are none without windows."""
+    split = Split([], [])
+    for picture in pictures:
+        split.large.append(picture) if windows and math.prod(file_size(picture.file)) > LARGE else split.small.append(
+            picture
+        )
+    return split
+
+
+def predict_large(
+    picture: Picture, segmenter: WindowSegmenter, save_dir: Path, painter: Painter, kinds: Sequence[str]
+) -> None:
+    """Predict an image in bands: its class map and confidence in full size, other kinds of results reduced.
+
+    Raises:
+        UserError: where the image cannot be read or a result not be written; unfinished files are removed.
+    """
+    source = FileRows(picture.file)
+    factor = -(-max(source.size) // REDUCED)
+    files = {kind: save_dir / kind / f"{picture.name}.png" for kind in kinds}
+    wants_confidence = CONFIDENCE in kinds
+    small_classes = []
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context
+        class_map = opened(PngRows(files[CLASS_MAP], source.size, painter.palette)) if CLASS_MAP in kinds else None
+        confidence = opened(PngRows(files[CONFIDENCE], source.size)) if wants_confidence else None
+        bar = opened(tqdm(total=source.size[0], unit="row", desc=picture.name))
+        for band in segmenter.bands(source, wants_confidence or segmenter.unknown_below > 0):
+            classes = segmenter.known(band)
+            if class_map:
+                class_map.write(cv2.LUT(classes, painter.table))
+            if confidence:
+                confidence.write(grey(band.confidence))
+            first = -band.top % factor
+            small_classes.append(classes[first::factor, ::factor])
+            bar.update(len(classes))
+    reduced_kinds = [kind for kind in kinds if kind not in (CLASS_MAP, CONFIDENCE)]
+    if reduced_kinds:
+        reduced = np.concatenate(small_classes)
+        label = None if picture.label is None else picture.label[::factor, ::factor]
+        frame = Frame(source.reduced(reduced.shape), picture.name, label)
+        for kind, drawn in painter.draw(Predicted(frame, reduced), reduced_kinds).items():
+            write_picture(files[kind], drawn)
+
+
+def _text(size: Sequence[int], between: str = " ") -> str:
+    return between.join(map(str, size[::-1]))
