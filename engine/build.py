@@ -36,7 +36,7 @@ def network_of(recipe: Recipe, num_classes: int, weights: bool = True) -> nn.Lay
     model = recipe.model
     named = {"pretrained": model.pretrained, "backbone_pretrained": model.backbone.pretrained} if weights else {}
     files = {key: weight_file(where) for key, where in named.items() if where}
-    return build_model(model.type, num_classes, **files, **model.options)
+    return build_model(model.type, num_classes, widths=model.widths, **files, **model.options)
 
 
 def criterion_of(recipe: Recipe, model: nn.Layer, train_set: Optional[SegmentationDataset] = None) -> Criterion:

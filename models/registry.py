@@ -2,7 +2,7 @@
 
 import inspect
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Union
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Union
 
 from compat import UserError, unknown_name
 
@@ -10,6 +10,7 @@ from paddle import nn
 
 from models.bisestdc import BiSeSTDC
 from models.ddrnet import DualResolutionNet
+from models.narrowing import set_widths
 from models.stdc_seg import STDCSeg
 from models.stdcnet import STDCClassifier, STDCNet
 from models.weights import load_backbone, load_weights
@@ -57,6 +58,7 @@ def build_model(
     num_classes: int,
     pretrained: Union[str, Path, None] = None,
     backbone_pretrained: Union[str, Path, None] = None,
+    widths: Optional[Mapping[str, int]] = None,
     **options,
 ) -> nn.Layer:
     """Build a network.
@@ -66,6 +68,7 @@ def build_model(
         num_classes: number of classes K; 1000 for the ImageNet classifiers `stdc1` and `stdc2` as published.
         pretrained: weight file of the whole network.
         backbone_pretrained: weight file of the backbone (that of a converted ImageNet classifier works).
+        widths: output channels of convolutions by name, as models.narrowing takes them; others keep theirs.
         **options: what the network's class takes besides, e.g. `detail_strides` of STDCSeg.
 
     Returns:
@@ -73,7 +76,7 @@ def build_model(
 
     Raises:
         UserError: for a name that is not known (naming the nearest), no classes, an option that the network does not
-            have, or weights that do not fit.
+            have, or widths or weights that do not fit.
     """
     if name not in BUILDERS:
         raise unknown_name("model", name, list_models())
@@ -88,6 +91,8 @@ def build_model(
         model = builder(num_classes, **options)
     except (ValueError, TypeError) as error:
         raise UserError(f"model {name}: {error}") from error
+    if widths:
+        set_widths(model, widths)
     if backbone_pretrained:
         load_backbone(model.backbone, backbone_pretrained)
     if pretrained:

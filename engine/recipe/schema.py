@@ -47,11 +47,15 @@ class BackboneRecipe(Options):
 
 
 class ModelRecipe(Options):
-    """`type` is a name of models.list_models(); the subclass of each type has its network's options."""
+    """`type` is a name of models.list_models(); the subclass of each type has its network's options.
+
+    `widths` are those of models.narrowing, which tool.prune writes.
+    """
 
     type: str
     pretrained: Optional[str] = None
     backbone: Annotated[BackboneRecipe, EmptyAsMapping] = BackboneRecipe()
+    widths: Dict[str, Count] = Field(default_factory=dict)
 
     @property
     def options(self) -> Dict[str, Any]:
@@ -211,11 +215,23 @@ AnySchedule = Annotated[
 
 
 class TeacherRecipe(Options):
-    """A network that teaches: its recipe, its weights, and whether its logits are averaged with a mirrored image's."""
+    """A network that teaches: its recipe and weights, or the folder of an export of logits and the engine that runs it.
 
-    config: str
-    weights: str
+    flip: whether its logits are averaged with a mirrored image's.
+    """
+
+    config: Optional[str] = None
+    weights: Optional[str] = None
+    exported: Optional[str] = None
+    engine: str = "paddle"
     flip: bool = False
+
+    @model_validator(mode="after")
+    def _check_one_kind(self):
+        given = (bool(self.config), bool(self.weights), bool(self.exported))
+        if given not in ((True, True, False), (False, False, True)):
+            raise custom_error("give config and weights, or exported, the folder of tool.export")
+        return self
 
 
 class DistillTermRecipe(Options):

@@ -1,16 +1,18 @@
 """Distillation: a network learns from the labels, and from a stronger network that sees the same crops."""
 
-from typing import Dict, List, Sequence, Tuple
+from typing import Callable, Dict, List, Sequence, Tuple
 
 from compat import UserError
 
+import numpy as np
 import paddle
 from paddle import nn
 
 from data.transforms import Normalize
 from engine.build import network_of, weight_file
 from engine.recipe import Recipe, load_recipe
-from engine.recipe.schema import DistillTermRecipe
+from engine.recipe.schema import DistillTermRecipe, TeacherRecipe
+from engine.runtime import Network, load_network
 from loss.criterion import Term
 from loss.distillation import DISTILLATIONS
 from models.layers import resize
@@ -50,6 +52,31 @@ class Teacher:
             return self.network(images)[0].astype("float32")
 
 
+class ExportedTeacher:
+    """A network that an engine computes, on the processor or as the engine chooses.
+
+    Args:
+        network: returns logits.
+        ours: the normalisation of the images that it gets; the network has its own.
+        flip: whether its logits are averaged with those of the mirrored image.
+    """
+
+    def __init__(self, network: Network, ours: Normalize, flip: bool = False):
+        self.network = network
+        self.flip = flip
+        self.mean, self.std = (np.float32(values) for values in (ours.mean, ours.std))
+
+    def __call__(self, images: paddle.Tensor) -> paddle.Tensor:
+        """Logits [N, K, H, W] float32 for images [N, 3, H, W] in our normalisation, which held bytes before it."""
+        pixels = images.numpy().transpose(0, 2, 3, 1) * self.std + self.mean
+        pixels = np.clip(np.rint(255 * pixels), 0, 255).astype(np.uint8)
+        logits = self.network.logits(pixels).copy()
+        if self.flip:
+            mirrored = self.network.logits(np.ascontiguousarray(pixels[:, :, ::-1]))
+            logits = (logits + mirrored[..., ::-1]) / 2
+        return paddle.to_tensor(logits)
+
+
 def _between(ours: Normalize, theirs: Normalize) -> Tuple[List[float], List[float]]:
     """Factor and offset of each channel, from values in our normalisation to theirs."""
     factors = [own / other for own, other in zip(ours.std, theirs.std)]
@@ -57,16 +84,19 @@ def _between(ours: Normalize, theirs: Normalize) -> Tuple[List[float], List[floa
     return factors, offsets
 
 
+AnyTeacher = Callable[[paddle.Tensor], paddle.Tensor]
+
+
 class Distiller:
     """What distillation adds to the training objective.
 
     Args:
-        teacher: images -> logits.
+        teacher: images -> logits, a Teacher or an ExportedTeacher.
         terms: one or more, whose losses compare logits with the teacher's.
         output_names: the student's training outputs, in order.
     """
 
-    def __init__(self, teacher: Teacher, terms: Sequence[Term], output_names: Sequence[str]):
+    def __init__(self, teacher: AnyTeacher, terms: Sequence[Term], output_names: Sequence[str]):
         self.teacher = teacher
         self.terms = tuple(terms)
         self.output_names = tuple(output_names)
@@ -90,17 +120,12 @@ class Distiller:
 def build_distiller(recipe: Recipe, num_classes: int, output_names: Sequence[str], ours: Normalize) -> Distiller:
     """The distiller of a recipe's `distill`.
 
-    Its network is built with names of its own, so that the student's optimiser states keep theirs.
-
     Raises:
         UserError: for an output that the student does not have, a detail output, or a teacher that does not fit.
     """
     distill = recipe.distill
-    theirs = load_recipe(distill.teacher.config)
-    with paddle.utils.unique_name.guard("teacher_"):
-        network = network_of(theirs, num_classes, weights=False)
-    load_weights(network, weight_file(distill.teacher.weights))
-    normalize = next((step for step in theirs.train_dataset.transforms if isinstance(step, Normalize)), Normalize())
+    build_teacher = _exported_teacher if distill.teacher.exported else _eager_teacher
+    teacher = build_teacher(distill.teacher, num_classes, ours)
     classes = [output for output in output_names if not output.startswith("detail")]
     terms = []
     for options in distill.terms:
@@ -108,4 +133,25 @@ def build_distiller(recipe: Recipe, num_classes: int, output_names: Sequence[str
             raise UserError(f"distill.terms: no output {options.output!r} of classes; there are {', '.join(classes)}")
         loss = DISTILLATIONS[options.type](**options.beyond(DistillTermRecipe))
         terms.append(Term(options.output, f"{options.output}.{options.type}", loss, options.weight))
-    return Distiller(Teacher(network, normalize, ours, distill.teacher.flip), terms, output_names)
+    return Distiller(teacher, terms, output_names)
+
+
+def _eager_teacher(teacher: TeacherRecipe, num_classes: int, ours: Normalize) -> Teacher:
+    """Its network is built with names of its own, so that the student's optimiser states keep theirs."""
+    theirs = load_recipe(teacher.config)
+    with paddle.utils.unique_name.guard("teacher_"):
+        network = network_of(theirs, num_classes, weights=False)
+    load_weights(network, weight_file(teacher.weights))
+    normalize = next((step for step in theirs.train_dataset.transforms if isinstance(step, Normalize)), Normalize())
+    return Teacher(network, normalize, ours, teacher.flip)
+
+
+def _exported_teacher(teacher: TeacherRecipe, num_classes: int, ours: Normalize) -> ExportedTeacher:
+    network = load_network(teacher.exported, teacher.engine)
+    if not network.gives_logits:
+        raise UserError(f"distill.teacher: {teacher.exported} returns no logits; export it with --output_op none")
+    if network.num_classes != num_classes:
+        raise UserError(
+            f"distill.teacher: {teacher.exported} has {network.num_classes} classes, the dataset {num_classes}"
+        )
+    return ExportedTeacher(network, ours, teacher.flip)

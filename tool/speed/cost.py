@@ -1,7 +1,6 @@
 """What a network costs: parameters, multiply-accumulates, and what a training step keeps in memory."""
 
 import math
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
@@ -12,6 +11,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 import models
+from models.shapes import shapes_only
 
 SIZES = ((512, 1024), (768, 1536), (1024, 2048))  # (height, width)
 CROP = (512, 1024)
@@ -84,7 +84,7 @@ def inspect_model(
     """
     if num_classes is None:
         num_classes = default_classes(name)
-    with _shapes_only():
+    with shapes_only():
         model = models.build_model(name, num_classes, **options)
         counted = {f"{height}x{width}": _deployed(model, (height, width)) for height, width in sizes}
         outputs = _outputs(model, CROP)
@@ -107,7 +107,7 @@ def deployed_cost(name: str, num_classes: int, size: Tuple[int, int]) -> Tuple[i
     Raises:
         UserError: for an unknown name.
     """
-    with _shapes_only():
+    with shapes_only():
         return _deployed(models.build_model(name, num_classes), size)
 
 
@@ -144,17 +144,6 @@ def _loss(logits):
         return F.binary_cross_entropy_with_logits(logits, paddle.zeros_like(logits))
     labels = paddle.zeros([logits.shape[0], *logits.shape[2:]], "int64")
     return F.cross_entropy(logits, labels, axis=1)
-
-
-@contextmanager
-def _shapes_only():
-    """Inside, networks are built and called without computing anything: Paddle only infers the shapes."""
-    paddle.enable_static()
-    try:
-        with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
-            yield
-    finally:
-        paddle.disable_static()
 
 
 def _deployed(model: nn.Layer, size: Tuple[int, int]) -> Tuple[int, int]:

@@ -10,7 +10,9 @@ from scipy.stats import pearsonr
 
 import engine.training.distillation
 from data.transforms import Normalize
-from engine.training.distillation import Teacher
+from engine.export import export_network
+from engine.runtime import Description, load_network
+from engine.training.distillation import ExportedTeacher, Teacher
 from engine.training.trainer import RunOptions, Trainer
 from loss.distillation import ChannelWiseDistillation, LogitDistillation, RelationDistillation
 from models import build_model
@@ -91,6 +93,48 @@ def test_the_teacher_gets_its_own_normalisation_and_both_sides():
     np.testing.assert_allclose(logits.numpy(), straight, atol=1e-4 * scale)
     both = Teacher(network, theirs, ours, flip=True)(images).numpy()
     np.testing.assert_allclose(both, (straight + mirrored[..., ::-1]) / 2, atol=1e-4 * scale)
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory):
+    """The tiny network, and folders of its export with logits and with class maps."""
+    paddle.seed(98)
+    network = TinyNetwork()
+    folders = {op: tmp_path_factory.mktemp(op) for op in ("none", "argmax")}
+    for op, folder in folders.items():
+        export_network(network, Description(19, output_op=op, batch=None), folder, ["paddle"])
+    return network, folders
+
+
+def test_an_exported_teacher_returns_what_the_network_does(exports):
+    network, folders = exports
+    theirs, ours = Normalize(), Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    pixels = np.random.default_rng(2).integers(0, 256, (2, 32, 48, 3), dtype=np.uint8)
+    images = paddle.to_tensor(np.stack([ours(one) for one in pixels]))
+    exported = load_network(folders["none"], "paddle")
+    for flip in (False, True):
+        expected = Teacher(network, theirs, ours, flip)(images).numpy()
+        found = ExportedTeacher(exported, ours, flip)(images).numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_run_learns_from_an_exported_teacher(exports, sample_root, tmp_path):
+    def recipe(op):
+        teacher = {"exported": str(exports[1][op])}
+        return tiny_recipe(sample_root, iters=2, distill={"teacher": teacher, "terms": {"type": "LogitDistillation"}})
+
+    with tiny_network():
+        Trainer(recipe("none"), RunOptions(save_dir=str(tmp_path), validate=False)).fit()
+        assert "main.LogitDistillation: " in (tmp_path / "train.log").read_text()
+        with pytest.raises(UserError, match="distill.teacher: .* returns no logits; export it with --output_op none"):
+            Trainer(recipe("argmax"), RunOptions(save_dir=str(tmp_path / "other"), validate=False)).fit()
+
+
+@pytest.mark.parametrize("teacher", [{"config": "a.yml"}, {"exported": "a", "config": "a.yml", "weights": "b"}, {}])
+def test_a_teacher_is_of_one_kind(teacher, sample_root):
+    distill = {"teacher": teacher, "terms": {"type": "LogitDistillation"}}
+    with pytest.raises(UserError, match="distill.teacher: give config and weights, or exported"):
+        tiny_recipe(sample_root, distill=distill)
 
 
 @pytest.fixture

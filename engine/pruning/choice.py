@@ -1,0 +1,127 @@
+"""Which channels go, so that the network has a share of its multiply-accumulates left."""
+
+from dataclasses import dataclass
+from typing import Collection, Dict, List, Mapping, Optional
+
+from compat import UserError
+
+import numpy as np
+
+from engine.pruning.groups import Channels
+
+LEAST_SHARE = 0.25  # of a group's channels that stay: a layer that vanishes cuts the network in two
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is cut.
+
+    Attributes:
+        cut: channels, ascending.
+        kept: {group: number of channels that stay}.
+        share: of the multiply-accumulates that is left.
+    """
+
+    cut: np.ndarray
+    kept: Mapping[str, int]
+    share: float
+
+
+class _Group:
+    """Channels of a group, of which the least important are cut first, down to the next multiple at a time."""
+
+    def __init__(self, members: np.ndarray, importance: np.ndarray, multiple: int):
+        order = np.argsort(importance[members], kind="stable")
+        self.order = members[order]
+        self.costs = importance[members][order]
+        self.multiple = multiple
+        self.least = max(multiple, int(np.ceil(LEAST_SHARE * len(members) / multiple)) * multiple)
+        self.cut = 0
+
+    @property
+    def kept(self) -> int:
+        return len(self.order) - self.cut
+
+    @property
+    def step(self) -> int:
+        """How many channels go next; 0 where no more may."""
+        step = self.kept % self.multiple or self.multiple
+        return step if self.kept - step >= self.least else 0
+
+
+def choose(
+    channels: Channels, importance: np.ndarray, deployed: Collection[str], target: float, multiple: int = 16
+) -> Choice:
+    """Cut, again and again, the step that costs the least importance for each multiply-accumulate that it saves.
+
+    A step takes one group to the next multiple. A group keeps at least a quarter of its channels and one multiple;
+    narrower ones stay as they are, as do those that nothing deployed computes with.
+
+    Args:
+        channels: of the network.
+        importance: of each channel.
+        deployed: filters of the convolutions that evaluation computes.
+        target: share of their multiply-accumulates to come down to, in (0, 1].
+        multiple: that widths end as.
+
+    Raises:
+        UserError: when so little cannot be reached.
+    """
+    groups = {name: _Group(members, importance, multiple) for name, members in channels.groups.items()}
+    counter = _Counter(channels, groups, deployed)
+    whole = left = counter.count(groups)
+    while left > target * whole:
+        best = _cheapest_step(groups, counter, left)
+        if best is None:
+            raise UserError(
+                f"--target {target:g}: with widths in multiples of {multiple}, and a quarter of each layer kept, "
+                f"{left / whole:.2f} of the multiply-accumulates remain; choose a target above, or a lower --multiple"
+            )
+        groups[best].cut += groups[best].step
+        left = counter.count(groups)
+    cut = np.sort(np.concatenate([group.order[: group.cut] for group in groups.values()]))
+    return Choice(cut, {name: group.kept for name, group in groups.items()}, left / whole)
+
+
+def _cheapest_step(groups: Mapping[str, _Group], counter: "_Counter", left: int) -> Optional[str]:
+    best, lowest = None, np.inf
+    for name, group in groups.items():
+        step = group.step
+        if not step:
+            continue
+        cost = group.costs[group.cut : group.cut + step].sum()
+        group.cut += step
+        saved = left - counter.count(groups)
+        group.cut -= step
+        if saved > 0 and cost / saved < lowest:
+            best, lowest = name, cost / saved
+    return best
+
+
+class _Counter:
+    """Counts multiply-accumulates by the numbers of channels that groups keep, which is quicker than by channels."""
+
+    def __init__(self, channels: Channels, groups: Mapping[str, _Group], deployed: Collection[str]):
+        self.names = list(groups)
+        owner = {int(one): index for index, group in enumerate(groups.values()) for one in group.order}
+        sizes = np.array([len(group.order) for group in groups.values()], float)
+
+        def shares(which: np.ndarray) -> np.ndarray:
+            """[groups + 1]: positions for each channel that a group keeps, and those that always stay."""
+            row = np.zeros(len(sizes) + 1)
+            for channel in which:
+                row[owner.get(int(channel), -1)] += 1
+            row[:-1] /= sizes
+            return row
+
+        convs = [conv for conv in channels.convolutions if conv.parameter in deployed]
+        self.each = np.array([conv.each for conv in convs], float)
+        self.outputs = np.stack([shares(conv.outputs) for conv in convs])
+        inputs: List[np.ndarray] = [
+            np.eye(1, len(sizes) + 1, len(sizes))[0] if conv.depthwise else shares(conv.inputs) for conv in convs
+        ]
+        self.inputs = np.stack(inputs)
+
+    def count(self, groups: Dict[str, _Group]) -> int:
+        kept = np.array([*(groups[name].kept for name in self.names), 1.0])
+        return round(float((self.each * (self.outputs @ kept) * (self.inputs @ kept)).sum()))

@@ -1,0 +1,86 @@
+"""How much each channel matters, by one of two criteria."""
+
+from typing import Callable, Dict, Iterable, Tuple
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from engine.pruning.groups import Channels, Place
+
+Loss = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
+
+
+def sensitivity(
+    model: nn.Layer, channels: Channels, batches: Iterable[Tuple[paddle.Tensor, paddle.Tensor]], loss: Loss
+) -> np.ndarray:
+    """The squared change of the loss, to first order, that cutting a channel makes, averaged over batches.
+
+    Of Molchanov et al., "Importance Estimation for Neural Network Pruning" (CVPR 2019), with batch norms' scales and
+    shifts as gates: the change is the sum of value * gradient over these. A channel that passes no batch norm has the
+    filters that make it instead.
+
+    Args:
+        model: in evaluation mode meanwhile, so the main output alone counts; its mode and weights stay.
+        channels: of the model.
+        batches: normalised images [N, 3, H, W] float32 and labels [N, H, W] int64.
+        loss: (main logits, labels) -> 0-d.
+
+    Returns:
+        [largest channel + 1] float64.
+    """
+    parameters = dict(model.named_parameters())
+    gates = _gates(channels)
+    total, count = np.zeros(_length(channels)), 0
+    was_training = model.training
+    model.eval()
+    for images, labels in batches:
+        loss(model(images)[0], labels).backward()
+        change = np.zeros_like(total)
+        for place in gates:
+            tensor = parameters[place.parameter]
+            if tensor.grad is not None:
+                products = (tensor * tensor.grad).numpy().astype("float64")
+                np.add.at(change, place.channels, products.reshape(len(products), -1).sum(1))
+        for tensor in parameters.values():
+            tensor.clear_gradient(False)
+        total += change**2
+        count += 1
+    model.train() if was_training else model.eval()
+    return total / max(count, 1)
+
+
+def scales(model: nn.Layer, channels: Channels) -> np.ndarray:
+    """The squared scales of the batch norms that each channel passes; [largest channel + 1] float64.
+
+    Of Liu et al., "Learning Efficient Convolutional Networks through Network Slimming" (ICCV 2017), which trains with a
+    penalty on the scales first. A channel that passes no batch norm is never cut.
+    """
+    parameters = dict(model.named_parameters())
+    total = np.zeros(_length(channels))
+    passed = np.zeros(_length(channels), bool)
+    for place in channels.places:
+        if place.norm and place.parameter.endswith(".weight"):
+            np.add.at(total, place.channels, parameters[place.parameter].numpy().astype("float64") ** 2)
+            passed[place.channels] = True
+    total[~passed] = np.inf
+    return total
+
+
+def _gates(channels: Channels) -> Tuple[Place, ...]:
+    """The places whose values, set to 0, cut a channel: of its batch norms, or else of its filters."""
+    norms = [place for place in channels.places if place.norm]
+    passed = set(np.concatenate([place.channels for place in norms]).tolist()) if norms else set()
+    makers = [place for place in channels.places if place.makes and not passed.intersection(place.channels.tolist())]
+    return (*norms, *makers)
+
+
+def _length(channels: Channels) -> int:
+    return 1 + max(int(place.channels.max()) for place in channels.places)
+
+
+CRITERIA: Dict[str, str] = {
+    "sensitivity": "change of the loss on training images, to first order",
+    "bn_scale": "scales of the batch norms",
+}
+"""The criteria by name, with what they measure."""

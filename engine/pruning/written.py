@@ -1,0 +1,40 @@
+"""The recipe of a pruned network: what its base says, with other widths, and the unpruned network as teacher."""
+
+import os
+from pathlib import Path
+from typing import Any, Dict, Mapping
+
+from compat import UserError
+
+import yaml
+
+TERMS = [
+    {"type": "LogitDistillation", "output": "main", "weight": 1.0},
+    {"type": "ChannelWiseDistillation", "output": "main", "weight": 1.0},
+]
+
+
+def write_recipe(path: Path, config: str, weights: str, pruned: Path, widths: Mapping[str, int], header: str) -> None:
+    """Write the recipe by which the pruned network is trained further, evaluated and exported.
+
+    Args:
+        path: of the recipe.
+        config: the recipe of the unpruned network.
+        weights: those of the unpruned network, which teaches.
+        pruned: file of the pruned weights, which training starts from.
+        widths: of the pruned network, as models.narrowing takes them.
+        header: lines that say where it comes from.
+
+    Raises:
+        UserError: where it cannot be written.
+    """
+    recipe: Dict[str, Any] = {
+        "_base_": Path(os.path.relpath(config, path.parent)).as_posix(),
+        "model": {"pretrained": pruned.as_posix(), "backbone": {"pretrained": None}, "widths": dict(widths)},
+        "distill": {"_inherited_": False, "teacher": {"config": config, "weights": weights}, "terms": TERMS},
+    }
+    comment = "".join(f"# {line}\n" for line in header.splitlines())
+    try:
+        path.write_text(comment + yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -1,0 +1,147 @@
+"""Cut the channels of a trained network that matter least, until a share of its multiply-accumulates is left.
+
+Which channels belong together is found from the network. What is written is a recipe with the new widths and the cut
+weights, so the pruned network trains, evaluates and is exported as any other; the recipe names the unpruned network as
+teacher for the training that recovers what was lost.
+
+criteria: sensitivity  change of the recipe's main loss on training images when a channel is cut, to first order
+          bn_scale     scales of the batch norms, for a network that was trained with a penalty on them
+"""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Callable, Iterator, Optional, Sequence, Tuple
+
+from compat import UserError, logger, text_table
+
+import paddle
+from paddle import nn
+
+from data import SegmentationDataset, train_batches
+from engine.build import criterion_of, dataset_of, default_workers, network_of, weight_file
+from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, real_number, run, whole_number
+from engine.pruning.choice import Choice, choose
+from engine.pruning.cutting import SIZE, channels_of, cut_weights, widths_without
+from engine.pruning.groups import Channels
+from engine.pruning.importance import CRITERIA, scales, sensitivity
+from engine.pruning.written import write_recipe
+from engine.recipe import Recipe, load_recipe
+from engine.resilience.checkpoint import CHECKSUMS, MODEL, prepare_save_dir, save_checkpoint
+from engine.training.averaging import measure_statistics
+from loss.criterion import Criterion
+from models.weights import load_weights
+
+RECIPE = "recipe.yml"
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Write SAVE_DIR/recipe.yml and SAVE_DIR/model.pdparams."""
+    arguments = _parser().parse_args(argv)
+    _check_replaceable(arguments.save_dir, arguments.model_path)
+    for opt in arguments.opts:
+        if opt.startswith("model."):
+            raise UserError(f"--opts {opt}: the pruned network builds on {arguments.config}; put it into the recipe")
+    choose_device(arguments.device)
+    recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
+    dataset = dataset_of(recipe.train_dataset)
+    model = network_of(recipe, dataset.num_classes, weights=False)
+    weights = weight_file(arguments.model_path)
+    load_weights(model, weights)
+    save_dir = prepare_save_dir(arguments.save_dir)
+    channels, deployed = channels_of(recipe, dataset.num_classes)
+    paddle.seed(arguments.seed)
+    batches = Batches(recipe, dataset, arguments.batches, arguments.seed)
+    if arguments.criterion == "sensitivity":
+        importance = sensitivity(model, channels, batches(), main_loss(recipe, model, dataset))
+    else:
+        importance = scales(model, channels)
+    choice = choose(channels, importance, deployed, arguments.target, arguments.multiple)
+
+    widths = {**recipe.model.widths, **widths_without(model, channels, choice.cut)}
+    narrow = recipe.model_copy(update={"model": recipe.model.model_copy(update={"widths": widths})})
+    pruned = network_of(narrow, dataset.num_classes, weights=False)
+    load_weights(pruned, cut_weights(model.state_dict(), channels, choice.cut))
+    measure_statistics(pruned, (images for images, _ in batches()))
+    save_checkpoint(save_dir, pruned)
+    command = shlex.join(["python", "-m", "tool.prune", *(sys.argv[1:] if argv is None else argv)])
+    header = f"{choice.share:.3f} of the multiply-accumulates of {arguments.config}, written by\n  {command}"
+    write_recipe(save_dir / RECIPE, arguments.config, str(weights), save_dir / MODEL, widths, header)
+    print(table(channels, choice, deployed))
+    logger.info(
+        "%s: %.1f %% of the multiply-accumulates are left; batch norm measured on %d batches. To recover what was "
+        "lost: python train.py --config %s --save_dir output/recovered",
+        save_dir,
+        100 * choice.share,
+        arguments.batches,
+        save_dir / RECIPE,
+    )
+
+
+class Batches:
+    """The first batches of a training run, as often as they are asked for."""
+
+    def __init__(self, recipe: Recipe, dataset: SegmentationDataset, count: int, seed: int):
+        self.arguments = (dataset, recipe.batch_size, seed, 0, count, default_workers())
+        self.normalize = dataset.transform.normalize
+
+    def __call__(self) -> Iterator[Tuple[paddle.Tensor, paddle.Tensor]]:
+        """Normalised images [N, 3, H, W] float32 and labels [N, H, W] int64."""
+        for images, labels, _ in train_batches(*self.arguments):
+            yield self.normalize.on_device(images), labels.astype("int64")
+
+
+def main_loss(recipe: Recipe, model: nn.Layer, dataset: SegmentationDataset) -> Callable:
+    """The recipe's loss of the main output alone."""
+    whole = criterion_of(recipe, model, dataset)
+    criterion = Criterion(("main",), [term for term in whole.terms if term.output == "main"], whole.resize)
+    return lambda logits, labels: criterion([logits], labels)[0]
+
+
+def table(channels: Channels, choice: Choice, deployed: Sequence[str]) -> str:
+    """A line for each group that lost channels, then the whole."""
+    rows = [
+        [name[: -len(".weight")], str(len(members)), str(choice.kept[name])]
+        for name, members in channels.groups.items()
+        if choice.kept[name] < len(members)
+    ]
+    counts = [channels.multiply_accumulates(cut, deployed) / 1e9 for cut in ((), choice.cut)]
+    rows.append([f"GMAC at {SIZE[0]}x{SIZE[1]}", *(f"{count:.2f}" for count in counts)])
+    return text_table(["channels made by", "before", "after"], rows)
+
+
+def _check_replaceable(save_dir: Path, model_path: str) -> None:
+    """Raises UserError where replacing the folder would delete what this command did not write, or reads."""
+    written = (MODEL, CHECKSUMS, RECIPE)
+    others = sorted(path.name for path in save_dir.iterdir() if path.name not in written) if save_dir.is_dir() else []
+    if others:
+        raise UserError(f"--save_dir {save_dir}: is replaced as a whole, but holds {others[0]}; name a new folder")
+    if save_dir.resolve() in (Path(model_path).resolve(), Path(model_path).resolve().parent):
+        raise UserError(f"--save_dir {save_dir}: holds the weights that are pruned; name a new folder")
+
+
+def _parser():
+    arguments = parser(
+        __doc__,
+        "python -m tool.prune --config configs/stdc1_seg_camvid.yml --model_path output/best_model --target 0.65 "
+        "--save_dir output/pruned",
+    )
+    add_recipe_flags(arguments)
+    add = arguments.add_argument
+    add("--model_path", required=True, help="weight file, or the folder of a checkpoint")
+    add("--save_dir", type=Path, required=True, help=f"folder for {RECIPE} and {MODEL}; is replaced as a whole")
+    add("--target", type=real_number(0.01, 1), required=True, help="share of the multiply-accumulates that is left")
+    add("--criterion", choices=list(CRITERIA), default="sensitivity", help="what decides which channels matter")
+    add("--multiple", type=whole_number(1, 1024), default=16, help="widths end as multiples of this (16)")
+    add(
+        "--batches",
+        type=whole_number(1, 10**6),
+        default=32,
+        help="of the recipe's training images, for the criterion and for batch norm's statistics afterwards (32)",
+    )
+    add("--seed", type=whole_number(), default=0, help="of these images and their augmentation")
+    return arguments
+
+
+if __name__ == "__main__":
+    run(main)
