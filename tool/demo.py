@@ -16,7 +16,15 @@ from werkzeug.serving import make_server
 
 from data import dataset_classes
 from engine.build import weight_file
-from engine.command import add_override_flags, choose_device, dataset_overrides, parser, run, whole_number
+from engine.command import (
+    TEMPERATURE,
+    add_override_flags,
+    choose_device,
+    dataset_overrides,
+    parser,
+    run,
+    whole_number,
+)
 from engine.recipe import Recipe, load_recipe
 from engine.runtime import DEPLOY_FILE, read_description
 from engine.runtime.load import engine_class
@@ -62,31 +70,33 @@ def find_choices(arguments) -> List[Choice]:
         named = recipe_of_weights(str(path)) if config is None else None
         file, opts = named or (config or CONFIG, ())
         recipe = load_recipe(file, dataset_overrides(arguments.dataset_root), [*opts, *arguments.opts])
-        found = list(_engines(str(path) if named else Path(file).stem, recipe, path))
+        found = list(_engines(str(path) if named else Path(file).stem, recipe, path, arguments.temperature))
         if any((choice.model, choice.engine) in choices for choice in found):
             found = [choice._replace(model=f"{choice.model} · {path}") for choice in found]
         choices.update({(choice.model, choice.engine): choice for choice in found})
     return list(choices.values())
 
 
-def _engines(name: str, recipe: Recipe, path: Path) -> Iterator[Choice]:
-    """A choice for each engine that runs the weights or the exported folder at `path`."""
+def _engines(name: str, recipe: Recipe, path: Path, temperature: Optional[float]) -> Iterator[Choice]:
+    """A choice for each engine that runs the weights or the exported folder at `path`; weights get the temperature."""
     classes = dataset_classes(recipe.val_dataset.type, **recipe.val_dataset.options)
     folder = path if path.is_dir() else path.parent
     if not (folder / DEPLOY_FILE).is_file():
         if not weight_file(str(path)).is_file():
             raise UserError(f"{path}: no such model; make demo trains {MODEL}, or name another with --model_path")
-        load = partial(open_classifier, recipe, len(classes.names), str(path))
-        yield Choice(name, "Paddle eager", classes, load)
+        load = partial(open_classifier, recipe, len(classes.names), str(path), temperature=temperature)
+        yield Choice(name, "Paddle eager", classes, load, True, temperature or 1.0)
         return
-    files = read_description(folder).files
+    description = read_description(folder)
+    files = description.files
     installed = [engine for engine in files if _is_installed(engine)]
     if not installed:
         raise UserError(f"{path}: no installed engine runs it; pip install -r requirements-deploy.txt")
     for engine in installed:
         for precision in files[engine]:
             load = partial(open_classifier, recipe, len(classes.names), str(folder), engine, precision)
-            yield Choice(name, f"{ENGINES[engine]} {precision}", classes, load)
+            confident = description.output_op != "argmax"
+            yield Choice(name, f"{ENGINES[engine]} {precision}", classes, load, confident, description.temperature)
 
 
 def _is_installed(engine: str) -> bool:
@@ -116,6 +126,7 @@ def _parser():
         default=[MODEL],
         help="weights, names of weights, or exported folders; by default what make demo wrote",
     )
+    add("--temperature", type=TEMPERATURE, metavar="T", help="of the confidence of weights; an export has its own")
     add("--host", default="127.0.0.1", help="address to listen on; another than this one opens the page to others")
     add("--port", type=whole_number(0, 65535), default=8000, help="0 takes a free one")
     add_override_flags(arguments)

@@ -4,7 +4,6 @@ import base64
 import io
 import re
 import threading
-from pathlib import Path
 
 from compat import UserError
 
@@ -14,6 +13,8 @@ from PIL import Image
 from werkzeug.serving import make_server
 
 from data import CITYSCAPES
+from engine.runtime import Segmentation
+from tests.helpers.demo_page import Page
 from tool.demonstration import upload
 from tool.demonstration.app import create_app
 from tool.demonstration.networks import Choice, Networks
@@ -30,6 +31,17 @@ def quarters(image):
     return classes
 
 
+class Unsure:
+    """The quarters with a confidence that rises from 0.20 on the left to 0.80 on the right, in four steps."""
+
+    def __call__(self, image):
+        return quarters(image)
+
+    def segment(self, image):
+        steps = np.float32([0.2, 0.4, 0.6, 0.8]).repeat(image.shape[1] // 4)
+        return Segmentation(quarters(image), np.broadcast_to(steps, image.shape[:2]))
+
+
 def broken():
     raise UserError("weights.pdparams: no such file")
 
@@ -41,6 +53,7 @@ def app():
         Choice("street", "slow", CITYSCAPES, lambda: quarters),
         Choice("upside down", "fast", CITYSCAPES, lambda: lambda image: quarters(image)[::-1].copy()),
         Choice("broken", "fast", CITYSCAPES, broken),
+        Choice("unsure", "fast", CITYSCAPES, Unsure, gives_confidence=True, temperature=1.25),
     ]
     return create_app(Networks(choices), max_megabytes=1)
 
@@ -119,6 +132,27 @@ def test_wrong_requests_are_answered_with_a_message(app):
     assert client.get("/nothing").status_code == 404
 
 
+def grey(encoded_png):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded_png))))
+
+
+def test_the_confidence_comes_in_whole_percents_rounded_down(app):
+    """So that a level is less than P exactly where the confidence is less than P percent."""
+    _, answer = send(app, encoded(), model="unsure", confidence="true")
+    expected = (100 * np.float32([0.2, 0.4, 0.6, 0.8])).astype(np.uint8)
+    assert np.unique(grey(answer["confidence"])).tolist() == expected.tolist() == [20, 40, 60, 80]
+    assert answer["temperature"] == 1.25
+    np.testing.assert_array_equal(grey(answer["class_map"]), quarters(np.zeros((20, 40, 3))))
+    assert "confidence" not in send(app, encoded(), model="unsure")[1]
+    status, answer = send(app, encoded(), confidence="true")
+    assert status == 400 and "returns class maps alone; export it with --output_op softmax" in answer["error"]
+
+
+def test_the_networks_say_whether_they_give_a_confidence(app):
+    found = {one["model"]: one["confidence"] for one in app.test_client().get("/networks").get_json()}
+    assert found == {"street": False, "upside down": False, "broken": False, "unsure": True}
+
+
 def test_no_site_reaches_the_page_under_its_own_name(app):
     assert app.test_client().get("/", headers={"Host": "127.0.0.1:8000"}).status_code == 200
     assert app.test_client().get("/", headers={"Host": "evil.example"}).status_code == 400
@@ -150,49 +184,6 @@ def address(app):
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
     thread.join(timeout=10)
-
-
-class Page:
-    """The page as a user sees it."""
-
-    def __init__(self, browser, address):
-        self.browser = browser
-        self.emulate(width=1280, height=800)
-        browser.get_log("browser")  # whatever stood there before is not this page's
-        browser.get(address)
-        self.wait(lambda: self.text("engine"))
-
-    def __call__(self, element):
-        return self.browser.find_element("id", element)
-
-    def text(self, element):
-        return self(element).text
-
-    def wait(self, condition):
-        from selenium.webdriver.support.ui import WebDriverWait
-
-        WebDriverWait(self.browser, 20).until(lambda _: condition())
-
-    def choose(self, file: Path):
-        self("file").send_keys(str(file))
-        self.wait(lambda: not self("busy").is_displayed() and (self("times").is_displayed() or self.text("message")))
-
-    def select(self, element, text):
-        from selenium.webdriver.support.ui import Select
-
-        Select(self(element)).select_by_visible_text(text)
-
-    def pixel(self, x, y):
-        """RGBA of the overlay, in pixels of the class map."""
-        read = "return [...document.getElementById('overlay').getContext('2d').getImageData({}, {}, 1, 1).data]"
-        return self.browser.execute_script(read.format(x, y))
-
-    def emulate(self, width, height):
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-    def style(self, element, name):
-        return self.browser.execute_script(f"return getComputedStyle({element}).{name}")
 
 
 @pytest.fixture
@@ -227,6 +218,29 @@ def test_the_slider_and_the_legend_change_the_picture(page, street):
     assert sky.get_attribute("aria-pressed") == "false"
     page("all").click()
     assert page.pixel(10, 10)[3] == 255 and not page("all").is_displayed()
+
+
+def test_the_confidence_stands_beside_the_classes_with_a_limit(page, street):
+    page.choose(street)
+    assert not page("confidence").is_enabled() and not page("sure").is_displayed()
+    page.select("model", "unsure")
+    page.wait(lambda: page("confidence").is_enabled() and not page("busy").is_displayed())
+    assert not page("limit").is_displayed()
+    page("confidence").click()
+    page.wait(lambda: page("sure").is_displayed())
+    assert page("limit").is_displayed() and page.text("temperature") == "temperature 1.25"
+    darkest, brightest = (page.pixel(x, 10, "confidence-map") for x in (10, 390))
+    assert sum(darkest[:3]) < sum(brightest[:3])
+    assert page.pixel(110, 10)[3] == 255
+    page.browser.execute_script(
+        "const o = document.getElementById('unknown'); o.value = 41; o.dispatchEvent(new Event('input'))"
+    )
+    # 0.4 is below 41 %, 0.6 is not
+    assert page.pixel(110, 10)[3] == 0 and page.pixel(210, 10) == [70, 130, 180, 255]
+    assert page.text("legend").split() == ["sky", "25", "%", "road", "0", "%", "car", "25", "%", "unknown", "50", "%"]
+    page.select("model", "street")
+    page.wait(lambda: not page("sure").is_displayed() and page.pixel(110, 10)[3] == 255)
+    assert "unknown" not in page.text("legend") and page.browser.get_log("browser") == []
 
 
 def test_another_model_answers_anew(page, street):

@@ -50,6 +50,24 @@ def test_an_exported_folder_is_offered_in_the_engines_that_are_installed(tmp_pat
         demo.find_choices(options("--model_path", tmp_path))
 
 
+@pytest.mark.parametrize("output_op, given", [("argmax", False), ("softmax", True), ("none", True)])
+def test_an_export_gives_the_confidence_that_it_holds(tmp_path, monkeypatch, output_op, given):
+    files = {"openvino": {"fp32": "model.xml"}}
+    write_description(tmp_path, Description(19, output_op=output_op, temperature=1.5, files=files))
+    monkeypatch.setattr(demo, "engine_class", lambda engine: None)
+    choice = demo.find_choices(options("--model_path", tmp_path))[0]
+    assert (choice.gives_confidence, choice.temperature) == (given, 1.5)
+
+
+def test_weights_get_the_temperature_of_the_command(tmp_path):
+    with zero_networks():
+        paddle.save(build_model("stdc1_seg", 19).state_dict(), str(tmp_path / "a.pdparams"))
+    choices = demo.find_choices(options("--model_path", tmp_path / "a.pdparams", "--temperature", "3"))
+    found = Networks(choices).predict(choices[0].model, "Paddle eager", np.zeros((33, 65, 3), np.uint8), True)
+    np.testing.assert_allclose(found.confidence, 1 / 19, rtol=1e-6)
+    assert found.temperature == 3 and choices[0].load().network.description.temperature == 3
+
+
 def test_the_command_refuses():
     with pytest.raises(UserError, match="gone: neither a file here nor a name of weights"):
         demo.find_choices(options("--model_path", "gone"))

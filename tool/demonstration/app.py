@@ -1,4 +1,4 @@
-"""The server of the page: one page, its networks as JSON, and a class map for an image."""
+"""The server of the page: one page, its networks as JSON, and the class map and confidence of an image."""
 
 import base64
 import io
@@ -78,7 +78,8 @@ def create_app(networks: Networks, host: str = "127.0.0.1", max_megabytes: int =
             raise UserError(f"A longest side of {longest!r} pixels is not offered; take {', '.join(map(str, SIDES))}.")
         with decoding:
             image = decode_upload(request.files["image"].stream, int(longest))
-        prediction = networks.predict(request.form.get("model", ""), request.form.get("engine", ""), image)
+        asked = [request.form.get(name, "") for name in ("model", "engine")]
+        prediction = networks.predict(*asked, image, request.form.get("confidence") == "true")
         described = describe(prediction)
         total = time.perf_counter() - start - prediction.loading
         return jsonify({**described, "total_milliseconds": 1000 * total})
@@ -128,15 +129,23 @@ def sample_picture(seed: int) -> np.ndarray:
 
 
 def describe(prediction: Prediction) -> Dict:
-    """What the page shows: size, milliseconds, the class map as a grey PNG of ids, the share of each class."""
+    """What the page shows: size, milliseconds, the class map as a grey PNG of ids, the share of each class.
+
+    Where it was asked for also the confidence, a grey PNG of whole percents, rounded down: a pixel is below P percent
+    where its level is less than P.
+    """
     height, width = prediction.class_map.shape
-    return {
+    described = {
         "width": width,
         "height": height,
         "milliseconds": 1000 * prediction.seconds,
-        "class_map": base64.b64encode(_png(Image.fromarray(prediction.class_map))).decode(),
+        "class_map": _encoded(prediction.class_map),
         "classes": class_shares(prediction.class_map, prediction.classes),
     }
+    if prediction.confidence is not None:
+        percents = (100 * prediction.confidence).astype(np.uint8)
+        described.update(confidence=_encoded(percents), temperature=prediction.temperature)
+    return described
 
 
 def class_shares(class_map: np.ndarray, classes: ClassSet) -> List[Dict]:
@@ -152,6 +161,11 @@ def class_shares(class_map: np.ndarray, classes: ClassSet) -> List[Dict]:
         for index in np.argsort(-counts, kind="stable")
         if counts[index]
     ]
+
+
+def _encoded(pixels: np.ndarray) -> str:
+    """[H, W] uint8 as a grey PNG in base64."""
+    return base64.b64encode(_png(Image.fromarray(pixels))).decode()
 
 
 def _png(image: Image.Image) -> bytes:

@@ -2,9 +2,9 @@
 
 import threading
 import time
-from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from compat import unknown_name
+from compat import UserError, unknown_name
 
 import numpy as np
 
@@ -13,21 +13,30 @@ from tool.prediction.classify import Classify
 
 
 class Choice(NamedTuple):
-    """A model in an engine; `load` builds its network, which may take seconds."""
+    """A model in an engine.
+
+    load: builds its network, which may take seconds; with a confidence it is a Segmenter, or in place of one.
+    gives_confidence: whether the network returns more than class maps.
+    temperature: that logits are divided by for the confidence.
+    """
 
     model: str
     engine: str
     classes: ClassSet
     load: Callable[[], Classify]
+    gives_confidence: bool = False
+    temperature: float = 1.0
 
 
 class Prediction(NamedTuple):
-    """`seconds` is the time inside the network alone, image in and class map out; `loading` what came before, once."""
+    """`seconds` is the time from image to class map and confidence alone; `loading` what came before, once."""
 
     class_map: np.ndarray  # [H, W] uint8
     classes: ClassSet
     seconds: float
     loading: float
+    confidence: Optional[np.ndarray] = None  # [H, W] float32 in (0, 1]
+    temperature: float = 1.0
 
 
 class Networks:
@@ -39,25 +48,32 @@ class Networks:
         # Each engine takes all cores: two images at once would only slow each other down.
         self.lock = threading.Lock()
 
-    def names(self) -> List[Dict[str, str]]:
-        """[{model, engine}] in the order of the page's menus."""
-        return [{"model": model, "engine": engine} for model, engine in self.choices]
+    def names(self) -> List[Dict]:
+        """[{model, engine, confidence: whether it gives one}] in the order of the page's menus."""
+        return [
+            {"model": model, "engine": engine, "confidence": choice.gives_confidence}
+            for (model, engine), choice in self.choices.items()
+        ]
 
-    def predict(self, model: str, engine: str, image: np.ndarray) -> Prediction:
+    def predict(self, model: str, engine: str, image: np.ndarray, confidence: bool = False) -> Prediction:
         """Segment an image [H, W, 3] uint8 RGB.
 
         Raises:
-            UserError: for a choice that is not there, or that cannot be loaded.
+            UserError: for a choice that is not there, that cannot be loaded, or that gives no confidence.
         """
         key = (model, engine)
         if key not in self.choices:
             raise unknown_name("The model and engine", " in ".join(key), (" in ".join(one) for one in self.choices))
+        choice = self.choices[key]
+        if confidence and not choice.gives_confidence:
+            raise UserError(f"{model} in {engine} returns class maps alone; export it with --output_op softmax")
         with self.lock:
             asked = time.perf_counter()
             if key not in self.loaded:
-                self.loaded[key] = self.choices[key].load()
+                self.loaded[key] = choice.load()
                 self.loaded[key](image)  # the first call of an engine prepares its memory
             start = time.perf_counter()
-            class_map = self.loaded[key](image)
+            classify = self.loaded[key]
+            class_map, sure = classify.segment(image) if confidence else (classify(image), None)
             seconds = time.perf_counter() - start
-        return Prediction(class_map, self.choices[key].classes, seconds, start - asked)
+        return Prediction(class_map, choice.classes, seconds, start - asked, sure, choice.temperature)

@@ -1,18 +1,24 @@
-// The page: sends an image to /predict, paints the class map over it. Class ids come as the grey levels of a PNG.
+// The page: sends an image to /predict, paints the class map over it and the confidence beside it. Class ids, and whole
+// percents of confidence, come as the grey levels of PNGs.
 
 const at = (id) => document.getElementById(id);
 
 const state = {
-  networks: [], // [{model, engine}]
+  networks: [], // [{model, engine, confidence: whether it gives one}]
   file: null, // the chosen image, a Blob
   ids: null, // Uint8ClampedArray, RGBA of the class map; the id is in R
+  percents: null, // the same of the confidence, in percent; null where it was not asked for
   classes: new Map(), // id -> {name, color, share}
+  unknown: 0, // share of the pixels that are less sure than the limit
   hidden: new Set(), // ids of the classes that are not shown; kept from image to image
   request: 0, // number of the newest request; older answers are dropped
 };
 
 const canvas = at("overlay");
 const context = canvas.getContext("2d", { willReadFrequently: true });
+
+// Of confidence 0, 25, 50, 75 and 100 %; page.css has them for the caption.
+const COLORS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
 
 function show(id, visible) {
   at(id).hidden = !visible;
@@ -36,10 +42,22 @@ function fillEngines() {
   fill(at("engine"), state.networks.filter((one) => one.model === at("model").value).map((one) => one.engine));
 }
 
+// A network that returns class maps alone has no confidence to show.
+function offerConfidence() {
+  const [model, engine] = [at("model").value, at("engine").value];
+  const chosen = state.networks.find((one) => one.model === model && one.engine === engine);
+  const given = Boolean(chosen?.confidence);
+  at("confidence").disabled = !given;
+  if (!given) at("confidence").checked = false;
+  at("why-not").textContent = given ? "Show its map" : "Not in this export: see --output_op";
+  show("limit", at("confidence").checked);
+}
+
 async function loadNetworks() {
   state.networks = await (await fetch("networks")).json();
   fill(at("model"), [...new Set(state.networks.map((one) => one.model))]);
   fillEngines();
+  offerConfidence();
 }
 
 // --- prediction
@@ -47,7 +65,8 @@ async function loadNetworks() {
 async function choose(file) {
   if (!file) return;
   state.file = file;
-  state.ids = null;
+  state.ids = state.percents = null;
+  show("sure", false);
   complain("");
   URL.revokeObjectURL(at("photo").src);
   at("photo").src = URL.createObjectURL(file);
@@ -63,6 +82,7 @@ async function segment() {
   const form = new FormData();
   form.append("image", state.file);
   for (const id of ["model", "engine", "longest"]) form.append(id, at(id).value);
+  form.append("confidence", at("confidence").checked);
   show("busy", true);
   at("again").disabled = true;
   try {
@@ -86,43 +106,87 @@ function reject(error) {
   const lost = error instanceof TypeError; // what fetch throws when nobody answers
   complain(lost ? "The server does not answer. Is python -m tool.demo still running?" : error.message);
   if (state.ids) return; // the last good answer to this image stays
-  for (const id of ["view", "times", "classes", "save", "again", "another"]) show(id, false);
+  for (const id of ["view", "sure", "times", "classes", "save", "again", "another"]) show(id, false);
   show("drop", true);
 }
 
 async function accept(answer) {
-  const image = new Image();
-  image.src = `data:image/png;base64,${answer.class_map}`;
-  await image.decode();
   canvas.width = answer.width;
   canvas.height = answer.height;
-  context.drawImage(image, 0, 0);
-  state.ids = context.getImageData(0, 0, answer.width, answer.height).data;
+  state.ids = await levels(answer.class_map, answer);
+  state.percents = answer.confidence ? await levels(answer.confidence, answer) : null;
   state.classes = new Map(answer.classes.map((one) => [one.id, one]));
   at("milliseconds").textContent = `${answer.milliseconds.toFixed(answer.milliseconds < 100 ? 1 : 0)} ms`;
   at("total").textContent = `${answer.total_milliseconds.toFixed(0)} ms`;
   at("size").textContent = `${answer.width} × ${answer.height}`;
-  drawLegend();
+  if (state.percents) paintConfidence(answer);
+  show("sure", Boolean(state.percents));
   paint();
+  drawLegend();
   for (const id of ["times", "classes", "save"]) show(id, true);
+}
+
+// RGBA of a grey PNG in base64; its levels are in R.
+async function levels(png, { width, height }) {
+  const image = new Image();
+  image.src = `data:image/png;base64,${png}`;
+  await image.decode();
+  const drawing = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  drawing.drawImage(image, 0, 0);
+  return drawing.getImageData(0, 0, width, height).data;
 }
 
 // --- picture
 
-function paint() {
-  const picture = context.createImageData(canvas.width, canvas.height);
-  // One 32-bit colour a class, in the bytes' order; 0 is transparent.
+// One 32-bit colour a level, in the bytes' order; 0 is transparent.
+function palette(entries) {
   const colors = new Uint32Array(256);
   const bytes = new Uint8Array(colors.buffer);
-  for (const [id, { color }] of state.classes) {
-    if (!state.hidden.has(id)) bytes.set([...color, 255], 4 * id);
-  }
+  for (const [level, color] of entries) bytes.set([...color, 255], 4 * level);
+  return colors;
+}
+
+// The classes over the image; pixels less sure than the limit are left as they are. Counts each class anew.
+function paint() {
+  const picture = context.createImageData(canvas.width, canvas.height);
+  const shown = [...state.classes].filter(([id]) => !state.hidden.has(id));
+  const colors = palette(shown.map(([id, { color }]) => [id, color]));
   const pixels = new Uint32Array(picture.data.buffer);
-  for (let index = 0; index < pixels.length; index += 1) pixels[index] = colors[state.ids[4 * index]];
+  const limit = state.percents ? Number(at("unknown").value) : 0;
+  const counts = new Uint32Array(256);
+  let unknown = 0;
+  for (let index = 0; index < pixels.length; index += 1) {
+    if (limit && state.percents[4 * index] < limit) {
+      unknown += 1;
+    } else {
+      const id = state.ids[4 * index];
+      pixels[index] = colors[id];
+      counts[id] += 1;
+    }
+  }
+  for (const [id, one] of state.classes) one.share = counts[id] / pixels.length;
+  state.unknown = unknown / pixels.length;
   context.putImageData(picture, 0, 0);
 }
 
+function paintConfidence({ width, height, temperature }) {
+  const target = at("confidence-map");
+  [target.width, target.height] = [width, height];
+  const drawing = target.getContext("2d", { willReadFrequently: true });
+  const picture = drawing.createImageData(width, height);
+  const colors = palette(Array.from({ length: 101 }, (_, percent) => {
+    const place = Math.min(percent / 25, 3.999);
+    const [low, high, part] = [COLORS[Math.floor(place)], COLORS[Math.floor(place) + 1], place % 1];
+    return [percent, low.map((value, channel) => Math.round(value + part * (high[channel] - value)))];
+  }));
+  const pixels = new Uint32Array(picture.data.buffer);
+  for (let index = 0; index < pixels.length; index += 1) pixels[index] = colors[state.percents[4 * index]];
+  drawing.putImageData(picture, 0, 0);
+  at("temperature").textContent = temperature === 1 ? "not calibrated" : `temperature ${temperature}`;
+}
+
 function percentage(share) {
+  if (!share) return "0 %";
   return share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 }
 
@@ -144,8 +208,19 @@ function drawLegend() {
     item.append(button);
     return item;
   });
+  if (state.unknown) items.push(unknownItem());
   at("legend").replaceChildren(...items);
   show("all", state.hidden.size > 0);
+}
+
+function unknownItem() {
+  const item = document.createElement("li");
+  item.className = "unknown";
+  const [swatch, name, share] = ["i", "b", "em"].map((tag) => document.createElement(tag));
+  name.textContent = "unknown";
+  share.textContent = percentage(state.unknown);
+  item.append(swatch, name, share);
+  return item;
 }
 
 function toggle(event) {
@@ -170,12 +245,14 @@ function point(event) {
   const x = Math.floor((event.clientX - left) / scale);
   const y = Math.floor((event.clientY - top) / scale);
   const inside = state.ids && x >= 0 && y >= 0 && x < canvas.width && y < canvas.height;
-  const pointed = inside ? state.classes.get(state.ids[4 * (y * canvas.width + x)]) : undefined;
+  const place = 4 * (y * canvas.width + x);
+  const pointed = inside ? state.classes.get(state.ids[place]) : undefined;
   show("pointed", Boolean(pointed));
   if (!pointed) return;
   const label = at("pointed");
   const frame = at("view").getBoundingClientRect();
-  label.textContent = pointed.name.replaceAll("_", " ");
+  const sure = state.percents ? ` · ${state.percents[place]} %` : "";
+  label.textContent = pointed.name.replaceAll("_", " ") + sure;
   label.style.left = `${Math.min(event.clientX - frame.left + 14, frame.width - label.offsetWidth - 6)}px`;
   label.style.top = `${Math.max(6, event.clientY - frame.top - 34)}px`;
 }
@@ -211,9 +288,21 @@ at("sample").addEventListener("click", async () => {
 });
 at("model").addEventListener("change", () => {
   fillEngines();
+  offerConfidence();
   segment();
 });
-for (const id of ["engine", "longest"]) at(id).addEventListener("change", segment);
+for (const id of ["engine", "longest", "confidence"]) {
+  at(id).addEventListener("change", () => {
+    offerConfidence();
+    segment();
+  });
+}
+at("unknown").addEventListener("input", () => {
+  at("least").textContent = `${at("unknown").value} %`;
+  if (!state.ids) return;
+  paint();
+  drawLegend();
+});
 at("again").addEventListener("click", segment);
 at("save").addEventListener("click", save);
 at("opacity").addEventListener("input", setOpacity);
