@@ -1,0 +1,81 @@
+#include "image_file.h"
+
+#include <cctype>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+#include "error.h"
+
+namespace segment {
+
+namespace {
+
+constexpr int LONGEST_SIDE = 1 << 15;
+
+/// The next number of a Netpbm header, from `at` on; -1 where there is none. Comments run from # to the line's end.
+int header_number(const std::string& bytes, std::size_t& at) {
+    const auto here = [&bytes](std::size_t index) { return static_cast<unsigned char>(bytes[index]); };
+    while (at < bytes.size() && (std::isspace(here(at)) != 0 || bytes[at] == '#')) {
+        at = bytes[at] == '#' ? bytes.find('\n', at) : at + 1;
+        if (at == std::string::npos) {
+            return -1;
+        }
+    }
+    int value = -1;
+    for (; at < bytes.size() && std::isdigit(here(at)) != 0 && value < 1 << 20; ++at) {
+        value = (value < 0 ? 0 : value * 10) + (bytes[at] - '0');
+    }
+    return value;
+}
+
+}  // namespace
+
+std::string read_bytes(const std::filesystem::path& file) {
+    std::ifstream stream(file, std::ios::binary);
+    if (!stream || !std::filesystem::is_regular_file(file)) {
+        throw UserError(file.string() + ": no such file, or it cannot be read");
+    }
+    return {std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+}
+
+void write_bytes(const std::filesystem::path& file, const char* bytes, std::size_t count) {
+    std::ofstream stream(file, std::ios::binary);
+    stream.write(bytes, static_cast<std::streamsize>(count));
+    stream.close();
+    if (!stream) {
+        throw UserError(file.string() + ": cannot be written; choose another --save_dir, or make room");
+    }
+}
+
+Image decode_netpbm(const std::string& bytes, const std::filesystem::path& file) {
+    const int channels = bytes[1] == '6' ? 3 : 1;
+    std::size_t at = 2;
+    const int width = header_number(bytes, at);
+    const int height = header_number(bytes, at);
+    const int most = header_number(bytes, at);
+    if (width < 1 || height < 1 || width > LONGEST_SIDE || height > LONGEST_SIDE || most != 255) {
+        throw UserError(file.string() + ": not a PPM or PGM file of 8 bits, with sides up to " + std::to_string(LONGEST_SIDE));
+    }
+    const std::size_t start = at + 1;  // behind the one space that ends the header
+    const Size size{height, width};
+    const std::size_t values = size.pixels() * static_cast<std::size_t>(channels);
+    if (bytes.size() < start + values) {
+        throw UserError(file.string() + ": not a complete image file: it ends early");
+    }
+    Image image(size);
+    for (std::size_t index = 0; index < image.values.size(); ++index) {
+        image.values[index] = static_cast<std::uint8_t>(bytes[start + (channels == 3 ? index : index / 3)]);
+    }
+    return image;
+}
+
+Image read_image(const std::filesystem::path& file) {
+    const std::string bytes = read_bytes(file);
+    if (bytes.compare(0, 2, "P6") == 0 || bytes.compare(0, 2, "P5") == 0) {
+        return decode_netpbm(bytes, file);
+    }
+    return decode_other(bytes, file);
+}
+
+}  // namespace segment

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "image.h"
+
+namespace segment {
+
+/// Reads a binary PPM or PGM file, and with OpenCV whatever it decodes; of 16 bits the upper 8.
+///
+/// @throws UserError for a file that is missing, not whole, or in a form that this program was not built for.
+Image read_image(const std::filesystem::path& file);
+
+/// Writes `stem` + ".png" with OpenCV, and ".ppm" without.
+///
+/// @returns the file's name.
+/// @throws UserError where that fails.
+std::filesystem::path write_image(const std::filesystem::path& stem, const Image& image);
+
+/// Writes `stem` + ".png" with OpenCV, and ".pgm" without: the values themselves.
+std::filesystem::path write_map(const std::filesystem::path& stem, const ByteMap& map);
+
+/// All bytes of a file, and the other way round.
+std::string read_bytes(const std::filesystem::path& file);
+void write_bytes(const std::filesystem::path& file, const char* bytes, std::size_t count);
+
+/// Binary PPM (P6) or PGM (P5) of 8 bits; throws UserError, naming the file, for what is none or is cut short.
+Image decode_netpbm(const std::string& bytes, const std::filesystem::path& file);
+
+/// Any other form: by OpenCV PNG, JPEG, TIFF and more, turned upright as the file's EXIF says; without it a UserError.
+Image decode_other(const std::string& bytes, const std::filesystem::path& file);
+
+}  // namespace segment
