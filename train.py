@@ -52,6 +52,9 @@ def recipe_and_options(arguments: argparse.Namespace) -> Tuple[Recipe, RunOption
         validate=not arguments.no_validate,
         resume_model=arguments.resume_model,
         load_from=arguments.load_from,
+        finetune=arguments.finetune,
+        finetune_classes=tuple(arguments.finetune_classes),
+        finetune_config=arguments.finetune_config,
         keep_checkpoint_max=arguments.keep_checkpoint_max,
         use_vdl=arguments.use_vdl,
         on_nan=arguments.on_nan,
@@ -120,9 +123,22 @@ def _add_start_flags(arguments: argparse.ArgumentParser) -> None:
         const="auto",
         help="the same as --resume_model auto",
     )
-    arguments.add_argument(
-        "--load_from", "--load-from", metavar="FILE", help="start with these weights of the whole network"
+    start = arguments.add_mutually_exclusive_group().add_argument
+    start("--load_from", "--load-from", metavar="WEIGHTS", help="start with these weights of the same network")
+    start(
+        "--finetune",
+        metavar="WEIGHTS",
+        help="start with the weights of a network that may have other classes: a file, a checkpoint's folder or a name",
     )
+    add = arguments.add_argument
+    add(
+        "--finetune_classes",
+        nargs="+",
+        default=[],
+        metavar="by_name|OURS=THEIRS",
+        help="classes that begin with the classifiers of those weights: of the same name, or as in pavement=sidewalk",
+    )
+    add("--finetune_config", metavar="FILE", help="the recipe of those weights, for class names; names bring theirs")
 
 
 def _add_fault_flags(arguments: argparse.ArgumentParser) -> None:

@@ -19,6 +19,7 @@ from engine.weights import resolve_weights
 from loss import Criterion, build_criterion
 from loss.class_weights import resolve_class_weights
 from models import build_model
+from models.freezing import freeze
 from models.layers import set_deterministic_resizing
 from models.recompute import recompute_blocks
 from models.segmentation import SegmentationNetwork
@@ -50,12 +51,13 @@ def criterion_of(recipe: Recipe, model: nn.Layer, train_set: Optional[Segmentati
 
 
 def prepared_for_training(model: nn.Layer, recipe: Recipe, devices: Devices) -> nn.Layer:
-    """The network with batch norm over all devices, and with blocks to compute again if the recipe says `recompute`.
+    """The network as the recipe trains it: with its `freeze` and `recompute`, and batch norm over all devices.
 
     Raises:
-        UserError: if it does for several devices, as DataParallel takes no backward pass within another, or for a
-            network without such blocks.
+        UserError: for `recompute` on several devices, as DataParallel takes no backward pass within another, or for a
+            network without such blocks; for a pattern of `freeze` that finds nothing.
     """
+    freeze(model, recipe.freeze)
     if recipe.recompute and devices.count > 1:
         raise UserError(f"recompute: it computes on one device only, and these are {devices.count}; leave it out")
     if recipe.recompute and not recompute_blocks(model):

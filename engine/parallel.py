@@ -12,6 +12,8 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from models.freezing import is_frozen_norm
+
 
 class Devices(NamedTuple):
     """This process's number, and how many there are. Number 0 writes files and speaks."""
@@ -79,9 +81,18 @@ def gather(part: Any, devices: Devices) -> List[Any]:
 
 
 def synchronize_batch_norm(model: nn.Layer, devices: Devices) -> nn.Layer:
-    """The network with batch norm over all devices; on the CPU, where Paddle has no kernel for it, over each alone."""
-    if devices.count > 1 and paddle.get_device() != "cpu":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    """The network with batch norm over all devices; on the CPU, where Paddle has no kernel for it, over each alone.
+
+    Frozen ones stay as they are: Paddle's batch norm over devices always takes the batch's statistics.
+    """
+    if devices.count == 1 or paddle.get_device() == "cpu":
+        return model
+    frozen = {name: layer for name, layer in model.named_sublayers() if is_frozen_norm(layer)}
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    parents = dict(model.named_sublayers(include_self=True))
+    for name, layer in frozen.items():
+        parent, _, own = name.rpartition(".")
+        parents[parent].add_sublayer(own, layer)
     return model
 
 

@@ -3,7 +3,7 @@
 import pickle
 import re
 from pathlib import Path
-from typing import Mapping, Optional, Union
+from typing import List, Mapping, Optional, Union
 
 from compat import UserError, logger
 
@@ -11,6 +11,9 @@ import paddle
 import safetensors
 import safetensors.numpy
 from paddle import nn
+
+CLASSIFIER = re.compile(r"(heads\.(main|aux\d+|backbone\d+)\.(classifier|1\.conv)|classifier)\.(weight|bias)")
+"""Names of the tensors whose size is the number of classes."""
 
 
 def read_weights(path: Union[str, Path]) -> Mapping[str, paddle.Tensor]:
@@ -80,6 +83,8 @@ def load_weights(
         if name in state and list(state[name].shape) != list(wanted[name].shape) and counts(name)
     ]
     if missing or unexpected or differing:
+        _check_backbone_alone(where, state, missing)
+        _check_class_count(where, state, wanted, [*missing, *unexpected], differing)
         raise UserError(
             f"{where} does not fit {type(model).__name__}: {_some('missing', missing)}; "
             f"{_some('unexpected', unexpected)}; {_some('of another shape', differing)}. "
@@ -88,6 +93,23 @@ def load_weights(
     taken = {name: state[name] for name in wanted if name in state and counts(name)}
     model.set_state_dict(taken)
     return len(taken)
+
+
+def _check_backbone_alone(where: str, state: Mapping, missing: List[str]) -> None:
+    if missing and all(name.startswith("backbone.") for name in state):
+        raise UserError(f"{where}: holds a backbone alone; load it by --opts model.backbone.pretrained={where}")
+
+
+def _check_class_count(where: str, state: Mapping, wanted: Mapping, others: List[str], differing: List[str]) -> None:
+    """Raise UserError where nothing but the number of classes differs."""
+    names = [text.split()[0] for text in differing]
+    if names and all(CLASSIFIER.fullmatch(name) for name in (*names, *others)):
+        axis = -1 if names[0] == "classifier.weight" else 0
+        theirs, ours = state[names[0]].shape[axis], wanted[names[0]].shape[axis]
+        raise UserError(
+            f"{where}: has {theirs} classes, the recipe's dataset {ours}. Name the recipe that it was trained with, or "
+            f"train it on other classes: train.py --finetune {where}"
+        )
 
 
 def load_backbone(backbone: nn.Layer, path: Union[str, Path]) -> int:

@@ -17,6 +17,7 @@ from engine.command import add_recipe_flags, choose_device, dataset_overrides, p
 from engine.recipe import Recipe, load_recipe
 from engine.resilience.checkpoint import CHECKSUMS, MODEL, prepare_save_dir, save_checkpoint
 from engine.training.averaging import mean_weights, measure_statistics
+from models.freezing import freeze
 from models.weights import load_weights, read_weights
 
 WRITTEN = (MODEL, CHECKSUMS)
@@ -34,6 +35,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     weights = mean_weights({path: read_weights(weight_file(path)) for path in arguments.model_paths})
     dataset = dataset_of(recipe.train_dataset)
     model = network_of(recipe, dataset.num_classes, weights=False)
+    freeze(model, recipe.freeze)
     load_weights(model, weights)
     paddle.seed(arguments.seed)
     count = measure_statistics(model, _images(recipe, dataset, arguments.batches, arguments.seed))

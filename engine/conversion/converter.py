@@ -15,11 +15,11 @@ from engine.conversion.ddrnet import DDRNET_SOURCES
 from engine.conversion.source import Arrays, Source
 from engine.conversion.stdc import STDC_SOURCES
 from models import build_model
+from models.weights import CLASSIFIER
 
 SOURCES: Tuple[Source, ...] = (*STDC_SOURCES, *DDRNET_SOURCES)
 WRAPPERS = ("module.", "model.", "net.")  # what DataParallel and training code put before every name
 IMAGENET_MODELS = ("stdc1", "stdc2")
-CLASSIFIER = re.compile(r"(heads\.(main|aux\d+)\.(classifier|1\.conv)|classifier)\.(weight|bias)")
 SOME = 3  # names shown of a list in an error
 
 
@@ -190,7 +190,10 @@ def _source(state: Mapping[str, np.ndarray], name: str) -> Source:
     if found:
         return found[0]
     if "backbone.stages.0.conv.weight" in state or "backbone.stem.0.conv.weight" in state:
-        raise UserError("these weights have this project's own names already; nothing to convert (see --target)")
+        raise UserError(
+            "these weights have this project's own names already; nothing to convert (see --target). To train them on "
+            "another number of classes: train.py --finetune FILE"
+        )
     raise UserError(
         f"the source is not recognised by its tensors ({_some(list(state))}); "
         f"known: {', '.join(source.title for source in SOURCES)}"
@@ -241,7 +244,8 @@ def _replace_classifiers(arrays: Arrays, target: _Target, model_name: str, num_c
         if num_classes is None:
             raise UserError(
                 f"the checkpoint has {theirs[axis]} classes, {model_name} by default {ours[axis]}: "
-                f"--num_classes {theirs[axis]} keeps its classifiers, another number replaces them by fresh ones"
+                f"--num_classes {theirs[axis]} keeps its classifiers, another number replaces them by fresh ones, as "
+                "train.py --finetune does by itself"
             )
         arrays[name] = fresh
         replaced.append(name)

@@ -99,7 +99,7 @@ class OptimizerRecipe(Options):
 
     no_weight_decay: kinds of parameters without weight decay: `norm` (batch-norm weights and biases), `bias`.
     lr_mult: {regular expression on parameter names: factor of the learning rate}; the first that is found counts.
-    frozen: regular expressions of parameters that are not trained.
+    frozen: regular expressions of parameters that are not trained; batch norm's statistics move on, see Recipe.freeze.
     """
 
     type: str
@@ -276,6 +276,9 @@ class Recipe(Options):
 
     recompute is models.recompute: about half of the memory of a training step, for computing most of the network's
     forward pass twice; the results are the same. On one device only.
+
+    freeze holds regular expressions of parameters that stay as they are, with the statistics of their batch norms; see
+    models.freezing.
     """
 
     batch_size: Count
@@ -301,6 +304,7 @@ class Recipe(Options):
     tf32: bool = True
     distill: Optional[DistillRecipe] = None
     recompute: bool = False
+    freeze: Annotated[Tuple[Pattern, ...], OneOrMany] = ()
 
     @model_validator(mode="after")
     def _check_losses(self):

@@ -47,7 +47,7 @@ def build_optimizer(
         decay = 0.0 if kind in recipe.no_weight_decay else recipe.weight_decay
         groups[factor, decay].append(parameter)
     if not groups:
-        raise UserError(f"optimizer.frozen: {', '.join(recipe.frozen)} freezes everything; nothing is left to train")
+        raise UserError("optimizer.frozen and freeze: freezes everything; nothing is left to train")
     parameters = [
         {"params": members, "learning_rate": factor, "weight_decay": decay}
         for (factor, decay), members in groups.items()

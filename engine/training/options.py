@@ -1,7 +1,12 @@
 """How a recipe is run."""
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Tuple
+
+from compat import UserError
+
+AUTO = "auto"  # --resume_model: the newest checkpoint, if any
+BY_NAME = "by_name"  # --finetune_classes: classes of the same name
 
 
 @dataclass(frozen=True)
@@ -16,8 +21,22 @@ class RunOptions:
     validate: bool = True
     resume_model: Optional[str] = None
     load_from: Optional[str] = None
+    finetune: Optional[str] = None  # a weight file or a name of weights, of any class count
+    finetune_classes: Tuple[str, ...] = ()  # BY_NAME, or "ours=theirs"
+    finetune_config: Optional[str] = None  # the recipe of these weights, for the names of their classes
     keep_checkpoint_max: int = 5
     use_vdl: bool = False
     on_nan: str = "stop"
     max_skipped: int = 10  # iterations, for on_nan="skip"
     skip_bad_samples: int = 0  # so many training images may be unreadable
+
+    def __post_init__(self):
+        if self.finetune and self.load_from:
+            raise UserError(f"--finetune {self.finetune}: not with --load_from {self.load_from}; name one of them")
+        if self.finetune and self.resume_model not in (None, AUTO):
+            raise UserError(
+                f"--resume_model {self.resume_model}: goes on with the weights there, so leave out --finetune "
+                f"{self.finetune}"
+            )
+        if (self.finetune_classes or self.finetune_config) and not self.finetune:
+            raise UserError("--finetune_classes and --finetune_config: are for --finetune, which is not given")

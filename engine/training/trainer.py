@@ -19,7 +19,6 @@ from engine.build import (
     prepared_for_training,
     seed_draws,
     seed_everything,
-    weight_file,
 )
 from engine.parallel import join_devices, share_statistics, wait_for_all
 from engine.recipe import Recipe
@@ -41,6 +40,7 @@ from engine.resilience.records import Records
 from engine.training.distillation import Distiller, build_distiller
 from engine.training.ema import WeightAverage, ramp_of
 from engine.training.feed import Feed
+from engine.training.finetuning import take_starting_weights
 from engine.training.memory import training_advice
 from engine.training.optimizer import build_optimizer, build_schedule
 from engine.training.options import RunOptions
@@ -146,17 +146,17 @@ class Trainer:
         return Validation(self.val_set, self.recipe.test_config, self.save_dir, self.devices, self.num_workers)
 
     def _build_network(self, checkpoint: Optional[Checkpoint]) -> Tuple[nn.Layer, nn.Layer]:
-        """Network and criterion, with the weights that the recipe or `load_from` names, or the checkpoint's."""
+        """Network and criterion, with the weights of the checkpoint, of the options or of the recipe, in this order."""
         # The guard numbers parameters from 0, so that optimiser states fit however many networks were built before.
         with paddle.utils.unique_name.guard():
-            network = network_of(self.recipe, self.train_set.num_classes)
+            others = checkpoint or self.options.load_from or self.options.finetune
+            network = network_of(self.recipe, self.train_set.num_classes, weights=not others)
             model = prepared_for_training(network, self.recipe, self.devices)
             criterion = criterion_of(self.recipe, model, self.train_set)
-        if self.options.load_from:
-            taken = load_weights(model, weight_file(self.options.load_from))
-            logger.info("took %d tensors from %s", taken, self.options.load_from)
         if checkpoint:
             load_weights(model, checkpoint.weights, where=str(checkpoint.folder / MODEL))
+        else:
+            take_starting_weights(model, self.recipe, self.options)
         return model, criterion
 
     def _build_guard(self) -> LossGuard:
@@ -305,7 +305,8 @@ class Trainer:
             del parts["records"]  # those of another process or folder
         for name, part in parts.items():
             part.set_state_dict(getattr(state, name))
-        logger.info("resumed %s at iteration %d", checkpoint.folder, self.iteration)
+        unused = f"; --finetune {self.options.finetune} is not used any more" if self.options.finetune else ""
+        logger.info("resumed %s at iteration %d%s", checkpoint.folder, self.iteration, unused)
 
     def _checkpoint_to_resume(self) -> Optional[Checkpoint]:
         """Read the checkpoint that the options name, if any."""

@@ -98,9 +98,14 @@ def find_entry(name: str) -> Optional[Entry]:
     return entries.get(name)
 
 
+def named_entry(text: str) -> Optional[Entry]:
+    """The entry that is called so, unless a file or folder is."""
+    return None if os.path.exists(text) else find_entry(text)
+
+
 def recipe_of_weights(name: str) -> Optional[Tuple[str, Tuple[str, ...]]]:
     """The recipe's file and its overrides, as --opts takes them, that named weights bring; None for a file's path."""
-    entry = None if os.path.exists(name) else find_entry(name)
+    entry = named_entry(name)
     return (str(entry.recipe), entry.opts) if entry and entry.recipe else None
 
 

@@ -201,7 +201,7 @@ def test_it_runs_two_iterations_on_the_sample(name, sample_root, tmp_path, monke
         accumulate=1,
         iters=2,
     )
-    monkeypatch.setattr("engine.training.trainer.network_of", lambda recipe, _: network_of_recipe(recipe))
+    monkeypatch.setattr("engine.training.trainer.network_of", lambda recipe, *_, **__: network_of_recipe(recipe))
     trainer = RecordedTrainer(recipe, RunOptions(save_dir=str(tmp_path), validate=False))
     trainer.fit()
     assert len(trainer.losses) == 2 and all(math.isfinite(loss) for loss in trainer.losses)

@@ -89,7 +89,7 @@ def test_a_backbone_is_taken_from_another_network(name, tmp_path):
 def test_pretrained_weights_of_other_classes_do_not_fit(tmp_path):
     path = tmp_path / "seven.pdparams"
     paddle.save(build_model("ddrnet23_slim", 7).state_dict(), str(path))
-    with pytest.raises(UserError, match="another number of classes"):
+    with pytest.raises(UserError, match="has 7 classes, .* 3"):
         build_model("ddrnet23_slim", 3, pretrained=str(path))
     assert build_model("ddrnet23_slim", 7, pretrained=str(path)).training
 

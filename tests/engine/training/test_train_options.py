@@ -140,7 +140,7 @@ class OneConvolution(nn.Layer):
 @pytest.fixture
 def one_convolution(monkeypatch):
     """Recipe overrides under which the trainer trains that network."""
-    monkeypatch.setattr("engine.training.trainer.network_of", lambda recipe, num_classes: OneConvolution())
+    monkeypatch.setattr("engine.training.trainer.network_of", lambda *_, **__: OneConvolution())
     return {"loss": {"main": {"type": "CrossEntropyLoss"}}, "log_iters": 1}
 
 

@@ -1,0 +1,237 @@
+"""What a training starts with: the weights of the same network, or those of one for other classes."""
+
+import re
+from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+from compat import UserError, logger, unknown_name
+
+import paddle
+from paddle import nn
+
+from data import dataset_classes
+from engine.build import weight_file
+from engine.recipe import Recipe, load_recipe
+from engine.recipe.schema import CLASSIFIERS, DatasetRecipe
+from engine.training.options import BY_NAME, RunOptions
+from engine.weights import named_entry, recipe_of_weights
+from models import build_model, list_models
+from models.weights import CLASSIFIER, load_weights, read_weights
+
+HEAD = re.compile(r"heads\.(\w+)\.")
+MAIN = "main"
+HEAD_BIAS = "head_bias"  # the one option of networks that classifiers alone notice
+BACKBONE_PARTS = {"backbone", "stages", "stem", "conv_last", "hidden", "classifier"}  # of a file without heads
+Weights = Mapping[str, paddle.Tensor]
+
+
+class _Heads(NamedTuple):
+    """Heads by what becomes of them; those of which nothing is said here are taken.
+
+    replaced: their classifiers stay fresh.  fresh: all of them stays fresh.  unused: the network does not have them.
+    """
+
+    replaced: Tuple[str, ...]
+    fresh: Tuple[str, ...]
+    unused: Tuple[str, ...]
+
+    def pattern(self) -> str:
+        """Finds the tensors, of either side, that are not taken."""
+        classifiers = [rf"^heads\.{name}\.(classifier|1\.conv)\." for name in self.replaced]
+        return "|".join([*classifiers, *(rf"^heads\.{name}\." for name in (*self.fresh, *self.unused))]) or "^$"
+
+    def report(self, theirs: int, ours: int) -> str:
+        classes = f"{theirs} classes" if theirs == ours else f"{theirs} classes there, {ours} here"
+        said = {
+            "new classifiers": self.replaced,
+            "new heads": self.fresh,
+            "heads that are not used": self.unused,
+        }
+        return "; ".join([classes, *(f"{what}: {', '.join(names)}" for what, names in said.items() if names)])
+
+
+def take_starting_weights(model: nn.Layer, recipe: Recipe, options: RunOptions) -> None:
+    """Load what `load_from` or `finetune` names into the network, if anything; a log line says what was taken.
+
+    Raises:
+        UserError: for weights that cannot be had, or do not fit.
+    """
+    if options.load_from:
+        taken = load_weights(model, weight_file(options.load_from))
+        logger.info("took %d tensors from %s", taken, options.load_from)
+    if options.finetune:
+        _finetune(model, recipe, options)
+
+
+def _finetune(model: nn.Layer, recipe: Recipe, options: RunOptions) -> None:
+    """Take all weights, but for classifiers where the class count differs or classes are mapped.
+
+    Heads beside the main one, which only training uses, are taken where the weights have the same ones.
+    """
+    source = options.finetune
+    _check_entry(source, recipe)
+    state = read_weights(weight_file(source))
+    theirs, ours = _class_count(state, source), recipe.train_dataset.class_count
+    pairs = _paired_classes(recipe, options, theirs) if options.finetune_classes else {}
+    heads = _sort_heads(model, state, theirs != ours or bool(pairs))
+    _check_options(source, recipe, heads)
+    try:
+        taken = load_weights(model, state, leave_out=heads.pattern(), where=source)
+    except UserError as error:
+        raise _of_another_network(state, source, recipe.model.type) or error from None
+    logger.info("--finetune %s: took %d tensors; %s", source, taken, heads.report(theirs, ours))
+    if pairs:
+        _copy_rows(model, state, heads.replaced, pairs)
+        names = _class_names(recipe.train_dataset)
+        new = [name for index, name in enumerate(names) if index not in pairs]
+        known = ", ".join(names[index] for index in pairs)
+        logger.info("--finetune_classes: classifiers know %s; new: %s", known, ", ".join(new) or "none")
+
+
+def _check_entry(source: str, recipe: Recipe) -> None:
+    """Refuse, before they are fetched, named weights that cannot be meant."""
+    entry = named_entry(source)
+    if entry and entry.recipe is None:
+        raise _backbone_alone(source)
+    if entry and entry.model != recipe.model.type:
+        raise _mismatch(source, entry.model, recipe.model.type)
+
+
+def _check_options(source: str, recipe: Recipe, heads: _Heads) -> None:
+    """Raise UserError where named weights need options of the network that the recipe does not set."""
+    entry = named_entry(source)
+    needed = entry.options if entry else {}
+    given = recipe.model.options
+    lacking = [key for key, value in needed.items() if given.get(key, False) != value]
+    if MAIN in heads.replaced:
+        lacking = [key for key in lacking if key != HEAD_BIAS]
+    if lacking:
+        opts = " ".join(f"model.{key}={str(needed[key]).lower()}" for key in lacking)
+        raise UserError(f"--finetune {source}: its network is another one without --opts {opts}")
+
+
+def _class_count(state: Weights, source: str) -> int:
+    """The classes of a network, by the size of its main classifier."""
+    for name, tensor in state.items():
+        if CLASSIFIER.fullmatch(name) and name.startswith(f"heads.{MAIN}.") and name.endswith(".weight"):
+            return int(tensor.shape[0])
+    if all(name.split(".")[0] in BACKBONE_PARTS for name in state):
+        raise _backbone_alone(source)
+    raise UserError(
+        f"--finetune {source}: holds no network of this project (its tensors are {', '.join(list(state)[:3])}, ...); "
+        "weights of other projects are converted by tool.convert"
+    )
+
+
+def _backbone_alone(source: str) -> UserError:
+    return UserError(f"--finetune {source}: holds a backbone alone; use --opts model.backbone.pretrained={source}")
+
+
+def _mismatch(source: str, theirs: str, ours: str) -> UserError:
+    return UserError(
+        f"--finetune {source}: holds weights of {theirs}, and the recipe's network is {ours}; take a recipe of {theirs}"
+    )
+
+
+def _of_another_network(state: Weights, source: str, ours: str) -> Optional[UserError]:
+    """The error that names the network which the weights are of, if it is another one that is known."""
+    shapes = _body(state)
+    for name in list_models():
+        if name != ours and name not in CLASSIFIERS and _body(build_model(name, 2).state_dict()) == shapes:
+            return _mismatch(source, name, ours)
+    return None
+
+
+def _body(state: Weights) -> Dict[str, List[int]]:
+    """{name: shape} of what is no head."""
+    return {name: list(tensor.shape) for name, tensor in state.items() if not HEAD.match(name)}
+
+
+def _sort_heads(model: nn.Layer, state: Weights, replace: bool) -> _Heads:
+    """What becomes of each head; with `replace` the classifiers of all are to stay fresh."""
+    ours, theirs = _heads_of(model.state_dict(), replace), _heads_of(state, replace)
+    fresh = tuple(head for head in ours if head != MAIN and ours[head] != theirs.get(head))
+    classifiers = filter(CLASSIFIER.fullmatch, model.state_dict())
+    classifying = {HEAD.match(name)[1] for name in classifiers if HEAD.match(name)}
+    return _Heads(
+        replaced=tuple(head for head in ours if replace and head in classifying and head not in fresh),
+        fresh=fresh,
+        unused=tuple(head for head in theirs if head not in ours),
+    )
+
+
+def _heads_of(state: Weights, without_classifiers: bool) -> Dict[str, Dict[str, List[int]]]:
+    """{head: {name: shape}}."""
+    heads: Dict[str, Dict[str, List[int]]] = {}
+    for name, tensor in state.items():
+        found = HEAD.match(name)
+        if found:
+            shapes = heads.setdefault(found[1], {})
+            if not (without_classifiers and CLASSIFIER.fullmatch(name)):
+                shapes[name] = list(tensor.shape)
+    return heads
+
+
+def _copy_rows(model: nn.Layer, state: Weights, heads: Tuple[str, ...], pairs: Mapping[int, int]) -> None:
+    """Give the classifiers of these heads the rows of the classes that are paired, ours to theirs."""
+    for name, tensor in model.state_dict().items():
+        found = HEAD.match(name)
+        if found and found[1] in heads and CLASSIFIER.fullmatch(name) and name in state:
+            rows, known = tensor.numpy().copy(), state[name].numpy()
+            for own, other in pairs.items():
+                rows[own] = known[other]
+            tensor.set_value(rows)
+
+
+def _paired_classes(recipe: Recipe, options: RunOptions, count: int) -> Dict[int, int]:
+    """{number of our class: number of theirs} as --finetune_classes says.
+
+    Raises:
+        UserError: where their names are not known, a name is none, or nothing is paired.
+    """
+    ours, theirs = _class_names(recipe.train_dataset), _their_names(options, count)
+    numbers = {_plain(name): number for number, name in enumerate(theirs)}
+    pairs = {}
+    if BY_NAME in options.finetune_classes:
+        pairs = {own: numbers[_plain(name)] for own, name in enumerate(ours) if _plain(name) in numbers}
+    for word in options.finetune_classes:
+        own, equals, other = word.partition("=")
+        if word == BY_NAME:
+            continue
+        if not equals:
+            raise UserError(f"--finetune_classes {word}: expected {BY_NAME} or OURS=THEIRS, such as pavement=sidewalk")
+        if own not in ours:
+            raise unknown_name("--finetune_classes: our class", own, ours)
+        if other not in theirs:
+            raise unknown_name("--finetune_classes: their class", other, theirs)
+        pairs[ours.index(own)] = theirs.index(other)
+    if not pairs:
+        raise UserError(
+            f"--finetune_classes {BY_NAME}: no class of {', '.join(ours[:5])}, ... is one of {', '.join(theirs[:5])}, "
+            "...; pair them as in pavement=sidewalk, or leave the flag out"
+        )
+    return dict(sorted(pairs.items()))
+
+
+def _their_names(options: RunOptions, count: int) -> Tuple[str, ...]:
+    """The class names of the weights, from their recipe."""
+    config, opts = recipe_of_weights(options.finetune) or (None, ())
+    if options.finetune_config:
+        config, opts = options.finetune_config, ()
+    if config is None:
+        raise UserError(
+            f"--finetune_classes: {options.finetune} does not say what its classes are called; name the recipe that it "
+            "was trained with by --finetune_config"
+        )
+    names = _class_names(load_recipe(config, {}, opts).train_dataset)
+    if len(names) != count:
+        raise UserError(f"--finetune_config {config}: has {len(names)} classes, and {options.finetune} {count}")
+    return names
+
+
+def _class_names(recipe: DatasetRecipe) -> Tuple[str, ...]:
+    return dataset_classes(recipe.type, **recipe.options).names
+
+
+def _plain(name: str) -> str:
+    """A class name as it is compared: without case and separators."""
+    return re.sub(r"[\s_-]+", "", name).casefold()
