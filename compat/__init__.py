@@ -10,11 +10,13 @@ import zlib  # noqa: F401  Paddle 2.6.2 ships its own zlib; the system's must be
 from compat.allocator import keep_freed_memory
 from compat.errors import UserError, unknown_name
 from compat.files import check_writable, json_text, write_json, write_text
+from compat.interrupt import end_quietly_while_importing, interrupt_as_usual
 from compat.log import logger
 from compat.processor import use_processor_well
 from compat.quiet_import import import_paddle_quietly
 from compat.text_table import markdown_table, text_table
 
+end_quietly_while_importing()
 use_processor_well()
 keep_freed_memory()
 import_paddle_quietly()
@@ -28,6 +30,7 @@ repair_data_loader()
 __all__ = [
     "UserError",
     "check_writable",
+    "interrupt_as_usual",
     "json_text",
     "keep_freed_memory",
     "logger",

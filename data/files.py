@@ -7,7 +7,7 @@ from compat import UserError
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data.classes import INVALID
 from data.layouts import Sample
@@ -16,7 +16,7 @@ DARKEST_16_BIT = 4096  # what a 12-bit camera cannot reach
 
 
 def read_image(path: Union[str, Path]) -> np.ndarray:
-    """Read an image as [H, W, 3] uint8 RGB; of 16 bits the upper 8.
+    """Read an image as [H, W, 3] uint8 RGB, turned as EXIF says; of 16 bits the upper 8.
 
     Raises:
         UserError: for a file that is missing or cannot be decoded whole, and for numbers that would become nearly
@@ -24,13 +24,19 @@ def read_image(path: Union[str, Path]) -> np.ndarray:
     """
     image = _decode(path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
     if image.dtype == np.uint8:
-        return image
+        return _upright_webp(path) if Path(path).suffix.lower() == ".webp" else image
     if image.dtype != np.uint16:
         raise UserError(f"{path}: an image of {image.dtype} numbers; save it with 8 or 16 bits a channel")
     # OpenCV 4.11 returns noise for a TIFF of 16 bits in the order of RGB.
     image = cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH), cv2.COLOR_BGR2RGB)
     check_brightness(path, image.max())
     return (image >> 8).astype(np.uint8)
+
+
+def _upright_webp(path: Union[str, Path]) -> np.ndarray:
+    """A WebP image by Pillow: OpenCV 4.11 does not turn it as EXIF says."""
+    with Image.open(path) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def check_brightness(path: Union[str, Path], brightest: int) -> None:

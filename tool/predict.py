@@ -105,7 +105,12 @@ def load_classifier(arguments, recipe: Recipe, num_classes: int) -> Classify:
     Raises:
         UserError: for results of a confidence that the network does not give.
     """
-    classify = open_classifier(
+    needs_confidence = {
+        f"--pseudo_labels {arguments.pseudo_labels}": arguments.pseudo_labels,
+        f"--unknown_below {arguments.unknown_below}": arguments.unknown_below,
+        f"--results {CONFIDENCE}": CONFIDENCE in arguments.results,
+    }
+    return open_classifier(
         recipe,
         num_classes,
         arguments.model_path,
@@ -114,12 +119,8 @@ def load_classifier(arguments, recipe: Recipe, num_classes: int) -> Classify:
         arguments.pseudo_labels or arguments.unknown_below,
         arguments.temperature,
         asked_windows(arguments),
+        confidence_for=next((flag for flag, asked in needs_confidence.items() if asked), None),
     )
-    if CONFIDENCE in arguments.results and not classify.network.gives_confidence:
-        raise UserError(
-            f"--results {CONFIDENCE}: this network gives class maps alone; export it with --output_op softmax"
-        )
-    return classify
 
 
 def predict_submission(arguments, recipe: Recipe, classes: ClassSet, pictures: Sequence[Picture]) -> None:

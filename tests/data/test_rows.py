@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from PIL import Image
+from PIL import Image, ImageOps
 
 from data import rows
 from data.files import read_image
@@ -53,14 +53,15 @@ def test_lossless_files_are_read_as_they_were_written(tmp_path, suffix, channels
 
 
 @pytest.mark.parametrize("number", range(1, 9))
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
 def test_exif_turns_photos(tmp_path, number, suffix):
     file = tmp_path / f"image{suffix}"
-    save(file, noise(45, 61, 3), **orientation(number))
+    save(file, noise(45, 61, 3), **orientation(number), **({"lossless": True} if suffix == ".webp" else {}))
     source = FileRows(file)
     assert source.size == ((45, 61) if number < 5 else (61, 45))
-    turned = np.asarray(__import__("PIL.ImageOps").ImageOps.exif_transpose(Image.open(file)))
+    turned = np.asarray(ImageOps.exif_transpose(Image.open(file)))
     assert_array_equal(read_all(source), turned)
+    assert_array_equal(read_image(file), turned)
 
 
 def test_palettes_bits_and_transparent_grey(tmp_path):

@@ -123,6 +123,18 @@ def test_sizes_are_checked_before_they_cost_memory(app, monkeypatch):
     assert status == 400 and "40 x 20 pixels" in answer["error"]
 
 
+def test_grey_of_16_bits_keeps_its_upper_8():
+    levels = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (8, 1))
+    stream = io.BytesIO()
+    Image.fromarray(levels).save(stream, "PNG")
+    expected = np.repeat((levels >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    np.testing.assert_array_equal(upload.decode_upload(io.BytesIO(stream.getvalue()), 512), expected)
+    stream = io.BytesIO()
+    Image.fromarray(levels >> 4).save(stream, "PNG")
+    with pytest.raises(UserError, match="The image: its 16-bit numbers end at 4095"):
+        upload.decode_upload(io.BytesIO(stream.getvalue()), 512)
+
+
 def test_wrong_requests_are_answered_with_a_message(app):
     client = app.test_client()
     assert "No image" in client.post("/predict", data={}).get_json()["error"]

@@ -279,7 +279,7 @@ def test_confidence_and_unknown_pixels(exact, weights, softmax_export, images, c
 
 def test_class_maps_alone_have_no_confidence(exports, common, tmp_path):
     flags = [*common, "--engine", "onnxruntime", "--model_path", str(exports["any"]), "--save_dir", str(tmp_path)]
-    for option in (["--unknown_below", "0.5"], ["--results", "confidence"]):
+    for option in (["--unknown_below", "0.5"], ["--pseudo_labels", "0.5"], ["--results", "confidence"]):
         with pytest.raises(UserError, match=f"{option[0]} {option[1]}: .* --output_op softmax"):
             predict.main([*flags, *option, "--opts", NORMALIZE])
     with pytest.raises(UserError, match="--temperature 2.0: an exported network has its own"):

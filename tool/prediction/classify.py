@@ -2,6 +2,8 @@
 
 from typing import Callable, Optional, Union
 
+from compat import UserError
+
 import numpy as np
 import paddle
 import paddle.nn.functional as F
@@ -56,20 +58,31 @@ def open_classifier(
     unknown_below: float = 0.0,
     temperature: Optional[float] = None,
     windows: Optional[Windows] = None,
+    confidence_for: Optional[str] = None,
 ) -> Union[Segmenter, WindowSegmenter, AugmentedSegmenter]:
     """The network that `model_path` holds, run as the recipe's first protocol says.
 
     At one scale and without flips, every engine goes through engine.protocols.deployed_segmenter: the class map is that
     of an export. Several scales and flips are for eager alone, as tool.evaluate has them.
 
+    Args:
+        recipe: of the network, its normalisation and its protocols.
+        num_classes: of the recipe's dataset.
+        model_path, engine, precision, temperature: see open_network.
+        unknown_below, windows: see deployed_segmenter.
+        confidence_for: the flag that needs a network's confidence, for a message that names it.
+
     Raises:
-        UserError: for such a protocol with an exported network, and as open_network and Segmenter.
+        UserError: for such a protocol with an exported network, for one that does not give the confidence, and as
+            open_network and Segmenter.
     """
     name, protocol = first_protocol(recipe.test_config)
     augmented = engine == "eager" and windows is None and not is_deployable(protocol)
     if not augmented:
         deployed_scale(name, protocol)  # refused before the network is loaded
     network = open_network(recipe, num_classes, model_path, engine, precision, temperature)
+    if confidence_for and not network.gives_confidence:
+        raise UserError(f"{confidence_for}: this network returns class maps alone; export it with --output_op softmax")
     if augmented:
         return AugmentedSegmenter(network, protocol, unknown_below)
     return deployed_segmenter(network, name, protocol, unknown_below, windows)
