@@ -25,7 +25,7 @@ RUN = $(VENV)/bin/python
 PIP = $(VENV)/bin/pip install --quiet --disable-pip-version-check
 DEMO = output/demo
 RECIPE = configs/stdc1_seg_sample.yml
-ENGINE_TESTS = tests/examples tests/engine/export $(patsubst %,tests/tool/test_%.py,demo evaluate_exported gpu_check one_way predict speed)
+ENGINE_TESTS = tests/examples tests/engine/export $(patsubst %,tests/tool/test_%.py,benchmark demo evaluate_exported gpu_check one_way predict speed)
 # Processes of one thread each: tests spend their time outside of large convolutions.
 WORKERS ?= 2
 TEST = OMP_NUM_THREADS=1 TEST_DEVICE=$(DEVICE) $(RUN) -m pytest -q -n $(WORKERS) --dist loadfile

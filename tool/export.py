@@ -8,12 +8,7 @@ sees each image once, at the one scale of the recipe's first protocol, which `de
 from pathlib import Path
 from typing import Optional, Sequence
 
-from compat import UserError
-
-import numpy as np
-
-from data import SegmentationDataset, dataset_classes
-from data.transforms import build_transform
+from data import SegmentationDataset
 from engine.build import dataset_of, network_of, weight_file
 from engine.command import (
     TEMPERATURE,
@@ -27,11 +22,12 @@ from engine.command import (
 )
 from engine.evaluation.evaluator import evaluate
 from engine.export import export_network
-from engine.export.quantize import quantize_exported
+from engine.export.describe import describe_graph
+from engine.export.quantize import calibration_batches, quantize_exported
 from engine.protocols import deployed_scale, first_protocol
 from engine.recipe import Recipe, load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
-from engine.runtime import EXPORTED_ENGINES, Description, Segmenter, load_network
+from engine.runtime import EXPORTED_ENGINES, Segmenter, load_network
 from engine.runtime.description import INPUTS, OUTPUT_OPS
 from models.weights import load_weights
 
@@ -42,7 +38,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments = _parser().parse_args(argv)
     choose_device(arguments.device)
     recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
-    description = describe(recipe, arguments.input_shape, arguments.input, arguments.output_op, arguments.temperature)
+    description = describe_graph(
+        recipe, arguments.input_shape, arguments.input, arguments.output_op, arguments.temperature
+    )
     model = network_of(recipe, description.num_classes, weights=False)
     load_weights(model, weight_file(arguments.model_path))
     model.eval()
@@ -62,9 +60,8 @@ def report_int8(
 ) -> None:
     """Quantise for an engine and say what it costs under the first protocol; see engine.export.quantize."""
     protocol = first_protocol(recipe.test_config)[1]
-    chosen = np.unique(np.linspace(0, len(train) - 1, arguments.calibration_images).astype(int))
     segmenter = Segmenter(load_network(folder, engine), deployed_scale(*first_protocol(recipe.test_config)))
-    calibration = [segmenter.batch(train.read_image(index)) for index in chosen]
+    calibration = calibration_batches(segmenter, train, arguments.calibration_images)
     result = quantize_exported(
         folder, engine, calibration, lambda network: 100 * evaluate(network, val, protocol).miou, arguments.max_drop
     )
@@ -73,35 +70,6 @@ def report_int8(
         f"{len(val)} images; calibrated on {len(calibration)}"
     )
     print(f"{'':<12} kept in float to hold the drop: {', '.join(result.float_layers) or 'nothing'}")
-
-
-def describe(
-    recipe: Recipe, input_shape: Sequence[int], image: str, output_op: str, temperature: float = 1.0
-) -> Description:
-    """The description of a graph for the recipe's classes, normalisation and scale.
-
-    Raises:
-        UserError: for a wrong shape, and a first protocol of several scales, flips or windows.
-    """
-    if len(input_shape) != 4 or input_shape[1] != 3 or any(side == 0 or side < -1 for side in input_shape):
-        raise UserError(f"--input_shape {' '.join(map(str, input_shape))}: expected N 3 H W, with -1 for any")
-    batch, _, height, width = input_shape
-    if (height == -1) != (width == -1):
-        raise UserError(f"--input_shape: height {height} and width {width} must both be fixed, or both be -1")
-    normalize = build_transform(recipe.val_dataset.transforms, "val").normalize
-    classes = dataset_classes(recipe.val_dataset.type, **recipe.val_dataset.options)
-    return Description(
-        num_classes=len(classes.names),
-        input=image,
-        output_op=output_op,
-        size=None if height == -1 else (height, width),
-        batch=None if batch == -1 else batch,
-        mean=tuple(map(float, normalize.mean)),
-        std=tuple(map(float, normalize.std)),
-        scale=deployed_scale(*first_protocol(recipe.test_config)),
-        temperature=temperature,
-        classes=classes,
-    )
 
 
 def _parser():

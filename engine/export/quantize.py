@@ -11,8 +11,9 @@ from compat import UserError
 
 import numpy as np
 
+from data import SegmentationDataset
 from engine.export import quantizable
-from engine.runtime import Network, load_network, read_description, write_description
+from engine.runtime import Network, Segmenter, load_network, read_description, write_description
 from engine.runtime.load import REQUIREMENTS
 
 NAME = "model_int8"
@@ -76,6 +77,12 @@ def quantize_exported(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return quantized
+
+
+def calibration_batches(segmenter: Segmenter, dataset: SegmentationDataset, count: int) -> List[np.ndarray]:
+    """What the network sees of `count` images, or of all if there are fewer, spread evenly over the dataset."""
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, count).astype(int))
+    return [segmenter.batch(dataset.read_image(index)) for index in chosen]
 
 
 class _Quantizer:

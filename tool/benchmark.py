@@ -1,0 +1,187 @@
+"""One table to choose a format by: every engine and precision that is installed here, and which one to take.
+
+The network is exported for every engine, quantised with images of the training split, evaluated on the validation
+split as it is deployed, and timed: from a uint8 image to its class map, one image at a time, all formats in turns.
+Memory is that of a process of its own, which loads and runs the network. With --at_least_miou or --at_most_ms the
+choice is by that budget, and status 1 says that nothing meets it; without, it is the fastest within 0.5 points of
+float32. A format that cannot be had stays in the table, with the reason.
+
+Writes benchmark.md, .csv, .json and .svg (mIoU against latency) into --save_dir, and the exported networks beside them.
+"""
+
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+from compat import UserError, write_json, write_text
+from compat.processor import physical_cores
+
+import numpy as np
+import paddle
+
+from engine.build import dataset_of
+from engine.command import (
+    add_recipe_flags,
+    choose_device,
+    dataset_overrides,
+    image_size,
+    parser,
+    real_number,
+    run,
+    whole_number,
+)
+from engine.protocols import first_protocol
+from engine.recipe import load_recipe
+from engine.resilience.checkpoint import prepare_save_dir
+from engine.runtime import DEPLOY_FILE, EXPORTED_ENGINES, PRECISIONS, Description, read_description
+from engine.runtime.segmenter import scaled_size
+from tool.benchmarking.choice import Budget, choose
+from tool.benchmarking.formats import COMBINATIONS, Source, exported_folders, wanted_formats
+from tool.benchmarking.measurement import Measurement
+from tool.benchmarking.plot import Point, draw
+from tool.benchmarking.run import Made, Subject, make_formats, measure, reference
+from tool.benchmarking.tables import Report, as_csv, as_dict, as_markdown, as_text
+from tool.speed.hardware import describe_hardware
+
+NAME = "benchmark"
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Export, evaluate, time, write and choose.
+
+    Raises:
+        UserError: for the user's mistakes before the work, and after it where nothing meets the budget.
+    """
+    arguments = _parser().parse_args(argv)
+    choose_device(arguments.device)
+    exported = exported_folder(arguments.model_path)
+    subject = subject_of(arguments, exported and read_description(exported))
+    wanted = wanted_formats(arguments.engines or default_engines(exported), arguments.precisions)
+    folder = prepare_save_dir(arguments.save_dir)
+    if exported:
+        made = Made(exported_folders(exported), {})
+    else:
+        made = make_formats(subject, wanted, folder / "exported", arguments.calibration_images, arguments.max_drop)
+    rows = measure(subject, wanted, made, arguments.runs, arguments.device)
+    report = report_of(rows, subject, arguments)
+    write(report, folder)
+    print(f"\n{as_text(report)}")
+    if report.choice.row is None:
+        raise UserError(report.choice.sentence)
+    print(f"{report.choice.sentence}\n{folder}: {NAME}.md, {NAME}.csv, {NAME}.json, {NAME}.svg")
+
+
+def exported_folder(path: str) -> Optional[Path]:
+    """The folder, where the path is one of tool.export or a file in one."""
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    return folder if (folder / DEPLOY_FILE).is_file() else None
+
+
+def default_engines(exported: Optional[Path]) -> List[str]:
+    """All that can be expected to run here; of what is exported already, those that it was exported for."""
+    engines = ["eager", *EXPORTED_ENGINES, *(["tensorrt"] if paddle.device.get_device().startswith("gpu") else [])]
+    return [engine for engine in engines if engine in exported_folders(exported)] if exported else engines
+
+
+def subject_of(arguments, description: Optional[Description]) -> Subject:
+    """What is measured on what. The size is that of the export, or of --size, or what is seen of the first image.
+
+    Raises:
+        UserError: for a recipe or a dataset that is wrong, and an export that does not fit them or takes several
+            images at a time.
+    """
+    overrides = dataset_overrides(arguments.dataset_root)
+    recipe = load_recipe(arguments.config, overrides, arguments.opts)
+    dataset = dataset_of(recipe.val_dataset)
+    indices = range(len(dataset))
+    if arguments.images:
+        indices = np.unique(np.linspace(0, len(dataset) - 1, arguments.images).astype(int)).tolist()
+    source = Source(
+        arguments.config, overrides, arguments.opts, arguments.model_path, size=(0, 0), threads=arguments.threads
+    )
+    subject = Subject(source, recipe, dataset, indices)
+    size = arguments.size[::-1] if arguments.size else scaled_size(dataset.read_image(0).shape[:2], subject.scale)
+    if description:
+        if description.num_classes != dataset.num_classes:
+            raise UserError(
+                f"{arguments.model_path}: exported for {description.num_classes} classes, the recipe's dataset has "
+                f"{dataset.num_classes}; name the recipe that it was exported with"
+            )
+        if arguments.size or (description.batch or 1) > 1:
+            fixed = "a size of its own" if arguments.size else f"batches of {description.batch}, not single images"
+            raise UserError(
+                f"{arguments.model_path}: an exported network, which has {fixed}; leave --size out, or name the weights"
+            )
+        size = description.size or size
+    return subject._replace(source=source._replace(size=size))
+
+
+def report_of(rows: Sequence[Measurement], subject: Subject, arguments) -> Report:
+    """What was measured and what to take."""
+    budget = Budget(arguments.at_least_miou, arguments.at_most_ms)
+    float32 = reference(rows)
+    best = max((row.miou for row in rows if row.measured), default=0.0)
+    choice = choose(rows, budget, float32.miou if float32 else best)
+    hardware = describe_hardware(arguments.threads)
+    height, width = subject.source.size
+    summary = (
+        f"{subject.recipe.model.type}, images of {width}x{height}; mIoU in percent on {len(subject.indices)} of "
+        f"{len(subject.dataset)} images of the validation split as deployed, drop against "
+        f"{float32.name if float32 else 'nothing'}; medians of {arguments.runs} runs in turns on "
+        f"{hardware['processor']}, {arguments.threads} thread{'s' * (arguments.threads > 1)}"
+    )
+    about: Dict[str, Any] = {
+        "network": subject.recipe.model.type,
+        "config": arguments.config,
+        "model_path": arguments.model_path,
+        "protocol": first_protocol(subject.recipe.test_config)[0],
+        "images": len(subject.indices),
+        "size": [width, height],
+        "device": paddle.device.get_device(),
+        "hardware": hardware,
+        "budget": {"at_least_miou": budget.at_least_miou, "at_most_ms": budget.at_most_ms},
+    }
+    return Report(about, summary, rows, choice)
+
+
+def write(report: Report, folder: Path) -> None:
+    """The report in every form."""
+    write_text(folder / f"{NAME}.md", as_markdown(report))
+    write_text(folder / f"{NAME}.csv", as_csv(report))
+    write_json(folder / f"{NAME}.json", as_dict(report))
+    points = {
+        row.name: Point(row.engine, row.precision, row.milliseconds, row.miou) for row in report.rows if row.measured
+    }
+    chosen = [points[report.choice.row.name]] if report.choice.row else []
+    draw(list(points.values()), folder / f"{NAME}.svg", report.about["network"], chosen)
+
+
+def _parser():
+    arguments = parser(
+        __doc__,
+        "python -m tool.benchmark --config configs/stdc1_seg_sample.yml --model_path output/best_model "
+        "--at_least_miou 60",
+    )
+    add_recipe_flags(arguments, weights="model_path")
+    add = arguments.add_argument
+    add("--model_path", required=True, help="weight file, the folder of a checkpoint, or what tool.export wrote")
+    add("--save_dir", default="output/benchmark", help="where tables, plot and exports go (output/benchmark)")
+    add("--engines", nargs="+", choices=COMBINATIONS, help="by default all; tensorrt on a GPU alone")
+    add("--precisions", nargs="+", choices=PRECISIONS, default=["fp32", "bf16", "int8"], help="fp32 bf16 int8")
+    add("--size", type=image_size, metavar="WxH", help="to export for; by default what is seen of the first image")
+    add("--images", type=whole_number(1, 10**6), metavar="N", help="of the validation split; by default all")
+    add("--runs", type=whole_number(1, 10**6), default=30, metavar="N", help="timed runs of each format (30)")
+    add("--threads", type=whole_number(1, 1024), default=physical_cores(), help="of engines; eager: OMP_NUM_THREADS")
+    add("--calibration_images", type=whole_number(1, 10**6), default=100, metavar="N", help="for int8 (100)")
+    add(
+        "--max_drop",
+        type=real_number(0, 100),
+        metavar="X",
+        help="points of mIoU that int8 may lose: layers go back to float until it holds; by default none do",
+    )
+    add("--at_least_miou", type=real_number(1, 100), metavar="X", help="budget: mIoU in percent")
+    add("--at_most_ms", type=real_number(0.001, 10**6), metavar="Y", help="budget: milliseconds an image")
+    return arguments
+
+
+if __name__ == "__main__":
+    run(main)

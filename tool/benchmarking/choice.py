@@ -1,0 +1,82 @@
+"""Which of the measured formats to take for a budget: a function of figures alone."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Optional, Sequence
+
+from tool.benchmarking.measurement import Measurement
+
+DEFAULT_DROP = 0.5
+"""Points of mIoU that the choice may lose against float32 where no budget is given."""
+TIE = 0.05
+"""Points of mIoU that count as equal: engines in float32 differ by rounding."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """at_least_miou: in percent; at_most_ms: of the median latency. None for no limit."""
+
+    at_least_miou: Optional[float] = None
+    at_most_ms: Optional[float] = None
+
+    def allows(self, row: Measurement) -> bool:
+        return self.excess(row) == 0
+
+    def excess(self, row: Measurement) -> float:
+        """How far the row is outside: the sum of what it lacks in mIoU and takes too long, as shares of the limits."""
+        lacking = max(0.0, self.at_least_miou - row.miou) / self.at_least_miou if self.at_least_miou else 0.0
+        too_long = max(0.0, row.milliseconds - self.at_most_ms) / self.at_most_ms if self.at_most_ms else 0.0
+        return lacking + too_long
+
+    def __str__(self) -> str:
+        limits = []
+        if self.at_least_miou is not None:
+            limits.append(f"mIoU of at least {self.at_least_miou:g}")
+        if self.at_most_ms is not None:
+            limits.append(f"at most {self.at_most_ms:g} ms")
+        return " and ".join(limits)
+
+
+class Choice(NamedTuple):
+    """row: what to take, or None where nothing meets the budget; sentence: why, in one line."""
+
+    row: Optional[Measurement]
+    sentence: str
+
+
+def choose(rows: Sequence[Measurement], budget: Budget, reference_miou: float) -> Choice:
+    """The format to take.
+
+    - A limit on the mIoU, alone or with one on the latency: the fastest that meets them.
+    - A limit on the latency alone: the highest mIoU within it; of those within TIE of that, the fastest.
+    - No limit: the fastest within DEFAULT_DROP points of `reference_miou`, which is float32's.
+    """
+    measured = [row for row in rows if row.measured]
+    if not measured:
+        return Choice(None, "nothing could be measured; the table says why")
+    no_limit = budget == Budget()
+    wanted = Budget(at_least_miou=max(0.0, reference_miou - DEFAULT_DROP)) if no_limit else budget
+    allowed = [row for row in measured if wanted.allows(row)]
+    if not allowed:
+        return Choice(None, _nearest(measured, wanted))
+    if budget.at_least_miou is None and not no_limit:
+        best = max(row.miou for row in allowed)
+        allowed = [row for row in allowed if row.miou >= best - TIE]
+        why = f"the most accurate with {budget}"
+    else:
+        why = f"the fastest within {DEFAULT_DROP} points of float32" if no_limit else f"the fastest with {budget}"
+    return _taken(min(allowed, key=lambda row: row.milliseconds), why)
+
+
+def _taken(row: Measurement, why: str) -> Choice:
+    return Choice(row, f"take {row.name}: {why} (mIoU {row.miou:.2f}, {row.milliseconds:.1f} ms)")
+
+
+def _nearest(measured: Sequence[Measurement], budget: Budget) -> str:
+    row = min(measured, key=lambda one: (budget.excess(one), one.milliseconds))
+    apart = []
+    if budget.at_least_miou is not None and row.miou < budget.at_least_miou:
+        apart.append(f"{budget.at_least_miou - row.miou:.2f} points short")
+    if budget.at_most_ms is not None and row.milliseconds > budget.at_most_ms:
+        apart.append(f"{row.milliseconds - budget.at_most_ms:.1f} ms too slow")
+    figures = f"mIoU {row.miou:.2f}, {row.milliseconds:.1f} ms"
+    return f"nothing here has {budget}; the nearest is {row.name} ({figures}: {' and '.join(apart)})"
