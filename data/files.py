@@ -85,7 +85,14 @@ def _decode(path: Union[str, Path], flags: int) -> np.ndarray:
         encoded = np.fromfile(path, np.uint8)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    image = None if encoded.size == 0 or _is_truncated(encoded) else cv2.imdecode(encoded, flags)
+    try:
+        image = None if encoded.size == 0 or _is_truncated(encoded) else cv2.imdecode(encoded, flags)
+    except cv2.error as error:
+        if "CV_IO_MAX_IMAGE" not in str(error):
+            raise
+        raise UserError(
+            f"{path}: more pixels than OpenCV decodes, {2**30}; tool.predict reads it with --window, or cut it up"
+        ) from error
     if image is None:
         raise UserError(f"{path}: not a complete image file; fetch it again or take it out of the dataset")
     return image

@@ -43,7 +43,7 @@ from tool.prediction.pipeline import Timing, overlap
 from tool.prediction.pseudo_labels import LIST, PseudoLabelWriter
 from tool.prediction.results import CONFIDENCE, KINDS, Painter, PictureWriter, Predicted, VideoFileWriter
 from tool.prediction.sources import Frame, Picture, find_sources, open_video, read_picture
-from tool.prediction.windows import add_window_flags, asked_windows, predict_large, split_by_size
+from tool.prediction.windows import add_window_flags, asked_windows, predict_large, split_by_size, warn_of_whole_images
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -200,6 +200,7 @@ def predict_video(source: Union[Path, int], classify: Classify, save_dir: Path, 
 
 def _inference(classify: Classify, bar: tqdm, confidence: bool = False) -> Callable[[Frame], Predicted]:
     def infer(frame: Frame) -> Predicted:
+        warn_of_whole_images(frame, classify)
         if confidence:
             found = classify.segment(frame.image)
             predicted = Predicted(frame, found.known(classify.unknown_below), found.confidence)

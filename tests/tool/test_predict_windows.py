@@ -1,6 +1,7 @@
 """tool.predict by windows: its flags, PaddleSeg's, and images that are predicted band by band."""
 
 import argparse
+import logging
 import os
 import subprocess
 import sys
@@ -149,6 +150,24 @@ def test_a_large_image_gets_the_class_map_of_a_small_one(tmp_path, network, imag
     assert np.abs(whole[::3, ::3].astype(int) - bands).mean() < 12
     assert (tmp_path / "bands" / "side_by_side" / "street.png").is_file()
     assert not [one for one in (tmp_path / "bands").rglob("*") if one.suffix == ".tmp"]
+
+
+def test_a_whole_image_that_needs_gigabytes_gets_a_warning(tmp_path, network, image, monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("stdc_seg"), "propagate", True)
+    run(tmp_path, image)
+    assert "goes through the network as a whole" not in caplog.text
+    monkeypatch.setattr(windows, "MOST_LOGITS", 4 * 19 * 90 * 130 - 1)
+    run(tmp_path, image, "--window", "48x32")
+    assert "as a whole" not in caplog.text
+    run(tmp_path, image)
+    assert "image: goes through the network as a whole, 130x90 pixels" in caplog.text
+
+
+def test_an_image_too_large_for_opencv_is_one_line(tmp_path):
+    with PngRows(tmp_path / "huge.png", (2**15, 2**15 + 1)) as png:
+        png.write(np.zeros((1, 2**15 + 1), np.uint8))
+    with pytest.raises(UserError, match="huge.png: more pixels than OpenCV decodes, 1073741824; .* --window"):
+        read_image(tmp_path / "huge.png")
 
 
 def test_a_large_image_that_breaks_off_leaves_no_file(tmp_path, network, monkeypatch):

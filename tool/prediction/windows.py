@@ -4,9 +4,9 @@ import argparse
 import contextlib
 import math
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Sequence
+from typing import Callable, List, NamedTuple, Optional, Sequence
 
-from compat import UserError
+from compat import UserError, logger
 
 import cv2
 import numpy as np
@@ -15,13 +15,15 @@ from tqdm import tqdm
 from data.rows import FileRows, file_size
 from engine.command import SIDE, image_size, whole_number
 from engine.evaluation.pictures import write_picture
-from engine.runtime import Windows, WindowSegmenter
+from engine.runtime import Segmenter, Windows, WindowSegmenter
 from tool.prediction.png_rows import PngRows
 from tool.prediction.results import CLASS_MAP, CONFIDENCE, Painter, Predicted, grey
 from tool.prediction.sources import Frame, Picture
 
 LARGE = 2**25
 """Pixels beyond which an image is read and written in bands. Up to seven are in memory otherwise; see overlap()."""
+MOST_LOGITS = 2**32
+"""Bytes of logits beyond which an image that is predicted as a whole gets a warning."""
 REDUCED = 2048
 """Pixels of the longer side of a large image's overlay."""
 
@@ -66,6 +68,20 @@ def asked_windows(arguments: argparse.Namespace) -> Optional[Windows]:
     if overlap >= min(size):
         raise UserError(f"--overlap {overlap}: must be less than both sides of --window {_text(size, 'x')}")
     return Windows(size, (size[0] - overlap, size[1] - overlap))
+
+
+def warn_of_whole_images(frame: Frame, classify: Callable) -> None:
+    """Warn where an image goes through a network in one piece that needs gigabytes."""
+    if not isinstance(classify, Segmenter):
+        return
+    height, width = classify.seen_size(frame.image.shape[:2])
+    logits = 4 * classify.network.num_classes * height * width
+    if logits > MOST_LOGITS:
+        logger.warning(
+            "%s: goes through the network as a whole, %dx%d pixels, whose logits alone take %.0f GB; --window 1024x512 "
+            "bounds the memory",
+            *(frame.name, width, height, logits / 1e9),
+        )
 
 
 class Split(NamedTuple):
