@@ -9,6 +9,7 @@ import paddle
 from paddle import nn
 
 from data import dataset_classes
+from data.transforms import Normalize
 from engine.build import weight_file
 from engine.recipe import Recipe, load_recipe
 from engine.recipe.schema import CLASSIFIERS, DatasetRecipe
@@ -79,6 +80,7 @@ def _finetune(model: nn.Layer, recipe: Recipe, options: RunOptions) -> None:
     except UserError as error:
         raise _of_another_network(state, source, recipe.model.type) or error from None
     logger.info("--finetune %s: took %d tensors; %s", source, taken, heads.report(theirs, ours))
+    _warn_of_normalization(recipe, options)
     if pairs:
         _copy_rows(model, state, heads.replaced, pairs)
         names = _class_names(recipe.train_dataset)
@@ -107,6 +109,25 @@ def _check_options(source: str, recipe: Recipe, heads: _Heads) -> None:
     if lacking:
         opts = " ".join(f"model.{key}={str(needed[key]).lower()}" for key in lacking)
         raise UserError(f"--finetune {source}: its network is another one without --opts {opts}")
+
+
+def _warn_of_normalization(recipe: Recipe, options: RunOptions) -> None:
+    """Log how the weights' images were normalised, where their recipe is known and it was otherwise."""
+    known = _their_recipe(options)
+    ours, theirs = (_normalize(one.train_dataset) if one else None for one in (recipe, known))
+    if theirs and (ours.mean, ours.std) != (theirs.mean, theirs.std):
+        opts = (
+            f"{part}_dataset.transforms.Normalize.{key}={list(getattr(theirs, key))}".replace(" ", "")
+            for part in ("train", "val")
+            for key in ("mean", "std")
+        )
+        logger.warning(
+            "--finetune %s: learned from images that were normalised by --opts %s", options.finetune, " ".join(opts)
+        )
+
+
+def _normalize(recipe: DatasetRecipe) -> Normalize:
+    return next((step for step in recipe.transforms if isinstance(step, Normalize)), Normalize())
 
 
 def _class_count(state: Weights, source: str) -> int:
@@ -214,18 +235,24 @@ def _paired_classes(recipe: Recipe, options: RunOptions, count: int) -> Dict[int
 
 def _their_names(options: RunOptions, count: int) -> Tuple[str, ...]:
     """The class names of the weights, from their recipe."""
-    config, opts = recipe_of_weights(options.finetune) or (None, ())
-    if options.finetune_config:
-        config, opts = options.finetune_config, ()
-    if config is None:
+    recipe = _their_recipe(options)
+    if recipe is None:
         raise UserError(
             f"--finetune_classes: {options.finetune} does not say what its classes are called; name the recipe that it "
             "was trained with by --finetune_config"
         )
-    names = _class_names(load_recipe(config, {}, opts).train_dataset)
+    names = _class_names(recipe.train_dataset)
     if len(names) != count:
-        raise UserError(f"--finetune_config {config}: has {len(names)} classes, and {options.finetune} {count}")
+        raise UserError(f"--finetune_config: that recipe has {len(names)} classes, and {options.finetune} {count}")
     return names
+
+
+def _their_recipe(options: RunOptions) -> Optional[Recipe]:
+    """The recipe that the weights were trained with, where it is known."""
+    if options.finetune_config:
+        return load_recipe(options.finetune_config)
+    named = recipe_of_weights(options.finetune)
+    return load_recipe(named[0], {}, named[1]) if named else None
 
 
 def _class_names(recipe: DatasetRecipe) -> Tuple[str, ...]:

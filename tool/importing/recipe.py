@@ -13,6 +13,7 @@ LARGEST_CROP = (1024, 512)
 TEMPLATE = """\
 # {kind} from {source}, imported by python -m tool.prepare_data import.
 #   python train.py --config {recipe}
+# From the weights of Cityscapes, which few images need: --finetune stdc1_seg_mmseg --finetune_classes by_name
 # Every value is a proposal: change what you know better.
 _base_: {base}
 # {train} training images: {batch_size} at a time, {epochs:.0f} times each. Halve batch_size where memory runs out.
@@ -35,13 +36,14 @@ train_dataset: &dataset
     # {crop_reason}
     - {{type: RandomPaddingCrop, crop_size: [{crop[0]}, {crop[1]}]}}
     - {{type: RandomDistort, brightness_range: 0.5, contrast_range: 0.5, saturation_range: 0.5, hue_prob: 0.0}}
-    - {{type: Normalize}}
+    # as for the published weights of ImageNet and Cityscapes
+    - &normalize {{type: Normalize, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}}
 
 val_dataset:
   <<: *dataset
   mode: val
   transforms:
-    - {{type: Normalize}}
+    - *normalize
 {loss}
 lr_scheduler:
   learning_rate: {rate:g}  # 0.01 for 8 images, in proportion to the batch

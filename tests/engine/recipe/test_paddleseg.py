@@ -104,6 +104,15 @@ def test_networks_losses_and_differences(written, lines):
     assert recipe.model.type == "ddrnet23" and recipe.save_interval == 40 and recipe.loss["aux8"][0].weight == 0
 
 
+def test_known_urls_of_weights_become_names(written, lines):
+    url = "https://bj.bcebos.com/paddleseg/dygraph/PP_STDCNet1.tar.gz"
+    recipe = load_recipe(
+        written({**STDC, "model": {**STDC["model"], "backbone": {"type": "STDC1", "pretrained": url}}})
+    )
+    assert recipe.model.backbone.pretrained == "stdc1_imagenet_paddleseg"
+    assert any("stdc1_imagenet_paddleseg, which is https://bj.bcebos.com" in line for line in lines)
+
+
 @pytest.mark.parametrize("name", ["stdc1_seg", "ddrnet23"])
 def test_rates_optimizer_and_losses_are_those_of_paddlesegs_builder(name, written):
     path = written(RECIPES[name])

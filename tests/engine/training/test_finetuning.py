@@ -19,6 +19,7 @@ from tests.helpers.zero_networks import zero_networks
 
 SAMPLE = "configs/stdc1_seg_sample.yml"
 COLORS = {"Traffic Sign": [1, 2, 3], "crane": [4, 5, 6], "road": [7, 8, 9]}
+IMAGENET = "configs/stdc1_seg_camvid_960x720.yml"  # normalises as for the weights of ImageNet
 CITYSCAPES_ROWS = {0: 7, 2: 0}  # by name: traffic sign and road
 CLASSIFIERS = [f"heads.{head}.classifier.weight" for head in ("main", "aux8", "aux16")]
 
@@ -126,7 +127,7 @@ def test_classes_begin_with_their_classifiers(words, rows, cityscapes, lines):
         for own in range(3):
             assert np.array_equal(after[name][own], state[name][rows[own]] if own in rows else before[name][own])
     new = [name for own, name in enumerate(COLORS) if own not in rows]
-    assert lines[1].endswith(f"; new: {', '.join(new) or 'none'}")
+    assert lines[-1].endswith(f"; new: {', '.join(new) or 'none'}")
 
 
 def test_classes_are_mapped_for_the_same_class_count_too(cityscapes):
@@ -199,6 +200,20 @@ def test_weights_by_name(tmp_path, monkeypatch):
     saved(tmp_path / "stdc1_seg_paddleseg.pdparams", "stdc1_seg", head_bias=True, gate_bias=True)
     with pytest.raises(UserError, match="--opts model.gate_bias=true model.exclusive_pool=true$"):
         start(recipe_of(), "stdc1_seg_paddleseg")
+
+
+@pytest.mark.parametrize("mean", [[0.5, 0.5, 0.5], [0.485, 0.456, 0.406]])
+def test_images_that_were_normalised_otherwise_are_named(mean, cityscapes, lines):
+    normalize = {"type": "Normalize", "mean": mean, "std": [0.229, 0.224, 0.225]}
+    start(
+        recipe_of(train_dataset__transforms=[normalize]),
+        cityscapes[1],
+        finetune_config="configs/stdc1_seg_camvid_960x720.yml",
+    )
+    said = [
+        line for line in lines if "normalised by --opts train_dataset.transforms.Normalize.mean=[0.485,0.456" in line
+    ]
+    assert len(said) == (mean[0] == 0.5)
 
 
 def test_a_class_count_that_differs_names_the_way(cityscapes):
