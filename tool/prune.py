@@ -21,14 +21,12 @@ from paddle import nn
 from data import SegmentationDataset, train_batches
 from engine.build import criterion_of, dataset_of, default_workers, network_of, weight_file
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, real_number, run, whole_number
-from engine.pruning.choice import Choice, choose
-from engine.pruning.cutting import SIZE, channels_of, cut_weights, widths_without
-from engine.pruning.groups import Channels
+from engine.pruning.cutting import SIZE
 from engine.pruning.importance import CRITERIA, scales, sensitivity
+from engine.pruning.pruner import Pruned, prune
 from engine.pruning.written import write_recipe
 from engine.recipe import Recipe, load_recipe
 from engine.resilience.checkpoint import CHECKSUMS, MODEL, prepare_save_dir, save_checkpoint
-from engine.training.averaging import measure_statistics
 from loss.criterion import Criterion
 from models.weights import load_weights
 
@@ -49,30 +47,31 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     weights = weight_file(arguments.model_path)
     load_weights(model, weights)
     save_dir = prepare_save_dir(arguments.save_dir)
-    channels, deployed = channels_of(recipe, dataset.num_classes)
     paddle.seed(arguments.seed)
     batches = Batches(recipe, dataset, arguments.batches, arguments.seed)
-    if arguments.criterion == "sensitivity":
-        importance = sensitivity(model, channels, batches(), main_loss(recipe, model, dataset))
-    else:
-        importance = scales(model, channels)
-    choice = choose(channels, importance, deployed, arguments.target, arguments.multiple)
-
-    widths = {**recipe.model.widths, **widths_without(model, channels, choice.cut)}
-    narrow = recipe.model_copy(update={"model": recipe.model.model_copy(update={"widths": widths})})
-    pruned = network_of(narrow, dataset.num_classes, weights=False)
-    load_weights(pruned, cut_weights(model.state_dict(), channels, choice.cut))
-    measure_statistics(pruned, (images for images, _ in batches()))
-    save_checkpoint(save_dir, pruned)
+    loss = main_loss(recipe, model, dataset)
+    by_name = {"sensitivity": lambda *network: sensitivity(*network, batches(), loss), "bn_scale": scales}
+    pruned = prune(
+        recipe,
+        model,
+        dataset.num_classes,
+        arguments.target,
+        by_name[arguments.criterion],
+        lambda: (images for images, _ in batches()),
+        arguments.multiple,
+        arguments.rounds,
+    )
+    save_checkpoint(save_dir, pruned.model)
     command = shlex.join(["python", "-m", "tool.prune", *(sys.argv[1:] if argv is None else argv)])
-    header = f"{choice.share:.3f} of the multiply-accumulates of {arguments.config}, written by\n  {command}"
+    header = f"{pruned.share:.3f} of the multiply-accumulates of {arguments.config}, written by\n  {command}"
+    widths = pruned.recipe.model.widths
     write_recipe(save_dir / RECIPE, arguments.config, str(weights), save_dir / MODEL, widths, header)
-    print(table(channels, choice, deployed))
+    print(table(pruned))
     logger.info(
         "%s: %.1f %% of the multiply-accumulates are left; batch norm measured on %d batches. To recover what was "
         "lost: python train.py --config %s --save_dir output/recovered",
         save_dir,
-        100 * choice.share,
+        100 * pruned.share,
         arguments.batches,
         save_dir / RECIPE,
     )
@@ -98,15 +97,14 @@ def main_loss(recipe: Recipe, model: nn.Layer, dataset: SegmentationDataset) -> 
     return lambda logits, labels: criterion([logits], labels)[0]
 
 
-def table(channels: Channels, choice: Choice, deployed: Sequence[str]) -> str:
+def table(pruned: Pruned) -> str:
     """A line for each group that lost channels, then the whole."""
     rows = [
-        [name[: -len(".weight")], str(len(members)), str(choice.kept[name])]
-        for name, members in channels.groups.items()
-        if choice.kept[name] < len(members)
+        [name[: -len(".weight")], str(before), str(after)]
+        for name, (before, after) in pruned.channels.items()
+        if after < before
     ]
-    counts = [channels.multiply_accumulates(cut, deployed) / 1e9 for cut in ((), choice.cut)]
-    rows.append([f"GMAC at {SIZE[0]}x{SIZE[1]}", *(f"{count:.2f}" for count in counts)])
+    rows.append([f"GMAC at {SIZE[0]}x{SIZE[1]}", *(f"{count / 1e9:.2f}" for count in pruned.multiply_accumulates)])
     return text_table(["channels made by", "before", "after"], rows)
 
 
@@ -133,11 +131,12 @@ def _parser():
     add("--target", type=real_number(0.01, 1), required=True, help="share of the multiply-accumulates that is left")
     add("--criterion", choices=list(CRITERIA), default="sensitivity", help="what decides which channels matter")
     add("--multiple", type=whole_number(1, 1024), default=16, help="widths end as multiples of this (16)")
+    add("--rounds", type=whole_number(1, 100), default=4, help="after each, what matters is measured anew (4)")
     add(
         "--batches",
         type=whole_number(1, 10**6),
-        default=32,
-        help="of the recipe's training images, for the criterion and for batch norm's statistics afterwards (32)",
+        default=16,
+        help="of the recipe's training images a round, for the criterion and for batch norm's statistics (16)",
     )
     add("--seed", type=whole_number(), default=0, help="of these images and their augmentation")
     return arguments

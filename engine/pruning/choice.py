@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Collection, Dict, List, Mapping, Optional
 
-from compat import UserError
-
 import numpy as np
 
 from engine.pruning.groups import Channels
@@ -30,12 +28,12 @@ class Choice:
 class _Group:
     """Channels of a group, of which the least important are cut first, down to the next multiple at a time."""
 
-    def __init__(self, members: np.ndarray, importance: np.ndarray, multiple: int):
+    def __init__(self, members: np.ndarray, importance: np.ndarray, multiple: int, size: int):
         order = np.argsort(importance[members], kind="stable")
         self.order = members[order]
         self.costs = importance[members][order]
         self.multiple = multiple
-        self.least = max(multiple, int(np.ceil(LEAST_SHARE * len(members) / multiple)) * multiple)
+        self.least = max(multiple, int(np.ceil(LEAST_SHARE * size / multiple)) * multiple)
         self.cut = 0
 
     @property
@@ -50,7 +48,12 @@ class _Group:
 
 
 def choose(
-    channels: Channels, importance: np.ndarray, deployed: Collection[str], target: float, multiple: int = 16
+    channels: Channels,
+    importance: np.ndarray,
+    deployed: Collection[str],
+    target: float,
+    multiple: int = 16,
+    sizes: Optional[Mapping[str, int]] = None,
 ) -> Choice:
     """Cut, again and again, the step that costs the least importance for each multiply-accumulate that it saves.
 
@@ -63,20 +66,19 @@ def choose(
         deployed: filters of the convolutions that evaluation computes.
         target: share of their multiply-accumulates to come down to, in (0, 1].
         multiple: that widths end as.
+        sizes: of the groups before anything was cut, for the quarter; by default their present ones.
 
-    Raises:
-        UserError: when so little cannot be reached.
+    Returns:
+        What is cut; its share is above the target where so little cannot be reached.
     """
-    groups = {name: _Group(members, importance, multiple) for name, members in channels.groups.items()}
+    sizes = sizes or {name: len(members) for name, members in channels.groups.items()}
+    groups = {name: _Group(members, importance, multiple, sizes[name]) for name, members in channels.groups.items()}
     counter = _Counter(channels, groups, deployed)
     whole = left = counter.count(groups)
     while left > target * whole:
         best = _cheapest_step(groups, counter, left)
         if best is None:
-            raise UserError(
-                f"--target {target:g}: with widths in multiples of {multiple}, and a quarter of each layer kept, "
-                f"{left / whole:.2f} of the multiply-accumulates remain; choose a target above, or a lower --multiple"
-            )
+            break
         groups[best].cut += groups[best].step
         left = counter.count(groups)
     cut = np.sort(np.concatenate([group.order[: group.cut] for group in groups.values()]))

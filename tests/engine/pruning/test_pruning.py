@@ -223,8 +223,9 @@ def test_the_least_important_channels_go_first_and_widths_are_multiples(chain):
     assert choice.share == pytest.approx((24 * 43 + 48) / whole)
     further = choose(channels, importance, filters, 0.4, 8)
     assert further.kept == {"first.weight": 8, "second.weight": 16}
-    with pytest.raises(UserError, match="--target 0.1: with widths in multiples of 8"):
-        choose(channels, importance, filters, 0.1, 8)
+    least = choose(channels, importance, filters, 0.1, 8)
+    assert least.kept == {"first.weight": 8, "second.weight": 8}
+    assert least.share == pytest.approx((8 * (27 + 8) + 8 * 3) / whole)
     assert choose(channels, importance, filters, 1.0).cut.tolist() == []
 
 
