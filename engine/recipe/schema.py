@@ -100,10 +100,12 @@ class OptimizerRecipe(Options):
     no_weight_decay: kinds of parameters without weight decay: `norm` (batch-norm weights and biases), `bias`.
     lr_mult: {regular expression on parameter names: factor of the learning rate}; the first that is found counts.
     frozen: regular expressions of parameters that are not trained; batch norm's statistics move on, see Recipe.freeze.
+    norm_sparsity: factor of the batch norms' scales in the objective; see engine.training.sparsity.
     """
 
     type: str
     weight_decay: NotNegative = 0.0
+    norm_sparsity: NotNegative = 0.0
     no_weight_decay: Annotated[Tuple[Literal["norm", "bias"], ...], OneOrMany] = ()
     lr_mult: Dict[Pattern, NotNegative] = Field(default_factory=dict)
     frozen: Annotated[Tuple[Pattern, ...], OneOrMany] = ()

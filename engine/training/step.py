@@ -27,6 +27,7 @@ class TrainStep:
         accumulate: batches of an iteration.
         devices: of the run.
         distiller: adds the losses against a teacher, if there is one; see engine.training.distillation.
+        shrink: is called with the rate after each update, if it is there; see engine.training.sparsity.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class TrainStep:
         accumulate: int,
         devices: Devices,
         distiller: Optional[Distiller] = None,
+        shrink: Optional[Callable[[float], None]] = None,
     ):
         self.model = model
         self.criterion = criterion
@@ -50,6 +52,7 @@ class TrainStep:
         self.guard = guard
         self.accumulate = accumulate
         self.distiller = distiller
+        self.shrink = shrink
         precision.prepare(model, optimizer)
         self.average = average(model) if average else None
         self.replica = replicate(model, devices)
@@ -100,6 +103,8 @@ class TrainStep:
             self.guard.undo()
         else:
             self.precision.update(self.optimizer)
+            if self.shrink:
+                self.shrink(self.optimizer.get_lr())
             if self.average:
                 self.average.update(iteration)
         # Freed, not zeroed: the next forward pass can have their memory.

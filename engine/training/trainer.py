@@ -46,6 +46,7 @@ from engine.training.optimizer import build_optimizer, build_schedule
 from engine.training.options import RunOptions
 from engine.training.precision import Precision
 from engine.training.progress import Progress
+from engine.training.sparsity import shrinkage_of
 from engine.training.state import RunState
 from engine.training.step import TrainStep
 from engine.training.validation import Validation
@@ -175,6 +176,7 @@ class Trainer:
             self.recipe.accumulate,
             self.devices,
             self._build_distiller() if self.recipe.distill else None,
+            shrinkage_of(self.recipe.optimizer, self.model),
         )
 
     def _build_distiller(self) -> Distiller:
