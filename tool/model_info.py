@@ -8,6 +8,7 @@ from compat import check_writable, text_table, write_json
 
 import models
 from engine.command import parser, run, whole_number
+from engine.recipe import load_recipe
 from tool.speed.cost import CROP, ModelInfo, inspect_model, segments
 
 EXPLANATION = """\
@@ -67,14 +68,20 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         metavar="N",
         help="a line for each width of the main head, such as 256 128 64; by default the published width",
     )
+    arguments.add_argument("--config", nargs="+", default=[], metavar="F", help="also the networks of these recipes")
     arguments.add_argument("--json", type=Path, metavar="F", help="write the same figures to this file")
     options = arguments.parse_args(argv)
     check_writable(options.json)
-    names = [options.model] if options.model else models.list_models()
+    recipes = {config: load_recipe(config) for config in options.config}
+    names = [options.model] if options.model else [] if recipes and not options.head_channels else models.list_models()
     if options.head_channels and not options.model:
         names = [name for name in names if segments(name)]
     variants = [{"head_channels": width} for width in options.head_channels or ()] or [{}]
     infos = [inspect_model(name, options.num_classes, options=variant) for name in names for variant in variants]
+    for config, recipe in recipes.items():
+        given = {**recipe.model.options, "widths": recipe.model.widths}
+        classes = options.num_classes or recipe.train_dataset.class_count
+        infos.append(inspect_model(recipe.model.type, classes, options=given, label=config))
     print(format_table(infos))
     if options.json:
         write_json(options.json, [{**asdict(info), "training_bytes": info.training_bytes} for info in infos])

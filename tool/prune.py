@@ -64,8 +64,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     save_checkpoint(save_dir, pruned.model)
     command = shlex.join(["python", "-m", "tool.prune", *(sys.argv[1:] if argv is None else argv)])
     header = f"{pruned.share:.3f} of the multiply-accumulates of {arguments.config}, written by\n  {command}"
-    widths = pruned.recipe.model.widths
-    write_recipe(save_dir / RECIPE, arguments.config, str(weights), save_dir / MODEL, widths, header)
+    write_recipe(save_dir / RECIPE, arguments.config, str(weights), save_dir / MODEL, pruned.recipe.model, header)
     print(table(pruned))
     logger.info(
         "%s: %.1f %% of the multiply-accumulates are left; batch norm measured on %d batches. To recover what was "

@@ -2,11 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import Any, Dict, Mapping
+from typing import Any, Dict
 
 from compat import UserError
 
 import yaml
+
+from engine.recipe.schema import ModelRecipe
 
 TERMS = [
     {"type": "LogitDistillation", "output": "main", "weight": 1.0},
@@ -14,7 +16,7 @@ TERMS = [
 ]
 
 
-def write_recipe(path: Path, config: str, weights: str, pruned: Path, widths: Mapping[str, int], header: str) -> None:
+def write_recipe(path: Path, config: str, weights: str, pruned: Path, model: ModelRecipe, header: str) -> None:
     """Write the recipe by which the pruned network is trained further, evaluated and exported.
 
     Args:
@@ -22,15 +24,18 @@ def write_recipe(path: Path, config: str, weights: str, pruned: Path, widths: Ma
         config: the recipe of the unpruned network.
         weights: those of the unpruned network, which teaches.
         pruned: file of the pruned weights, which training starts from.
-        widths: of the pruned network, as models.narrowing takes them.
+        model: the pruned network, with its widths.
         header: lines that say where it comes from.
 
     Raises:
         UserError: where it cannot be written.
     """
+    network: Dict[str, Any] = {"pretrained": pruned.as_posix(), "widths": dict(model.widths)}
+    if model.backbone.pretrained:  # which the whole weights take the place of
+        network["backbone"] = {"pretrained": None}
     recipe: Dict[str, Any] = {
         "_base_": Path(os.path.relpath(config, path.parent)).as_posix(),
-        "model": {"pretrained": pruned.as_posix(), "backbone": {"pretrained": None}, "widths": dict(widths)},
+        "model": network,
         "distill": {"_inherited_": False, "teacher": {"config": config, "weights": weights}, "terms": TERMS},
     }
     comment = "".join(f"# {line}\n" for line in header.splitlines())

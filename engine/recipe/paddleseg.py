@@ -33,6 +33,7 @@ class STDCSeg(Options):
     backbone: Backbone
     num_classes: Optional[Count] = None
     pretrained: Optional[str] = None
+    widths: Dict[str, Count] = Field(default_factory=dict)  # of tool.prune, over a recipe of PaddleSeg
     use_boundary_2: bool = False
     use_boundary_4: bool = False
     use_boundary_8: bool = True
@@ -55,6 +56,7 @@ class STDCSeg(Options):
         return {
             "type": f"{name}_seg",
             "detail_strides": self.detail_strides,
+            "widths": self.widths,
             **{"head_bias": True, "gate_bias": True, "exclusive_pool": True},
             "pretrained": _weight_file(self.pretrained, None, "model.pretrained", notes),
             "backbone": {
@@ -69,6 +71,7 @@ class DDRNet(Options):
     type: Literal["DDRNet_23"]
     num_classes: Optional[Count] = None
     pretrained: Optional[str] = None
+    widths: Dict[str, Count] = Field(default_factory=dict)
     in_channels: Literal[3] = 3
     block_layers: Tuple[Literal[2], Literal[2], Literal[2], Literal[2]] = (2, 2, 2, 2)
     planes: Literal[32, 64] = 64
@@ -90,7 +93,8 @@ class DDRNet(Options):
     def in_our_words(self, notes: List[str]) -> Dict[str, Any]:
         """Our `model`."""
         name = "ddrnet23" if self.planes == 64 else "ddrnet23_slim"
-        return {"type": name, "pretrained": _weight_file(self.pretrained, None, "model.pretrained", notes)}
+        pretrained = _weight_file(self.pretrained, None, "model.pretrained", notes)
+        return {"type": name, "pretrained": pretrained, "widths": self.widths}
 
 
 class Losses(Options):

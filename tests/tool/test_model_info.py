@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import paddle
 import pytest
@@ -120,6 +121,16 @@ def test_the_command_prints_a_line_for_each_width(capsys):
     ]
     with pytest.raises(UserError, match="model stdc1: option 'head_channels' is not known"):
         main(["--model", "stdc1", "--head_channels", "64"])
+
+
+def test_the_command_takes_recipes(tmp_path, capsys):
+    """A recipe's options and widths count: 3x3 from 256 channels at stride 8, and 1x1 to 19 classes."""
+    recipe = tmp_path / "thin.yml"
+    text = "_base_: {}\nmodel: {{widths: {{heads.main.conv: 64}}}}\n"
+    recipe.write_text(text.format(Path("configs/stdc1_seg_sample.yml").resolve()))
+    main(["--config", str(recipe)])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(str(recipe))]
+    assert rows[0] == [str(recipe), "8,126,496", "7,828,704", "13.21", "29.72", "52.84", "0.53"]
 
 
 def test_an_unknown_model_is_the_users_error_and_leaves_paddle_dynamic():

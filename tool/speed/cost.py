@@ -37,7 +37,7 @@ class Output:
 class ModelInfo:
     """`multiply_accumulates` maps "HxW" to a number; `activation_bytes` are for one image of CROP.
 
-    `options` are the network's arguments that differ from its defaults.
+    `options` are the network's arguments that differ from its defaults, `label` what the table calls it.
     """
 
     name: str
@@ -48,11 +48,12 @@ class ModelInfo:
     outputs: Tuple[Output, ...]
     activation_bytes: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    label: Optional[str] = None
 
     @property
     def title(self) -> str:
-        """The name, and the options that differ."""
-        return ", ".join([self.name, *(f"{key} {value}" for key, value in self.options.items())])
+        """The label, or else the name and the options that differ."""
+        return self.label or ", ".join([self.name, *(f"{key} {value}" for key, value in self.options.items())])
 
     @property
     def training_bytes(self) -> int:
@@ -70,6 +71,7 @@ def inspect_model(
     num_classes: Optional[int] = None,
     sizes: Sequence[Tuple[int, int]] = SIZES,
     options: Mapping[str, Any] = NO_OPTIONS,
+    label: Optional[str] = None,
 ) -> ModelInfo:
     """Count everything that the table shows of model `name`.
 
@@ -78,6 +80,7 @@ def inspect_model(
         num_classes: 19, or 1000 for a classifier, unless given.
         sizes: (height, width) of the images whose multiply-accumulates are counted.
         options: of the network, as `models.build_model` takes them.
+        label: what the table calls it; by default the name and the options.
 
     Raises:
         UserError: for an unknown name or option.
@@ -98,6 +101,7 @@ def inspect_model(
         outputs=outputs,
         activation_bytes=activation_bytes(name, num_classes, CROP, options=options),
         options=options,
+        label=label,
     )
 
 

@@ -79,6 +79,13 @@ def written(tmp_path):
     return write
 
 
+@pytest.mark.parametrize("name", ["stdc1_seg", "ddrnet23"])
+def test_a_pruned_network_may_build_on_a_recipe_of_paddleseg(name, written):
+    widths = {"heads.main.conv": 64}
+    recipe = {**RECIPES[name], "model": {**RECIPES[name]["model"], "widths": widths}}
+    assert load_recipe(written(recipe)).model.widths == widths
+
+
 @pytest.fixture
 def lines():
     """The log's messages."""
