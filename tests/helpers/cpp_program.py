@@ -20,16 +20,22 @@ SOURCE = Path(__file__).parents[2] / "examples" / "cpp"
 FLAGS = ("-DCMAKE_CXX_FLAGS=-O1 -Werror", "-DCMAKE_BUILD_TYPE=None")
 
 
+def find_cmake() -> str:
+    """CMake's program; skips the test where there is none, or no compiler."""
+    beside = str(Path(sys.executable).parent)  # where pip puts cmake
+    cmake = shutil.which("cmake", path=os.pathsep.join([beside, os.environ.get("PATH", "")]))
+    if cmake is None or not (shutil.which("c++") or shutil.which("g++")):
+        pytest.skip("no CMake, or no C++ compiler, here (pip install cmake; apt-get install g++ make)")
+    return cmake
+
+
 def configure(folder: Path, *options: str) -> str:
     """Configure the build in `folder`; returns what CMake says, and skips the test where there is no compiler.
 
     With OpenVINO's wheel, and with ONNX Runtime where ONNXRUNTIME_ROOT names an unpacked release: its wheel has no
     headers.
     """
-    beside = str(Path(sys.executable).parent)  # where pip puts cmake
-    cmake = shutil.which("cmake", path=os.pathsep.join([beside, os.environ.get("PATH", "")]))
-    if cmake is None or not (shutil.which("c++") or shutil.which("g++")):
-        pytest.skip("no CMake, or no C++ compiler, here (pip install cmake; apt-get install g++ make)")
+    cmake = find_cmake()
     utils = pytest.importorskip("openvino.utils", reason="OpenVINO is in requirements-deploy.txt")
     engines = [f"-DOpenVINO_DIR={utils.get_cmake_path()}"]
     if os.environ.get("ONNXRUNTIME_ROOT"):
