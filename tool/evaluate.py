@@ -234,7 +234,9 @@ def _parser():
     add_recipe_flags(arguments, weights="model_path")
     add = arguments.add_argument
     which = arguments.add_mutually_exclusive_group(required=True)
-    which.add_argument("--model_path", help="weight file, the folder of a checkpoint, or with --engine of an export")
+    which.add_argument(
+        "--model_path", help="weight file, name of weights, folder of a checkpoint, or with --engine of an export"
+    )
     which.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two of these: test whether they differ")
     add("--compare_config", metavar="F", help="recipe of B, where it is another than A's")
     add("--engine", choices=ENGINES, help="evaluate class maps as this engine makes them of each image")

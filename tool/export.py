@@ -80,7 +80,7 @@ def _parser():
     )
     add_recipe_flags(arguments, weights="model_path")
     add = arguments.add_argument
-    add("--model_path", required=True, help="weight file, or the folder of a checkpoint")
+    add("--model_path", required=True, help="weight file, name of weights, or the folder of a checkpoint")
     add("--save_dir", default="output/export", help="where the networks and deploy.yaml go")
     add(
         "--input_shape",

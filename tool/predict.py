@@ -223,7 +223,7 @@ def _parser():
     add(
         "--model_path",
         required=True,
-        help="weights or the folder of a checkpoint; with --engine, what tool.export wrote",
+        help="weights, their name, or the folder of a checkpoint; with --engine, what tool.export wrote",
     )
     add("--engine", choices=ENGINES, default="eager", help="what computes the network")
     add("--precision", choices=PRECISIONS, help="of an exported network; by default that of the file")

@@ -123,9 +123,9 @@ def _parser():
         "python -m tool.prune --config configs/stdc1_seg_camvid.yml --model_path output/best_model --target 0.65 "
         "--save_dir output/pruned",
     )
-    add_recipe_flags(arguments)
+    add_recipe_flags(arguments, weights="model_path")
     add = arguments.add_argument
-    add("--model_path", required=True, help="weight file, or the folder of a checkpoint")
+    add("--model_path", required=True, help="weight file, name of weights, or the folder of a checkpoint")
     add("--save_dir", type=Path, required=True, help=f"folder for {RECIPE} and {MODEL}; is replaced as a whole")
     add("--target", type=real_number(0.01, 1), required=True, help="share of the multiply-accumulates that is left")
     add("--criterion", choices=list(CRITERIA), default="sensitivity", help="what decides which channels matter")

@@ -103,7 +103,8 @@ def _receive_all(url: str, part: Path, title: str) -> None:
                 raise FetchError(f"HTTP {error.code} {error.reason}") from error
             reason = f"HTTP {error.code} {error.reason}"
         except DROPPED as error:
-            reason = str(getattr(error, "reason", None) or error or type(error).__name__)
+            cause = getattr(error, "reason", None) or error
+            reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
         failed = 0 if _size(part) > before else failed + 1
         if failed == ATTEMPTS:
             raise FetchError(reason)

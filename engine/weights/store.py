@@ -113,7 +113,6 @@ def _make(entry: Entry, folder: Path, ready: Path) -> None:
     by_hand = published.is_file()
     digest = None if entry.sha256 == UNKNOWN else entry.sha256
     if not by_hand:
-        published.parent.mkdir(parents=True, exist_ok=True)
         _fetch(entry, published, digest)
     elif digest and not sha256_of(published).startswith(digest):
         raise UserError(f"{published}: its SHA-256 does not begin with {digest}, so it is not {entry.name}; remove it")
@@ -133,6 +132,7 @@ def _fetch(entry: Entry, published: Path, digest) -> None:
     there = f"put it at {published}"
     if entry.url is None:
         raise UserError(f"{entry.name}: {entry.page} gives no direct download; fetch {entry.file} there and {there}")
+    published.parent.mkdir(parents=True, exist_ok=True)
     try:
         fetch(entry.url, published, digest, entry.name)
     except FetchError as error:

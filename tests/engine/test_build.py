@@ -5,8 +5,8 @@ from compat import UserError
 import paddle
 import pytest
 
-from engine.build import choose_gpu_kernels, seed_everything
-from models import layers
+from engine.build import choose_gpu_kernels, network_of, seed_everything
+from models import build_model, layers
 from tests.helpers.tiny_training import tiny_recipe
 
 
@@ -36,6 +36,13 @@ def test_recipe_keys_reach_paddle(exhaustive, tf32, deterministic, chosen, sampl
 def test_deterministic_kernels_are_not_chosen_by_timing(sample_root):
     with pytest.raises(UserError, match="--deterministic: cudnn_exhaustive_search chooses by timing"):
         choose_gpu_kernels(tiny_recipe(sample_root, cudnn_exhaustive_search=True), deterministic=True)
+
+
+def test_a_recipe_names_weights_by_the_folder_of_a_checkpoint(small_recipe, tmp_path):
+    weights = build_model("stdc1_seg", 19).state_dict()
+    paddle.save(weights, str(tmp_path / "model.pdparams"))
+    network = network_of(small_recipe(model__pretrained=str(tmp_path)), 19)
+    assert all((tensor == weights[name]).all() for name, tensor in network.state_dict().items())
 
 
 def test_deterministic_runs_resize_by_matrices():
