@@ -124,7 +124,7 @@ def predict_large(
             if confidence:
                 confidence.write(grey(band.confidence))
             first = -band.top % factor
-            small_classes.append(classes[first::factor, ::factor])
+            small_classes.append(classes[first::factor, ::factor].copy())  # a view would keep the band
             bar.update(len(classes))
     reduced_kinds = [kind for kind in kinds if kind not in (CLASS_MAP, CONFIDENCE)]
     if reduced_kinds:
