@@ -33,7 +33,7 @@ from tool.demonstration.app import create_app, is_loopback
 from tool.demonstration.networks import Choice, Networks
 from tool.prediction.classify import open_classifier
 
-ENGINES = {"paddle": "Paddle Inference", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+ENGINES = {"paddle": "Paddle Inference", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "mnn": "MNN"}
 CONFIG, MODEL = "configs/stdc1_seg_sample.yml", "output/demo/best_model"
 
 

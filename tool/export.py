@@ -1,4 +1,4 @@
-"""Export a network for Paddle Inference, ONNX Runtime and OpenVINO, each compared with eager before it is kept.
+"""Export a network for Paddle Inference, ONNX Runtime, OpenVINO and MNN, each compared with eager before it is kept.
 
 The graph holds the main output alone, batch norm folded. By default it also holds the normalisation and the argmax: it
 takes an RGB image [N, H, W, 3] uint8 as it is decoded and returns a class map [N, H, W] uint8. An exported network
@@ -27,7 +27,7 @@ from engine.export.quantize import calibration_batches, quantize_exported
 from engine.protocols import deployed_scale, first_protocol
 from engine.recipe import Recipe, load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
-from engine.runtime import EXPORTED_ENGINES, Segmenter, load_network
+from engine.runtime import DEFAULT_ENGINES, EXPORTED_ENGINES, Segmenter, load_network
 from engine.runtime.description import INPUTS, OUTPUT_OPS
 from models.weights import load_weights
 
@@ -93,7 +93,7 @@ def _parser():
     add("--input", choices=INPUTS, default=INPUTS[0], help="image as decoded, or normalised [N, 3, H, W] RGB")
     add("--output_op", choices=OUTPUT_OPS, default=OUTPUT_OPS[0], help="class map; probabilities; or none: logits")
     add("--temperature", type=TEMPERATURE, default=1.0, help="of softmax: logits are divided by it; see tool.evaluate")
-    add("--engines", nargs="+", choices=EXPORTED_ENGINES, default=list(EXPORTED_ENGINES), help="what to export for")
+    add("--engines", nargs="+", choices=EXPORTED_ENGINES, default=list(DEFAULT_ENGINES), help="by default all but mnn")
     add("--int8", action="store_true", help="also quantise, for OpenVINO and ONNX Runtime")
     add(
         "--calibration_images",

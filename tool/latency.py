@@ -29,7 +29,7 @@ from tool.speed.networks import ENGINES, GRAPHS, Found, Wanted, build_variants, 
 from tool.speed.peak import measure_peaks
 from tool.speed.published import published
 
-CPU_ENGINES = ("onnxruntime", "openvino")  # the others compute where Paddle does
+CPU_ENGINES = ("onnxruntime", "openvino", "mnn")  # the others compute where Paddle does
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from data.transforms import Normalize
 from engine.export import writers
 from engine.export.agreement import EQUAL_PIXELS, LOGITS_TOLERANCE, Agreement, compare, probe_images
 from engine.export.deployed import DeployedNetwork
-from engine.runtime import EXPORTED_ENGINES, Description, EagerNetwork, load_network, write_description
+from engine.runtime import DEFAULT_ENGINES, Description, EagerNetwork, load_network, write_description
 
 MAX_CLASSES = 256  # that a uint8 class map can tell apart
 GRAPH_BYTES = 2**20  # at least what a format takes beside the weights
 
 
 def export_network(
-    model: nn.Layer, description: Description, folder: Path, engines: Sequence[str] = EXPORTED_ENGINES
+    model: nn.Layer, description: Description, folder: Path, engines: Sequence[str] = DEFAULT_ENGINES
 ) -> Dict[str, Agreement]:
     """Write `model` for the engines into `folder`, with `deploy.yaml`; what was there under these names is replaced.
 
@@ -29,7 +29,7 @@ def export_network(
         model: a network of models.build_model with its weights; it is in evaluation mode afterwards.
         description: of the graph to write; its `files` are filled in.
         folder: is created if need be.
-        engines: of EXPORTED_ENGINES. The OpenVINO file is made of the ONNX file, and that of the Paddle file.
+        engines: of EXPORTED_ENGINES. OpenVINO's and MNN's files are made of the ONNX file, and that of the Paddle file.
 
     Returns:
         {engine: agreement with eager}.
@@ -67,7 +67,7 @@ def export_network(
 def _check_room(model: nn.Layer, folder: Path, engines: Sequence[str]) -> None:
     """Raises UserError for a disk that cannot take the files: Paddle's writer and paddle2onnx do not say it."""
     each = sum(int(tensor.size) * 4 for tensor in model.state_dict().values()) + GRAPH_BYTES
-    needed = each * len({"paddle", *engines, *(["onnxruntime"] if "openvino" in engines else [])})
+    needed = each * len({"paddle", *engines, *(["onnxruntime"] if {"openvino", "mnn"} & set(engines) else [])})
     free = shutil.disk_usage(folder).free
     if free < needed:
         mebi = 2**20
@@ -84,6 +84,8 @@ def _write(network: DeployedNetwork, description: Description, folder: Path, eng
         files["onnxruntime"] = writers.write_onnx(folder, files["paddle"])
     if "openvino" in engines:
         files["openvino"] = writers.write_openvino(folder, files["onnxruntime"])
+    if "mnn" in engines:
+        files["mnn"] = writers.write_mnn(folder, files["onnxruntime"])
     return files
 
 

@@ -19,6 +19,7 @@ SUFFIXES = {
     "paddle": (".json", ".pdmodel", ".pdiparams", ".info"),
     "onnxruntime": (".onnx",),
     "openvino": (".xml", ".bin"),
+    "mnn": (".mnn",),
 }
 
 
@@ -61,4 +62,19 @@ def write_openvino(folder: Path, onnx_file: str) -> str:
     file = folder / f"{NAME}.xml"
     # Not openvino.convert_model, which sends telemetry from a forked process, and hangs there beside Paddle's threads.
     openvino.save_model(openvino.Core().read_model(folder / onnx_file), str(file), compress_to_fp16=False)
+    return file.name
+
+
+def write_mnn(folder: Path, onnx_file: str) -> str:
+    """`model.mnn` in float32 from the ONNX file in the folder."""
+    try:
+        # Not MNN.tools.mnnconvert around it, which installs packages while it is imported, and reports its use.
+        import _tools
+    except ImportError as error:
+        raise UserError(f"export to MNN: {error}; install it with: pip install -r {REQUIREMENTS}") from error
+    file = folder / f"{NAME}.mnn"
+    source = ["-f", "ONNX", "--modelFile", str(folder / onnx_file)]
+    _tools.mnnconvert(["mnnconvert", *source, "--MNNModel", str(file), "--bizCode", NAME])  # True whatever happens
+    if not file.is_file():
+        raise UserError(f"export to MNN: its converter wrote no {file.name}; its message stands above")
     return file.name

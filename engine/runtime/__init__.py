@@ -2,12 +2,13 @@
 
 from engine.runtime.description import DEPLOY_FILE, Description, read_description, write_description
 from engine.runtime.eager import EagerNetwork
-from engine.runtime.load import ENGINES, EXPORTED_ENGINES, PRECISIONS, load_network, open_network
+from engine.runtime.load import DEFAULT_ENGINES, ENGINES, EXPORTED_ENGINES, PRECISIONS, load_network, open_network
 from engine.runtime.network import Network
 from engine.runtime.segmenter import Segmentation, Segmenter
 from engine.runtime.windows import Windows, WindowSegmenter
 
 __all__ = [
+    "DEFAULT_ENGINES",
     "DEPLOY_FILE",
     "ENGINES",
     "EXPORTED_ENGINES",

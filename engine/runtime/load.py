@@ -16,7 +16,9 @@ from engine.runtime.eager import EagerNetwork
 from engine.runtime.network import Network
 from models.weights import load_weights
 
-EXPORTED_ENGINES = ("paddle", "onnxruntime", "openvino")
+EXPORTED_ENGINES = ("paddle", "onnxruntime", "openvino", "mnn")
+DEFAULT_ENGINES = ("paddle", "onnxruntime", "openvino")
+"""What an export is for unless it says more."""
 ENGINES = ("eager", *EXPORTED_ENGINES)
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 REQUIREMENTS = "requirements-deploy.txt"

@@ -15,7 +15,7 @@ class Network(ABC):
     """A network that an engine computes.
 
     Args:
-        engine: `paddle`, `onnxruntime`, `openvino` or `eager`.
+        engine: `paddle`, `onnxruntime`, `openvino`, `mnn` or `eager`.
         precision: `fp32`, `bf16`, `fp16` or `int8`: what convolutions are computed in.
         description: of what `run` takes and returns.
     """

@@ -38,6 +38,7 @@ NORMALIZE = f"val_dataset.transforms={[{'type': 'Normalize', 'mean': [0.0] * 3, 
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
+pytest.importorskip("MNN")
 pytest.importorskip("paddle2onnx")
 
 
@@ -122,7 +123,7 @@ def exports(exact, weights, common, tmp_path_factory):
     folders = {name: tmp_path_factory.mktemp("export") for name in SHAPES}
     for name, shape in SHAPES.items():
         flags = ["--model_path", weights, "--save_dir", str(folders[name]), "--input_shape", *map(str, shape)]
-        export.main([*common, *flags, "--opts", NORMALIZE])
+        export.main([*common, *flags, "--engines", *EXPORTED_ENGINES, "--opts", NORMALIZE])
     return folders
 
 
@@ -252,7 +253,7 @@ def test_windows(exact, exports, weights, images, common, tmp_path, engine):
 def softmax_export(exact, weights, common, tmp_path_factory):
     folder = tmp_path_factory.mktemp("softmax")
     flags = ["--model_path", weights, "--save_dir", str(folder), "--output_op", "softmax", "--temperature", "0.5"]
-    export.main([*common, *flags, "--opts", NORMALIZE])
+    export.main([*common, *flags, "--engines", *EXPORTED_ENGINES, "--opts", NORMALIZE])
     return folder
 
 

@@ -24,6 +24,7 @@ COMBINATIONS = {
     "paddle": ("fp32", "bf16"),
     "onnxruntime": ("fp32", "int8"),
     "openvino": ("fp32", "bf16", "fp16", "int8"),
+    "mnn": ("fp32",),
     "tensorrt": ("fp32", "fp16"),
 }
 """The precisions of each engine; those that a processor or a version of Paddle lacks are found when one is opened."""

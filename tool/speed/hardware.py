@@ -13,7 +13,7 @@ from compat.processor import physical_cores
 
 import paddle
 
-PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddleseg", "onnxruntime", "openvino", "numpy")
+PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddleseg", "onnxruntime", "openvino", "MNN", "numpy")
 INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
 SETTINGS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", *KEEPING)
 

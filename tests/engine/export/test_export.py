@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import shutil
+import sys
 from unittest import mock
 
 from compat import UserError
@@ -22,6 +23,7 @@ from models import build_model, list_models
 onnx = pytest.importorskip("onnx")
 openvino = pytest.importorskip("openvino")
 pytest.importorskip("onnxruntime")
+pytest.importorskip("MNN")
 pytest.importorskip("paddle2onnx")
 
 CLASSES = 5
@@ -59,7 +61,7 @@ def stdc1_seg():
 @pytest.mark.parametrize("name", list_models())
 def test_every_network_agrees_with_eager_at_any_size(name, tmp_path):
     model = network(name)
-    export_network(model, LOGITS, tmp_path)
+    export_network(model, LOGITS, tmp_path, EXPORTED_ENGINES)
     eager = EagerNetwork(model, CLASSES)
     for engine in EXPORTED_ENGINES:
         exported = load_network(tmp_path, engine, threads=1)
@@ -79,7 +81,7 @@ def test_every_network_agrees_with_eager_at_any_size(name, tmp_path):
 def test_an_odd_fixed_size_with_argmax(name, tmp_path):
     model = network(name)
     description = Description(CLASSES, "uint8_bgr", "argmax", (65, 97), 1, MEAN, STD)
-    export_network(model, description, tmp_path)
+    export_network(model, description, tmp_path, EXPORTED_ENGINES)
     images = photos(1, 65, 97)
     expected = EagerNetwork(model, CLASSES, Normalize(mean=MEAN, std=STD)).classes(images)
     for engine in EXPORTED_ENGINES:
@@ -241,3 +243,26 @@ def test_probabilities_are_compared_at_their_temperature(divisor, holds):
     agreement = compare(Probabilities(logits, divisor), eager, [photos(1, 8, 9)])
     assert agreement.holds == holds and agreement.equal_pixels == 1
     assert str(agreement).startswith("probabilities differ by")
+
+
+def test_mnn_computes_in_float32_and_reports_to_nobody(stdc1_seg, tmp_path):
+    export_network(stdc1_seg, LOGITS, tmp_path, ["mnn"])
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["deploy.yaml", "model.mnn"]
+    # Its tools install packages while they are imported, and send what was converted and where.
+    assert not [name for name in sys.modules if name.startswith(("MNN.tools", "aliyun"))]
+    mnn = load_network(tmp_path, "mnn", threads=1)
+    first, batch = mnn.logits(photos(1, 32, 64)), photos(1, 32, 64, seed=8)
+    kept = first.copy()
+    assert not np.array_equal(mnn.logits(batch), first) and np.array_equal(first, kept)
+    with pytest.raises(UserError, match="engine mnn: computes in fp32, not in bf16"):
+        load_network(tmp_path, "mnn", "bf16")
+    file = tmp_path / "model.mnn"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(UserError, match="model.mnn: MNN cannot load it"):
+        load_network(tmp_path, "mnn")
+
+
+def test_a_converter_of_mnn_that_writes_nothing_is_an_error(tmp_path):
+    (tmp_path / "model.onnx").write_text("no network")
+    with pytest.raises(UserError, match="its converter wrote no model.mnn"):
+        writers.write_mnn(tmp_path, "model.onnx")
