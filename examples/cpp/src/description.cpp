@@ -12,8 +12,8 @@ namespace {
 constexpr int VERSION = 1;
 constexpr int LONGEST_SIDE = 1 << 15;
 constexpr int MOST_CLASSES = 256;  // that a class map of bytes can tell apart
-const std::array<const char*, 12> KEYS = {"version", "num_classes", "input", "output_op", "size", "batch", "mean",
-                                          "std", "scale", "temperature", "files", "classes"};
+const std::array<const char*, 12> KEYS = {"version", "num_classes", "input", "output_op",   "size",  "batch",
+                                          "mean",    "std",         "scale", "temperature", "files", "classes"};
 const std::map<std::string, InputForm> INPUTS = {
     {"uint8_rgb", InputForm::uint8_rgb}, {"uint8_bgr", InputForm::uint8_bgr}, {"float32", InputForm::float32}};
 const std::map<std::string, OutputForm> OUTPUTS = {
@@ -58,7 +58,8 @@ ClassInfo numbered_class(int index) {
     for (int channel = 0; channel < 3; ++channel) {
         const double sector = std::fmod(hue + 5 - 2 * channel, 6.0);
         const double share = std::clamp(std::min(sector, 4 - sector), 0.0, 1.0);
-        found.color[static_cast<std::size_t>(channel)] = static_cast<std::uint8_t>(std::lround(240 * (1 - 0.75 * share)));
+        found.color[static_cast<std::size_t>(channel)] =
+            static_cast<std::uint8_t>(std::lround(240 * (1 - 0.75 * share)));
     }
     return found;
 }
@@ -76,9 +77,8 @@ std::vector<ClassInfo> read_classes(const yaml::Node& network) {
     for (const auto& [name, color] : node->mapping()) {
         const std::vector<yaml::Node>& values = color.sequence(3);
         ClassInfo one{name, {}};
-        std::transform(values.begin(), values.end(), one.color.begin(), [](const yaml::Node& value) {
-            return static_cast<std::uint8_t>(value.integer(0, 255));
-        });
+        std::transform(values.begin(), values.end(), one.color.begin(),
+                       [](const yaml::Node& value) { return static_cast<std::uint8_t>(value.integer(0, 255)); });
         classes.push_back(one);
     }
     if (classes.size() != static_cast<std::size_t>(count)) {

@@ -16,7 +16,7 @@ enum class InputForm { uint8_rgb, uint8_bgr, float32 };
 enum class OutputForm { argmax, softmax, logits };
 
 struct ClassInfo {
-    std::string name;  ///< UTF-8
+    std::string name;                   ///< UTF-8
     std::array<std::uint8_t, 3> color;  ///< red, green, blue
 };
 
@@ -26,8 +26,8 @@ struct Description {
     InputForm input = InputForm::uint8_rgb;
     /// argmax: classes [N, H, W] uint8; softmax: probabilities, logits: logits, both [N, K, H, W] float32.
     OutputForm output = OutputForm::argmax;
-    std::optional<Size> size;  ///< that the graph is fixed to
-    int batch = 1;             ///< of the images that the graph takes; each gets the same one
+    std::optional<Size> size;                     ///< that the graph is fixed to
+    int batch = 1;                                ///< of the images that the graph takes; each gets the same one
     std::array<float, 3> mean{0.5F, 0.5F, 0.5F};  ///< of (value / 255 - mean) / std
     std::array<float, 3> std{0.5F, 0.5F, 0.5F};
     double scale = 1;        ///< of images before a graph of any size sees them

@@ -28,13 +28,14 @@ struct Raster {
 
 private:
     std::size_t offset(int y, int x) const {
-        return (static_cast<std::size_t>(y) * static_cast<std::size_t>(size.width) + static_cast<std::size_t>(x)) * Channels;
+        return (static_cast<std::size_t>(y) * static_cast<std::size_t>(size.width) + static_cast<std::size_t>(x)) *
+               Channels;
     }
 };
 
-using Image = Raster<std::uint8_t, 3>;     ///< red, green, blue
-using ByteMap = Raster<std::uint8_t, 1>;   ///< of classes, or of grey
-using Confidence = Raster<float, 1>;       ///< in (0, 1]
+using Image = Raster<std::uint8_t, 3>;    ///< red, green, blue
+using ByteMap = Raster<std::uint8_t, 1>;  ///< of classes, or of grey
+using Confidence = Raster<float, 1>;      ///< in (0, 1]
 
 constexpr std::uint8_t UNKNOWN = 255;  ///< in a class map: what readers of labels ignore
 

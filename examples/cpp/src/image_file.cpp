@@ -55,7 +55,8 @@ Image decode_netpbm(const std::string& bytes, const std::filesystem::path& file)
     const int height = header_number(bytes, at);
     const int most = header_number(bytes, at);
     if (width < 1 || height < 1 || width > LONGEST_SIDE || height > LONGEST_SIDE || most != 255) {
-        throw UserError(file.string() + ": not a PPM or PGM file of 8 bits, with sides up to " + std::to_string(LONGEST_SIDE));
+        throw UserError(file.string() + ": not a PPM or PGM file of 8 bits, with sides up to " +
+                        std::to_string(LONGEST_SIDE));
     }
     const std::size_t start = at + 1;  // behind the one space that ends the header
     const Size size{height, width};

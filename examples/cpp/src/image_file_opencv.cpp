@@ -62,9 +62,11 @@ Image decode_other(const std::string& bytes, const std::filesystem::path& file) 
             throw UserError(file.string() + ": its 16-bit numbers would be read as nearly black; save it with 8 bits");
         }
         cv::Mat bytes_of(found.size(), CV_8UC3);
-        std::transform(found.begin<cv::Vec3w>(), found.end<cv::Vec3w>(), bytes_of.begin<cv::Vec3b>(), [](const cv::Vec3w& wide) {
-            return cv::Vec3b(static_cast<uchar>(wide[0] >> 8), static_cast<uchar>(wide[1] >> 8), static_cast<uchar>(wide[2] >> 8));
-        });
+        std::transform(found.begin<cv::Vec3w>(), found.end<cv::Vec3w>(), bytes_of.begin<cv::Vec3b>(),
+                       [](const cv::Vec3w& wide) {
+                           return cv::Vec3b(static_cast<uchar>(wide[0] >> 8), static_cast<uchar>(wide[1] >> 8),
+                                            static_cast<uchar>(wide[2] >> 8));
+                       });
         found = bytes_of;
     }
     if (found.type() != CV_8UC3) {

@@ -29,9 +29,11 @@ void print_shares(const ByteMap& classes, const std::vector<ClassInfo>& names) {
             counts.emplace_back(static_cast<std::size_t>(count), id < names.size() ? names[id].name : "(unknown)");
         }
     }
-    std::stable_sort(counts.begin(), counts.end(), [](const auto& one, const auto& other) { return one.first > other.first; });
+    std::stable_sort(counts.begin(), counts.end(),
+                     [](const auto& one, const auto& other) { return one.first > other.first; });
     for (const auto& [count, name] : counts) {
-        std::printf("  %5.1f %%  %s\n", 100.0 * static_cast<double>(count) / static_cast<double>(classes.values.size()), name.c_str());
+        std::printf("  %5.1f %%  %s\n", 100.0 * static_cast<double>(count) / static_cast<double>(classes.values.size()),
+                    name.c_str());
     }
 }
 
@@ -57,7 +59,8 @@ std::vector<std::filesystem::path> stems(const Options& options) {
     std::set<std::filesystem::path> names;
     for (const auto& source : options.sources) {
         if (!names.insert(source.stem()).second) {
-            throw UserError(source.string() + ": another image has the same name; give them one by one, each with its --save_dir");
+            throw UserError(source.string() +
+                            ": another image has the same name; give them one by one, each with its --save_dir");
         }
         found.push_back(options.save_dir / source.stem());
     }
@@ -78,7 +81,8 @@ void run(const Options& options) {
         const std::filesystem::path& source = options.sources[index];
         if (is_video(source)) {
             const int frames = segment_video(source, targets[index], segmenter, description, options.frames);
-            std::printf("%s: %d frames, %s_overlay.mp4\n", source.string().c_str(), frames, targets[index].string().c_str());
+            std::printf("%s: %d frames, %s_overlay.mp4\n", source.string().c_str(), frames,
+                        targets[index].string().c_str());
         } else {
             segment_image(source, targets[index], segmenter, description);
         }

@@ -42,8 +42,7 @@ const std::vector<std::string>& engines() {
 
 std::unique_ptr<Network> open_network(const std::filesystem::path& folder, const Description& description,
                                       const Choice& choice) {
-    const std::vector<std::string> wanted =
-        choice.engine.empty() ? engines() : std::vector<std::string>{choice.engine};
+    const std::vector<std::string> wanted = choice.engine.empty() ? engines() : std::vector<std::string>{choice.engine};
     const auto& built = engines();
     if (!choice.engine.empty() && std::find(built.begin(), built.end(), choice.engine) == built.end()) {
         throw UserError("--engine " + choice.engine + ": this program was built with " + joined(built) + " alone");

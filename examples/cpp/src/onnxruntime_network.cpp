@@ -31,7 +31,8 @@ std::string first_name(Ort::Session& session, Call call) {
 class OnnxruntimeNetwork final : public Network {
 public:
     OnnxruntimeNetwork(const std::filesystem::path& file, const Choice& choice)
-        : env_(ORT_LOGGING_LEVEL_ERROR, "segment"), memory_(Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault)) {
+        : env_(ORT_LOGGING_LEVEL_ERROR, "segment"),
+          memory_(Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault)) {
         try {
             session_.emplace(open_session(env_, file, choice));
             input_name_ = first_name(*session_, Ort::GetApi().SessionGetInputName);

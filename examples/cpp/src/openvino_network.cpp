@@ -1,7 +1,6 @@
-#include <openvino/openvino.hpp>
-
 #include <algorithm>
 #include <map>
+#include <openvino/openvino.hpp>
 #include <sstream>
 
 #include "error.h"
@@ -77,9 +76,8 @@ public:
         const ov::Shape shape(input.shape.begin(), input.shape.end());
         // The tensors only refer to the input's memory, which OpenVINO reads and does not write.
         const ov::Tensor tensor =
-            input.floats.empty()
-                ? ov::Tensor(ov::element::u8, shape, const_cast<std::uint8_t*>(input.bytes.data()))
-                : ov::Tensor(ov::element::f32, shape, const_cast<float*>(input.floats.data()));
+            input.floats.empty() ? ov::Tensor(ov::element::u8, shape, const_cast<std::uint8_t*>(input.bytes.data()))
+                                 : ov::Tensor(ov::element::f32, shape, const_cast<float*>(input.floats.data()));
         try {
             request_.set_input_tensor(tensor);
             request_.infer();

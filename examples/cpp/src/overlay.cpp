@@ -13,7 +13,8 @@ Image overlay(const Image& image, const ByteMap& classes, const std::vector<Clas
         }
         for (std::size_t channel = 0; channel < 3; ++channel) {
             std::uint8_t& value = picture.values[3 * index + channel];
-            value = static_cast<std::uint8_t>(std::nearbyint(OPACITY * names[id].color[channel] + (1 - OPACITY) * value));
+            value =
+                static_cast<std::uint8_t>(std::nearbyint(OPACITY * names[id].color[channel] + (1 - OPACITY) * value));
         }
     }
     return picture;

@@ -52,7 +52,8 @@ Image resize_linear(const Image& image, Size size) {
                        image.pixel(line, column.second)[channel] * column.weight;
             };
             for (int channel = 0; channel < 3; ++channel) {
-                const int sum = across(row.first, channel) * (ONE - row.weight) + across(row.second, channel) * row.weight;
+                const int sum =
+                    across(row.first, channel) * (ONE - row.weight) + across(row.second, channel) * row.weight;
                 resized.pixel(y, x)[channel] = static_cast<std::uint8_t>((sum + ONE * ONE / 2) >> 16);
             }
         }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iostream>
 #include <string>
 
 #include "error.h"
@@ -11,6 +12,9 @@
 namespace segment {
 
 namespace {
+
+/// By how much the ratio of the sides may change without a warning: rounding to whole pixels stays below.
+constexpr double SQUEEZE_TOLERANCE = 0.02;
 
 int scaled(int side, double scale) { return std::max(1, static_cast<int>(side * scale + 0.5)); }
 
@@ -47,12 +51,14 @@ Segmenter::Segmenter(Network& network, const Description& description, double un
         throw UserError("--unknown_below: give a confidence from 0 to 1");
     }
     if (unknown_below > 0 && !description.gives_confidence()) {
-        throw UserError("--unknown_below: this network returns class maps without confidence; export it with --output_op softmax");
+        throw UserError(
+            "--unknown_below: this network returns class maps without confidence; export it with --output_op softmax");
     }
 }
 
 Segmentation Segmenter::operator()(const Image& image) {
     const Size seen = seen_size(image.size);
+    warn_where_squeezed(image.size);
     const Output output = network_.run(prepare(seen == image.size ? image : resize_linear(image, seen)));
     Segmentation found = decide(output, seen);
     found.classes = resize_nearest(found.classes, image.size);
@@ -69,6 +75,18 @@ Size Segmenter::seen_size(Size size) const {
     return {scaled(size.height, description_.scale), scaled(size.width, description_.scale)};
 }
 
+void Segmenter::warn_where_squeezed(Size size) {
+    const Size seen = seen_size(size);
+    const double ratio =
+        static_cast<double>(seen.height) * size.width / (static_cast<double>(seen.width) * size.height);
+    if (!description_.size || warned_ || std::abs(ratio - 1) <= SQUEEZE_TOLERANCE) {
+        return;
+    }
+    warned_ = true;
+    std::clog << "warning: the network is fixed to " << seen.width << "x" << seen.height << ": images of " << size.width
+              << "x" << size.height << " are squeezed into it; for their shape export with --input_shape -1 3 -1 -1\n";
+}
+
 Input Segmenter::prepare(const Image& seen) const {
     const std::int64_t batch = description_.batch;
     const std::size_t values = seen.values.size();
@@ -78,7 +96,8 @@ Input Segmenter::prepare(const Image& seen) const {
         input.floats.resize(values * static_cast<std::size_t>(batch));
         normalize(seen, description_, input.floats.data());
         for (std::size_t copy = 1; copy < static_cast<std::size_t>(batch); ++copy) {
-            std::copy_n(input.floats.begin(), values, input.floats.begin() + static_cast<std::ptrdiff_t>(copy * values));
+            std::copy_n(input.floats.begin(), values,
+                        input.floats.begin() + static_cast<std::ptrdiff_t>(copy * values));
         }
         return input;
     }

@@ -16,7 +16,8 @@ struct Segmentation {
 
 /// The way from an image to its class map, step by step as in engine/runtime/segmenter.py:
 ///
-/// 1. The image is resized, as bytes, to the size that the graph is fixed to, or by the scale of `deploy.yaml`.
+/// 1. The image is resized, as bytes, to the size that the graph is fixed to, or by the scale of `deploy.yaml`. Where
+///    that squeezes it, one line on standard error says so.
 /// 2. Each pixel gets the class of its largest score, the first among equal ones.
 /// 3. The class map comes back to the image's size by the nearest pixel centre.
 class Segmenter {
@@ -32,12 +33,14 @@ public:
     Size seen_size(Size size) const;
 
 private:
+    void warn_where_squeezed(Size size);
     Input prepare(const Image& seen) const;
     Segmentation decide(const Output& output, Size size) const;
 
     Network& network_;
     const Description& description_;
     float unknown_below_;
+    bool warned_ = false;
 };
 
 }  // namespace segment

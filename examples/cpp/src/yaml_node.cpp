@@ -6,9 +6,7 @@
 
 namespace segment::yaml {
 
-void Node::fail(const std::string& what) const {
-    throw UserError(*file + ":" + std::to_string(line) + ": " + what);
-}
+void Node::fail(const std::string& what) const { throw UserError(*file + ":" + std::to_string(line) + ": " + what); }
 
 const Node* Node::find(const std::string& key) const {
     for (const auto& [name, value] : mapping()) {

@@ -8,10 +8,23 @@ namespace segment::yaml {
 namespace {
 
 const std::map<char, std::string> ESCAPES = {
-    {'0', std::string(1, '\0')}, {'a', "\a"},        {'b', "\b"},           {'t', "\t"},  {'n', "\n"},
-    {'v', "\v"},                 {'f', "\f"},        {'r', "\r"},           {'e', "\x1b"}, {' ', " "},
-    {'"', "\""},                 {'/', "/"},         {'\\', "\\"},          {'N', "\xc2\x85"},
-    {'_', "\xc2\xa0"},           {'L', "\xe2\x80\xa8"}, {'P', "\xe2\x80\xa9"},
+    {'0', std::string(1, '\0')},
+    {'a', "\a"},
+    {'b', "\b"},
+    {'t', "\t"},
+    {'n', "\n"},
+    {'v', "\v"},
+    {'f', "\f"},
+    {'r', "\r"},
+    {'e', "\x1b"},
+    {' ', " "},
+    {'"', "\""},
+    {'/', "/"},
+    {'\\', "\\"},
+    {'N', "\xc2\x85"},
+    {'_', "\xc2\xa0"},
+    {'L', "\xe2\x80\xa8"},
+    {'P', "\xe2\x80\xa9"},
 };
 const std::map<char, std::size_t> HEXADECIMAL_DIGITS = {{'x', 2}, {'u', 4}, {'U', 8}};
 
@@ -44,7 +57,8 @@ std::size_t read_escape(const std::string& line, std::size_t at, std::string& te
     const auto digits = HEXADECIMAL_DIGITS.find(kind);
     const std::string code = digits == HEXADECIMAL_DIGITS.end() ? "" : line.substr(at + 2, digits->second);
     if (code.empty() || code.size() != digits->second ||
-        code.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos || std::stoul(code, nullptr, 16) > 0x10ffff) {
+        code.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos ||
+        std::stoul(code, nullptr, 16) > 0x10ffff) {
         throw std::invalid_argument("unknown escape in text in quotes");
     }
     append_utf8(text, std::stoul(code, nullptr, 16));
