@@ -154,12 +154,9 @@ def _bar(title: str, opened: _Opened) -> tqdm:
 
 def _opened_for_writing(part: Path, start: int):
     try:
-        file = open(part, "r+b" if start else "wb")  # noqa: SIM115  the caller closes it
-        file.truncate(start)
-        file.seek(start)
+        return open(part, "ab" if start else "wb")
     except OSError as error:
         raise _unwritable(part, error) from error
-    return file
 
 
 def _write(file, chunk: bytes) -> None:

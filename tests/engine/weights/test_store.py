@@ -236,3 +236,11 @@ def test_the_manifest_agrees_with_recipes_and_file_names():
             model = load_recipe(entry.recipe, {}, entry.opts).model
             given = {key: getattr(model, key) for key in entry.options}
             assert (model.type, given) == (entry.model, entry.options), entry.name
+
+
+def test_shipped_weights_fit_the_network_of_their_recipe():
+    for entry in (entry for entry in read_manifest().values() if entry.is_shipped):
+        recipe = load_recipe(entry.recipe, {}, entry.opts)
+        network = network_of(recipe, recipe.val_dataset.class_count, weights=False)
+        assert load_weights(network, weight_file(entry.name)) == entry.tensors, entry.name
+        assert all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()), entry.name
