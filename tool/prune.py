@@ -14,21 +14,35 @@ from pathlib import Path
 from typing import Callable, Iterator, Optional, Sequence, Tuple
 
 from compat import UserError, logger, text_table
+from compat.processor import physical_cores
 
+import numpy as np
 import paddle
 from paddle import nn
 
 from data import SegmentationDataset, train_batches
 from engine.build import criterion_of, dataset_of, default_workers, network_of, weight_file
-from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, real_number, run, whole_number
+from engine.command import (
+    add_recipe_flags,
+    choose_device,
+    dataset_overrides,
+    image_size,
+    parser,
+    real_number,
+    run,
+    whole_number,
+)
 from engine.pruning.cutting import SIZE
+from engine.pruning.groups import Channels
 from engine.pruning.importance import CRITERIA, scales, sensitivity
-from engine.pruning.pruner import Pruned, prune
+from engine.pruning.pruner import Importance, Pruned, prune
 from engine.pruning.written import write_recipe
 from engine.recipe import Recipe, load_recipe
 from engine.resilience.checkpoint import CHECKSUMS, MODEL, prepare_save_dir, save_checkpoint
+from engine.runtime import EXPORTED_ENGINES
 from loss.criterion import Criterion
 from models.weights import load_weights
+from tool.pruning.latency import measure, share_for_latency
 
 RECIPE = "recipe.yml"
 
@@ -51,16 +65,20 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     batches = Batches(recipe, dataset, arguments.batches, arguments.seed)
     loss = main_loss(recipe, model, dataset)
     by_name = {"sensitivity": lambda *network: sensitivity(*network, batches(), loss), "bn_scale": scales}
+    importance = by_name[arguments.criterion]
+    target = arguments.target or target_of_latency(arguments, recipe, model, dataset.num_classes, importance)
     pruned = prune(
         recipe,
         model,
         dataset.num_classes,
-        arguments.target,
-        by_name[arguments.criterion],
+        target,
+        importance,
         lambda: (images for images, _ in batches()),
         arguments.multiple,
         arguments.rounds,
     )
+    if arguments.latency:
+        logger.info("takes %.1f ms", latency_meter(arguments, dataset.num_classes)(pruned.model))
     save_checkpoint(save_dir, pruned.model)
     command = shlex.join(["python", "-m", "tool.prune", *(sys.argv[1:] if argv is None else argv)])
     header = f"{pruned.share:.3f} of the multiply-accumulates of {arguments.config}, written by\n  {command}"
@@ -74,6 +92,29 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         arguments.batches,
         save_dir / RECIPE,
     )
+
+
+def target_of_latency(arguments, recipe: Recipe, model: nn.Layer, num_classes: int, importance: Importance) -> float:
+    """The share for --latency; what matters is measured once for all shares that are tried."""
+    found = []
+
+    def measured(network: nn.Layer, channels: Channels) -> np.ndarray:
+        if not found:
+            found.append(importance(network, channels))
+        return found[0]
+
+    return share_for_latency(
+        model,
+        arguments.latency,
+        lambda share: prune(recipe, model, num_classes, share, measured, tuple, arguments.multiple),
+        latency_meter(arguments, num_classes),
+    )
+
+
+def latency_meter(arguments, num_classes: int) -> Callable[[nn.Layer], float]:
+    """Measures a network's milliseconds as the flags say."""
+    width, height = arguments.size
+    return lambda model: measure(model, num_classes, arguments.engine, (height, width), arguments.threads)
 
 
 class Batches:
@@ -127,7 +168,17 @@ def _parser():
     add = arguments.add_argument
     add("--model_path", required=True, help="weight file, name of weights, or the folder of a checkpoint")
     add("--save_dir", type=Path, required=True, help=f"folder for {RECIPE} and {MODEL}; is replaced as a whole")
-    add("--target", type=real_number(0.01, 1), required=True, help="share of the multiply-accumulates that is left")
+    goal = arguments.add_mutually_exclusive_group(required=True)
+    goal.add_argument("--target", type=real_number(0.01, 1), help="share of the multiply-accumulates that is left")
+    goal.add_argument(
+        "--latency",
+        type=real_number(0.01, 10**6),
+        metavar="MS",
+        help="of an image to its class map, in float32",
+    )
+    add("--engine", choices=EXPORTED_ENGINES, default="openvino", help="for --latency (openvino)")
+    add("--size", type=image_size, default=(1024, 512), metavar="WxH", help="of the image for --latency (1024x512)")
+    add("--threads", type=whole_number(1, 1024), default=physical_cores(), help="for --latency; default: all cores")
     add("--criterion", choices=list(CRITERIA), default="sensitivity", help="what decides which channels matter")
     add("--multiple", type=whole_number(1, 1024), default=16, help="widths end as multiples of this (16)")
     add("--rounds", type=whole_number(1, 100), default=4, help="after each, what matters is measured anew (4)")

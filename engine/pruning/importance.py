@@ -2,6 +2,8 @@
 
 from typing import Callable, Dict, Iterable, Tuple
 
+from compat import UserError
+
 import numpy as np
 import paddle
 from paddle import nn
@@ -28,6 +30,9 @@ def sensitivity(
 
     Returns:
         [largest channel + 1] float64.
+
+    Raises:
+        UserError: for a loss that is not finite.
     """
     parameters = dict(model.named_parameters())
     gates = _gates(channels)
@@ -47,6 +52,8 @@ def sensitivity(
         total += change**2
         count += 1
     model.train() if was_training else model.eval()
+    if not np.isfinite(total).all():
+        raise UserError("pruning: these weights give no finite loss on training images; did their run diverge?")
     return total / max(count, 1)
 
 

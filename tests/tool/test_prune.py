@@ -114,6 +114,24 @@ def test_a_pruned_network_is_pruned_further(base, pruned, tmp_path):
     assert sum(second[name] for name in first) < sum(first.values())
 
 
+def test_a_latency_in_place_of_a_share(base, tmp_path, monkeypatch):
+    """In place of a clock, the number of parameters."""
+    monkeypatch.setattr("tool.pruning.latency.STEPS", 1)
+    sizes = []
+
+    def size(model, *_):
+        sizes.append(sum(int(tensor.size) for tensor in model.state_dict().values()))
+        return sizes[-1] / 1e6
+
+    monkeypatch.setattr(prune, "measure", size)
+    flags = [*arguments(base, tmp_path / "fast"), "--criterion", "bn_scale", "--rounds", "1", "--latency", "7.5"]
+    position = flags.index("--target")
+    prune.main([*flags[:position], *flags[position + 2 :]])
+    assert sizes[0] / 1e6 > 8 and sizes[-1] / 1e6 <= 7.5
+    weights = read_weights(tmp_path / "fast" / "model.pdparams")
+    assert sum(int(tensor.size) for tensor in weights.values()) == sizes[-1]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -198,6 +198,13 @@ def test_sensitivity_is_the_change_of_the_loss_to_first_order(chain):
     model.train()
 
 
+def test_a_loss_that_is_not_finite_is_named(chain):
+    model, channels = chain
+    batch = (paddle.full([1, 3, 6, 6], np.nan), paddle.zeros([1, 6, 6], "int64"))
+    with pytest.raises(UserError, match="these weights give no finite loss on training images"):
+        sensitivity(model, channels, [batch], loss)
+
+
 def test_scales_of_batch_norms_are_the_other_criterion(chain):
     model, channels = chain
     model.norm.weight.set_value(paddle.linspace(-1, 1, 32))
