@@ -1,18 +1,17 @@
 """Images read a band of rows at a time, from the top, so that one that does not fit in memory can be predicted.
 
 Files are read by libvips, which decodes PNG, TIFF and baseline JPEG as they stream: a band, and one row of a TIFF's
-tiles, are in memory. What cannot be read from the top is decoded as a whole first: photos that EXIF turns by 90 or 180
-degrees into a temporary file, interlaced PNGs and progressive JPEGs in memory.
+tiles or one compressed strip, are in memory. What cannot be read from the top is decoded as a whole first: photos that
+EXIF turns by 90 or 180 degrees into a temporary file, interlaced PNGs and progressive JPEGs in memory.
 """
 
 import contextlib
 from pathlib import Path
-from typing import Iterator, Tuple, Union
+from typing import Iterator, Protocol, Tuple, Union
 
 from compat import UserError
 
 import numpy as np
-from typing_extensions import Protocol
 
 from data.files import check_brightness
 
@@ -94,7 +93,12 @@ class FileRows:
         return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
 
     def _open(self, access: str):
-        return self.vips.Image.new_from_file(str(self.path), access=access, fail_on="truncated")
+        options = {"access": access, "fail_on": "truncated"}
+        image = self.vips.Image.new_from_file(str(self.path), **options)
+        if image.get("vips-loader").startswith("tiff"):
+            # libvips refuses strips of over 50 MB otherwise, and some programs write an image as one strip.
+            image = self.vips.Image.new_from_file(str(self.path), unlimited=True, **options)
+        return image
 
     def _upright(self, image):
         orientation = image.get("orientation") if image.get_typeof("orientation") else 1
