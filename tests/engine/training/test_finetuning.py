@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 import pytest
 
+import train
 from engine.build import weight_file
 from engine.recipe import load_recipe
 from engine.training.finetuning import take_starting_weights
@@ -239,6 +240,12 @@ def test_a_class_count_that_differs_names_the_way(cityscapes):
 def test_contradictions(options, message):
     with pytest.raises(UserError, match=message):
         RunOptions(**options)
+
+
+def test_two_sources_are_a_wrong_argument():
+    with pytest.raises(SystemExit) as error:
+        train.flags().parse_args(["--finetune", "a", "--load_from", "b"])
+    assert error.value.code == 2
 
 
 def test_a_training_begins_with_them_and_resuming_wins(small_recipe, cityscapes, tmp_path, lines):
