@@ -5,9 +5,7 @@ checkpoint. So the command can be ended at any time: the same command goes on, a
 is done stands in SAVE_DIR/PLAN.csv, a line for each run with the IoU of every class, and in the table that it prints.
 """
 
-import datetime
 import os
-import subprocess
 import time
 from pathlib import Path
 from typing import IO, Any, Dict, List, Optional, Sequence
@@ -15,13 +13,13 @@ from typing import IO, Any, Dict, List, Optional, Sequence
 from compat import UserError, logger
 from compat.files import write_text
 
+from benchmarks.figures.record import provenance
 from benchmarks.study.plan import Plan, Run, load_plan
 from benchmarks.study.scores import read_result, write_result
 from benchmarks.study.tables import as_csv, find_rows, table
-from benchmarks.study.training import ROOT, check_settings, last_line, locked, remove_checkpoints, train
+from benchmarks.study.training import check_settings, last_line, locked, remove_checkpoints, train
 from engine.command import choose_device, dataset_overrides, parser, run
 from engine.resilience.checkpoint import prepare_save_dir
-from tool.speed.hardware import processor_name
 
 SIGNALLED = 128  # an exit status above it: the process ended by that signal
 
@@ -85,10 +83,9 @@ def write_csv(plan: Plan, save_dir: Path) -> None:
 
 
 def _about() -> Dict[str, str]:
-    asked = ["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"]
-    commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    return {"commit": commit, "processor": processor_name(), "date": today}
+    """Where the run's figures come from."""
+    about = provenance()
+    return {"commit": about["commit"], "processor": about["machine"], "date": about["date"]}
 
 
 def _parser():

@@ -11,7 +11,7 @@ import compat
 
 import numpy as np
 
-from benchmarks.results.record import write_figures
+from benchmarks.figures.record import write_figures
 from data import SegmentationDataset
 from engine.build import dataset_of
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run

@@ -20,7 +20,7 @@ import paddleseg.core
 from paddle import nn
 from paddleseg.utils import metrics as paddleseg_metrics
 
-from benchmarks.results.record import write_figures
+from benchmarks.figures.record import write_figures
 from data import SegmentationDataset, build_dataset
 from data.renderer.sample import render_sample
 from engine.command import parser, run

@@ -13,10 +13,10 @@ from compat import UserError, check_writable, text_table
 
 import paddle
 
+from benchmarks.figures.record import write_figures
 from benchmarks.originals.compare_losses import compare_losses
 from benchmarks.originals.compare_network import compare_network
 from benchmarks.originals.compare_training import compare_training
-from benchmarks.results.record import write_figures
 from engine.command import parser, run
 from engine.gpu import allow_tf32
 

@@ -15,8 +15,8 @@ from compat.processor import physical_cores
 
 import numpy as np
 
+from benchmarks.figures.record import write_figures
 from benchmarks.peers.paddleseg_peer import PeerProcess
-from benchmarks.results.record import write_figures
 from engine.command import parser, run
 from tool.speed.clock import Latency, time_alternating
 from tool.speed.cost import CITYSCAPES_CLASSES, deployed_cost

@@ -23,7 +23,7 @@ import paddleseg.transforms
 from paddle.io import DataLoader
 from paddleseg.datasets import Dataset
 
-from benchmarks.results.record import write_figures
+from benchmarks.figures.record import write_figures
 from data import SegmentationDataset, build_dataset, train_batches
 from data.cache import Cache, fill_cache
 from data.renderer.sample import render_sample

@@ -18,7 +18,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from benchmarks.results.record import write_figures
+from benchmarks.figures.record import write_figures
 from engine.command import parser, run, whole_number
 from loss import BorderCrossEntropyLoss, DiceLoss, FocalLoss, LovaszSoftmaxLoss, OhemCrossEntropyLoss
 from loss.cross_entropy import CrossEntropyLoss

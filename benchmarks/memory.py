@@ -20,7 +20,7 @@ from compat import UserError
 
 import paddle
 
-from benchmarks.results.record import write_figures
+from benchmarks.figures.record import write_figures
 from engine.command import parser, run
 from engine.recipe import load_recipe
 from engine.training.gradients import add_gradients

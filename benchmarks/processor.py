@@ -17,7 +17,7 @@ from compat import check_writable, text_table
 from compat.allocator import KEEPING
 from compat.processor import mkl_cpu_type, physical_cores
 
-from benchmarks.results.record import write_figures
+from benchmarks.figures.record import write_figures
 from engine.command import parser, run
 from tool.speed.hardware import processor_name
 

@@ -14,7 +14,7 @@ import compat  # noqa: F401  it must come before paddle
 import numpy as np
 import paddle
 
-from benchmarks.results.record import write_figures
+from benchmarks.figures.record import write_figures
 from engine.command import parser, run
 
 THRESHOLD = 0.1

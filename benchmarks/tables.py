@@ -1,7 +1,7 @@
 """Writes the figures of benchmarks/results into README and docs, between their markers.
 
 A Markdown file says `<!-- figures: NAME -->`, text, `<!-- end of figures -->`; the text between is replaced by what
-NAME is made of in `benchmarks/results/render.py`. With --check nothing is written and a difference is an error, which
+NAME is made of in `benchmarks/figures/render.py`. With --check nothing is written and a difference is an error, which
 a test holds: to change a figure, put what a benchmark wrote with `--json` into benchmarks/results and run this.
 """
 
@@ -12,7 +12,8 @@ from typing import Dict, List, Optional, Sequence
 
 from compat import UserError, unknown_name
 
-from benchmarks.results.render import FIGURES, language_of
+from benchmarks.figures.files import language_of
+from benchmarks.figures.render import FIGURES
 from engine.command import parser, run
 
 ROOT = Path(__file__).parents[1]

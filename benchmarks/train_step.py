@@ -28,7 +28,7 @@ from compat import UserError, check_writable, text_table
 import paddle
 from paddle import nn
 
-from benchmarks.results.record import write_figures
+from benchmarks.figures.record import write_figures
 from engine.command import parser, run
 from engine.recipe import load_recipe
 from engine.training.optimizer import build_optimizer, build_schedule

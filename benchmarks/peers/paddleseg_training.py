@@ -21,7 +21,7 @@ import paddle
 import paddleseg.core
 from paddleseg.cvlibs import Config, SegBuilder
 
-from benchmarks.results.record import write_figures
+from benchmarks.figures.record import write_figures
 from data import SegmentationDataset, build_dataset
 from engine.command import choose_device, parser, run
 

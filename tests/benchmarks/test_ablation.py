@@ -1,6 +1,7 @@
 """benchmarks.ablation: plans, runs that go on, and what stands in its CSV and its table."""
 
 import csv
+import re
 import signal
 
 from compat import UserError
@@ -11,6 +12,7 @@ import pytest
 
 import benchmarks.ablation
 from benchmarks import ablation
+from benchmarks.figures import record
 from benchmarks.study import scores, training
 from benchmarks.study.plan import load_plan
 from benchmarks.study.tables import find_rows
@@ -218,3 +220,12 @@ def test_a_real_training_goes_to_its_end(plan_file, sample_root, tmp_path, capsy
     (line,) = lines_of(tmp_path / "runs" / "plan.csv")
     assert (line["variant"], line["iters"]) == ("small", "1") and float(line["seconds"]) > 0
     assert float(line["miou"]) == pytest.approx(float(line["best_miou"]), abs=1e-6)
+
+
+def test_a_result_says_of_which_code_it_is(monkeypatch):
+    """A commit of files that were changed has a + behind it."""
+    answers = {"rev-parse": "0123456789", "status": " M train.py"}
+    monkeypatch.setattr(record, "_git", lambda command, *_: answers[command])
+    about = ablation._about()
+    assert about["commit"] == "0123456789+" and about["processor"] == record.describe_hardware(1)["processor"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", about["date"])

@@ -9,9 +9,9 @@ from compat import UserError
 import pytest
 
 from benchmarks import tables
-from benchmarks.results import render
+from benchmarks.figures import accuracy, files, render
 
-FILES = sorted(render.FOLDER.glob("*.json"))
+FILES = sorted(files.FOLDER.glob("*.json"))
 
 
 def test_readme_and_docs_have_the_figures_of_the_results(capsys):
@@ -38,8 +38,8 @@ def test_a_file_says_where_its_figures_come_from(path):
 
 
 def test_a_changed_figure_is_found_and_written(tmp_path, monkeypatch, capsys):
-    folder = shutil.copytree(render.FOLDER, tmp_path / "results")
-    monkeypatch.setattr(render, "FOLDER", folder)
+    folder = shutil.copytree(files.FOLDER, tmp_path / "results")
+    monkeypatch.setattr(files, "FOLDER", folder)
     page = tmp_path / "page.md"
     page.write_text("One in <!-- figures: empty_target -->x<!-- end of figures --> is empty.\n", encoding="utf-8")
     assert tables.main(["--check", str(page)]) == 1 and "-One in" in capsys.readouterr().out
@@ -66,18 +66,18 @@ def test_bad_markers(tmp_path, text, message):
 
 
 def test_runs_of_the_ablation_and_of_paddleseg_join_the_table(tmp_path, monkeypatch):
-    folder = shutil.copytree(render.FOLDER, tmp_path / "results")
-    monkeypatch.setattr(render, "FOLDER", folder)
+    folder = shutil.copytree(files.FOLDER, tmp_path / "results")
+    monkeypatch.setattr(files, "FOLDER", folder)
     (folder / "ablation_camvid.csv").write_text(
         "variant,iters,seed,miou\ndefault,600,0,0.5\nlovasz,4000,1,0.61\nworse,4000,1,0.6\n"
     )
     (folder / "paddleseg_camvid_4000_0.json").write_text(
         '{"network": "stdc1_seg", "iterations": 4000, "seed": 0, "miou": 0.421}'
     )
-    runs = render.camvid_runs()
+    runs = accuracy.camvid_runs()
     assert runs["this project", "stdc1_seg", 600] == {0: 50.0, 1: 36.7, 2: 36.4}
     assert runs["this project, lovasz", "stdc1_seg", 4000] == {1: 61.0}
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in render.camvid("en").splitlines()]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in accuracy.camvid("en").splitlines()]
     assert ["PaddleSeg 2.8.0", "STDC1-Seg", "4000", "0", "42.1"] in rows
-    headlines = render.results("en")
+    headlines = accuracy.results("en")
     assert "CamVid 480x360, 4000 iterations, this project, lovasz" in headlines and "worse" not in headlines

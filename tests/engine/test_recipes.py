@@ -9,10 +9,11 @@ import pytest
 
 from engine.recipe import load_recipe
 from engine.training.optimizer import build_optimizer, build_schedule
-from engine.training.trainer import RunOptions, Trainer
+from engine.training.trainer import RunOptions
 from engine.weights import read_manifest
 from loss import build_criterion
 from models import build_model
+from tests.helpers.tiny_training import RecordedTrainer
 
 CONFIGS = Path("configs")
 PARTS = ("_base_", "ablation")  # folders of no recipes
@@ -175,18 +176,6 @@ def content(name):
 
 
 DISTINCT = list({content(name): name for name in reversed(RECIPES)}.values())
-
-
-class RecordedTrainer(Trainer):
-    """Keeps the losses, writes no checkpoint."""
-
-    def _step(self, *batch):
-        losses = super()._step(*batch)
-        self.losses = [*getattr(self, "losses", []), float(losses["loss"])]
-        return losses
-
-    def _save(self, *_):
-        pass
 
 
 @pytest.mark.parametrize("name", sorted(DISTINCT))

@@ -15,8 +15,8 @@ from paddleseg.cvlibs import Config, SegBuilder
 from engine.recipe import Protocol, load_recipe
 from engine.training.optimizer import build_schedule
 from engine.training.options import RunOptions
-from engine.training.trainer import Trainer
 from loss import build_criterion
+from tests.helpers.tiny_training import RecordedTrainer
 
 OHEM, DETAIL = {"type": "OhemCrossEntropyLoss"}, {"type": "DetailAggregateLoss"}
 URL = "https://example.org/weights.tar.gz"
@@ -144,18 +144,6 @@ def test_rates_optimizer_and_losses_are_those_of_paddlesegs_builder(name, writte
         losses = {key: value[:1] for key, value in losses.items()}
     expected = sum(map(float, loss_computation(logits[: len(outputs)], labels, None, losses)))
     assert float(criterion(logits, labels)[0]) == pytest.approx(expected, rel=1e-4)
-
-
-class RecordedTrainer(Trainer):
-    """Keeps the losses, writes no checkpoint."""
-
-    def _step(self, *batch):
-        losses = super()._step(*batch)
-        self.losses = [*getattr(self, "losses", []), float(losses["loss"])]
-        return losses
-
-    def _save(self, *_):
-        pass
 
 
 @pytest.mark.parametrize("name", list(RECIPES))

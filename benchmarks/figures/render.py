@@ -1,0 +1,84 @@
+"""What stands between the markers of README and docs, by name."""
+
+from typing import Any, Callable, Dict, List, Mapping
+
+from benchmarks.figures import accuracy, speed
+from benchmarks.figures.files import in_language, read, table
+
+
+def measured(*names: str) -> Callable[[str], str]:
+    """Machine, versions, commit, date and command of results files, as a list of Markdown."""
+
+    def made(language: str) -> str:
+        rows = []
+        for name in names:
+            about = read(name)["measured"]
+            versions = ", ".join(f"{package} {about['versions'][package]}" for package in _telling(about["versions"]))
+            machine = f"{about['machine']}, {about['threads']} {in_language(language, 'threads')}"
+            rows.append([f"`{name}`", machine, versions, about["commit"], about["date"], f"`{about['command']}`"])
+        return table(language, ["file", "machine", "versions", "commit", "date", "command"], rows, left=6)
+
+    return made
+
+
+def _telling(versions: Mapping[str, str]) -> List[str]:
+    return [name for name in ("paddlepaddle", "paddlepaddle-gpu", "paddleseg") if name in versions]
+
+
+def single(name: str, form: str, *keys: str) -> Callable[[str], str]:
+    """One figure of a file, by its keys, in a format."""
+
+    def made(_language: str) -> str:
+        value: Any = read(name)
+        for key in keys:
+            value = value[key]
+        return format(value, form)
+
+    return made
+
+
+FIGURES: Dict[str, Callable[[str], str]] = {
+    "results": accuracy.results,
+    "camvid": accuracy.camvid,
+    "camvid_seconds": speed.camvid_seconds,
+    "networks": speed.networks,
+    "train_step": speed.train_step,
+    "input_pipeline": speed.input_pipeline,
+    "evaluation": speed.evaluation,
+    "memory": speed.memory,
+    "launches": speed.launches,
+    "processor": speed.processor,
+    "inference": speed.inference,
+    "inference_avx2": speed.inference_avx2,
+    "published_speed": speed.published_speed,
+    "int8": accuracy.int8,
+    "demo": accuracy.demo,
+    "deployed": accuracy.deployed,
+    "fidelity": accuracy.fidelity,
+    "measured": measured(
+        "camvid_600",
+        "camvid_300",
+        "demo",
+        "deployed_camvid",
+        "deployed_sample",
+        "evaluation",
+        "fidelity",
+        "inference",
+        "inference_avx2",
+        "input_pipeline",
+        "int8_camvid",
+        "launches",
+        "memory",
+        "processor",
+        "random_detail_target",
+        "train_step",
+    ),
+    "empty_target": single("random_detail_target", ".0%", "empty"),
+    "batch_of_36": single("input_pipeline", ".2f", "seconds_per_batch_of_36_from_cache"),
+    "decoding": single("input_pipeline", ".1f", "stages", "png", "decode"),
+    "ratio_to_paddleseg": single("inference", ".1f", "ratio_to_paddleseg_eager"),
+    "ratio_to_paddleseg_with_our_settings": single("inference", ".1f", "ratio_to_paddleseg_eager_with_our_settings"),
+    "peak_fp32": single("inference", ".0f", "peak_gmacs_per_second", "fp32"),
+    "peak_bf16": single("inference", ".0f", "peak_gmacs_per_second", "bf16"),
+    "peak_int8": single("inference", ".0f", "peak_gmacs_per_second", "int8"),
+}
