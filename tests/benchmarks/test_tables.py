@@ -80,4 +80,4 @@ def test_runs_of_the_ablation_and_of_paddleseg_join_the_table(tmp_path, monkeypa
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in accuracy.camvid("en").splitlines()]
     assert ["PaddleSeg 2.8.0", "STDC1-Seg", "4000", "0", "42.1"] in rows
     headlines = accuracy.results("en")
-    assert "CamVid 480x360, 4000 iterations, this project, lovasz" in headlines and "worse" not in headlines
+    assert "CamVid 480x360 val, 4000 iterations, this project, lovasz" in headlines and "worse" not in headlines
