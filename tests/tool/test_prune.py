@@ -10,12 +10,13 @@ import paddle
 import pytest
 import yaml
 
+from engine.conversion.weight_files import read_weight_file
 from engine.recipe import load_recipe
 from engine.runtime import load_network
 from engine.training.trainer import RunOptions, Trainer
 from models import build_model
 from models.weights import read_weights
-from tool import evaluate, export, prune
+from tool import convert, evaluate, export, prune
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("paddle2onnx")
@@ -102,6 +103,20 @@ def test_a_pruned_network_is_evaluated_exported_and_quantised(pruned, tmp_path, 
         assert network.run(np.zeros([1, 32, 64, 3], "uint8")).shape == (1, 32, 64)
     evaluate.main([*common, "--model_path", str(tmp_path), "--engine", "onnxruntime", "--precision", "int8"])
     assert "drop against float32" in capsys.readouterr().out
+
+
+def test_pruned_weights_are_converted(pruned, tmp_path):
+    """To half precision; the original projects have no network of these widths."""
+    written = tmp_path / "weights.safetensors"
+    flags = [str(pruned / "model.pdparams"), str(written), "--model", "stdc1_seg", "--target"]
+    with pytest.raises(UserError, match="of another shape"):
+        convert.main([*flags, "official"])
+    convert.main([*flags, "half"])
+    weights = read_weights(pruned / "model.pdparams")
+    halves, _ = read_weight_file(written)
+    assert {name: list(tensor.shape) for name, tensor in halves.items()} == {
+        name: list(tensor.shape) for name, tensor in weights.items()
+    }
 
 
 def test_a_pruned_network_is_pruned_further(base, pruned, tmp_path):
