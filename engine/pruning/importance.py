@@ -1,6 +1,6 @@
 """How much each channel matters, by one of two criteria."""
 
-from typing import Callable, Dict, Iterable, Tuple
+from typing import Callable, Dict, Iterable, Mapping, Sequence, Tuple
 
 from compat import UserError
 
@@ -16,11 +16,12 @@ Loss = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
 def sensitivity(
     model: nn.Layer, channels: Channels, batches: Iterable[Tuple[paddle.Tensor, paddle.Tensor]], loss: Loss
 ) -> np.ndarray:
-    """The squared change of the loss, to first order, that cutting a channel makes, averaged over batches.
+    """The squared change of an image's loss, to first order, that cutting a channel makes, averaged over the images.
 
     Of Molchanov et al., "Importance Estimation for Neural Network Pruning" (CVPR 2019), with batch norms' scales and
     shifts as gates: the change is the sum of value * gradient over these. A channel that passes no batch norm has the
-    filters that make it instead.
+    filters that make it instead. Each image counts alone: over a batch changes of either sign cancel, and STDC1-Seg on
+    CamVid, cut to 0.64 of its multiplications, then kept 46.5 points of mIoU in place of 55.7 (of 60.5).
 
     Args:
         model: in evaluation mode meanwhile, so the main output alone counts; its mode and weights stay.
@@ -40,21 +41,27 @@ def sensitivity(
     was_training = model.training
     model.eval()
     for images, labels in batches:
-        loss(model(images)[0], labels).backward()
-        change = np.zeros_like(total)
-        for place in gates:
-            tensor = parameters[place.parameter]
-            if tensor.grad is not None:
-                products = (tensor * tensor.grad).numpy().astype("float64")
-                np.add.at(change, place.channels, products.reshape(len(products), -1).sum(1))
-        for tensor in parameters.values():
-            tensor.clear_gradient(False)
-        total += change**2
-        count += 1
+        for one in range(len(images)):
+            loss(model(images[one : one + 1])[0], labels[one : one + 1]).backward()
+            total += _take_change(parameters, gates, len(total)) ** 2
+            count += 1
     model.train() if was_training else model.eval()
     if not np.isfinite(total).all():
         raise UserError("pruning: these weights give no finite loss on training images; did their run diverge?")
     return total / max(count, 1)
+
+
+def _take_change(parameters: Mapping[str, paddle.Tensor], gates: Sequence[Place], length: int) -> np.ndarray:
+    """The sum of value * gradient over each channel's gates, [length]; gradients are cleared."""
+    change = np.zeros(length)
+    for place in gates:
+        tensor = parameters[place.parameter]
+        if tensor.grad is not None:
+            products = (tensor * tensor.grad).numpy().astype("float64")
+            np.add.at(change, place.channels, products.reshape(len(products), -1).sum(1))
+    for tensor in parameters.values():
+        tensor.clear_gradient(False)
+    return change
 
 
 def scales(model: nn.Layer, channels: Channels) -> np.ndarray:

@@ -180,9 +180,10 @@ def test_sensitivity_is_the_change_of_the_loss_to_first_order(chain):
     first, second = channels.groups.values()
     norm, filters = [model.norm.weight, model.norm.bias], [model.second.weight, model.second.bias]
     model.eval()
+    single = [(images[n : n + 1], labels[n : n + 1]) for images, labels in batches for n in range(2)]
     for channel, position, gates in ((first[5], 5, norm), (second[7], 7, filters)):
         squares = []
-        for images, labels in batches:
+        for images, labels in single:
             losses = []
             for factor in (0.999, 1.001):
                 kept = [gate.numpy().copy() for gate in gates]
