@@ -13,13 +13,13 @@ from typing import IO, Any, Dict, List, Optional, Sequence
 from compat import UserError, logger
 from compat.files import write_text
 
-from benchmarks.figures.record import provenance
 from benchmarks.study.plan import Plan, Run, load_plan
 from benchmarks.study.scores import read_result, write_result
 from benchmarks.study.tables import as_csv, find_rows, table
 from benchmarks.study.training import check_settings, last_line, locked, remove_checkpoints, train
 from engine.command import choose_device, dataset_overrides, parser, run
 from engine.resilience.checkpoint import prepare_save_dir
+from tool.speed.provenance import provenance
 
 SIGNALLED = 128  # an exit status above it: the process ended by that signal
 

@@ -40,7 +40,8 @@ from tool.benchmarking.measurement import Measurement
 from tool.benchmarking.plot import Point, draw
 from tool.benchmarking.run import Made, Subject, make_formats, measure, reference
 from tool.benchmarking.tables import Report, as_csv, as_dict, as_markdown, as_text
-from tool.speed.hardware import describe_hardware
+from tool.speed.hardware import processor_name
+from tool.speed.provenance import provenance, without_place
 
 NAME = "benchmark"
 
@@ -121,24 +122,24 @@ def report_of(rows: Sequence[Measurement], subject: Subject, arguments) -> Repor
     float32 = reference(rows)
     best = max((row.miou for row in rows if row.measured), default=0.0)
     choice = choose(rows, budget, float32.miou if float32 else best)
-    hardware = describe_hardware(arguments.threads)
     height, width = subject.source.size
     summary = (
         f"{subject.recipe.model.type}, images of {width}x{height}; mIoU in percent on {len(subject.indices)} of "
         f"{len(subject.dataset)} images of the validation split as deployed, drop against "
         f"{float32.name if float32 else 'nothing'}; medians of {arguments.runs} runs in turns on "
-        f"{hardware['processor']}, {arguments.threads} thread{'s' * (arguments.threads > 1)}"
+        f"{processor_name()}, {arguments.threads} thread{'s' * (arguments.threads > 1)}"
     )
     about: Dict[str, Any] = {
         "network": subject.recipe.model.type,
-        "config": arguments.config,
-        "model_path": arguments.model_path,
+        "config": without_place(arguments.config),
+        "model_path": without_place(arguments.model_path),
         "protocol": first_protocol(subject.recipe.test_config)[0],
         "images": len(subject.indices),
         "size": [width, height],
         "device": paddle.device.get_device(),
-        "hardware": hardware,
+        "threads": arguments.threads,
         "budget": {"at_least_miou": budget.at_least_miou, "at_most_ms": budget.at_most_ms},
+        "measured": provenance(),
     }
     return Report(about, summary, rows, choice)
 

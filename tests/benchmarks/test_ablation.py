@@ -10,9 +10,7 @@ import numpy as np
 import paddle
 import pytest
 
-import benchmarks.ablation
 from benchmarks import ablation
-from benchmarks.figures import record
 from benchmarks.study import scores, training
 from benchmarks.study.plan import load_plan
 from benchmarks.study.tables import find_rows
@@ -22,6 +20,7 @@ from engine.recipe import load_recipe
 from engine.resilience.checkpoint import save_checkpoint
 from engine.training.state import RunState
 from tests.helpers.tiny_training import TinyNetwork
+from tool.speed import provenance
 
 PLAN = """
 config: RECIPE
@@ -41,7 +40,7 @@ variants:
 def plan_file(tmp_path):
     def write(text=PLAN):
         path = tmp_path / "plan.yml"
-        recipe = f"{benchmarks.ablation.ROOT}/configs/stdc1_seg_sample.yml"
+        recipe = f"{training.ROOT}/configs/stdc1_seg_sample.yml"
         path.write_text(text.replace("RECIPE", recipe))
         return path
 
@@ -225,7 +224,7 @@ def test_a_real_training_goes_to_its_end(plan_file, sample_root, tmp_path, capsy
 def test_a_result_says_of_which_code_it_is(monkeypatch):
     """A commit of files that were changed has a + behind it."""
     answers = {"rev-parse": "0123456789", "status": " M train.py"}
-    monkeypatch.setattr(record, "_git", lambda command, *_: answers[command])
+    monkeypatch.setattr(provenance, "_git", lambda command, *_: answers[command])
     about = ablation._about()
-    assert about["commit"] == "0123456789+" and about["processor"] == record.describe_hardware(1)["processor"]
+    assert about["commit"] == "0123456789+" and about["processor"] == provenance.describe_hardware(1)["processor"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", about["date"])

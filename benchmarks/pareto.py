@@ -1,0 +1,109 @@
+"""mIoU against latency of several networks, in one picture: from what tool.benchmark wrote for each of them.
+
+Of a network in each precision its fastest engine is shown. The line joins the points that no other beats in both. All
+files should come from one machine, with one size of images; the command says so where they do not.
+"""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+from compat import UserError, check_writable, logger, text_table
+
+from engine.command import parser, run
+from tool.benchmarking.plot import Point, draw, pareto_front
+
+
+class Row(NamedTuple):
+    """A point of the picture, and the engine that it was measured in."""
+
+    engine: str
+    point: Point
+
+
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Draw the picture, print its table."""
+    arguments = _parser().parse_args(argv)
+    check_writable(arguments.save)
+    rows: List[Row] = []
+    places: Dict[str, str] = {}
+    for name, path in map(_named, arguments.files):
+        content = read_benchmark(path)
+        rows += fastest(name, content["rows"], arguments.engines)
+        if "measured" in content:
+            places[str(path)] = f"{content['measured']['machine']}, {content['threads']} threads, {content['size']}"
+    if len(set(places.values())) > 1:
+        logger.warning("not measured alike: %s", "; ".join(f"{path}: {place}" for path, place in places.items()))
+    if not rows:
+        raise UserError(f"{', '.join(arguments.files)}: no format was measured; see their reasons")
+    points = [row.point for row in rows]
+    draw(points, arguments.save, arguments.title)
+    print(table(rows))
+    print(f"{arguments.save}: written")
+
+
+def _named(text: str) -> Sequence[Any]:
+    """(name, file) of NAME=FILE, or of a file, which is called by its stem; raises UserError where it is missing."""
+    name, equals, file = text.rpartition("=")
+    path = Path(file)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; tool.benchmark writes benchmark.json and benchmark.csv")
+    return (name if equals else path.stem), path
+
+
+def read_benchmark(path: Path) -> Dict[str, Any]:
+    """What tool.benchmark wrote: its JSON, or `rows` alone of its CSV; raises UserError for any other file."""
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            content = {"rows": list(csv.DictReader(lines))} if path.suffix == ".csv" else json.load(lines)
+        for row in content["rows"]:
+            row.update({key: float(row[key]) if row[key] not in (None, "") else None for key in ("miou", "p50_ms")})
+            row["engine"], row["precision"]  # noqa: B018  they must be there
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not a file of tool.benchmark ({type(error).__name__}: {error})") from error
+    return content
+
+
+def fastest(name: str, rows: Sequence[Mapping[str, Any]], engines: Optional[Sequence[str]] = None) -> List[Row]:
+    """The fastest of the engines, by default of all, in each precision that was measured."""
+    found: Dict[str, Row] = {}
+    for row in rows:
+        known = row["miou"] is not None and row["p50_ms"] is not None
+        if known and (not engines or row["engine"] in engines):
+            one = Row(row["engine"], Point(name, row["precision"], row["p50_ms"], row["miou"]))
+            before = found.get(row["precision"])
+            if before is None or one.point.milliseconds < before.point.milliseconds:
+                found[row["precision"]] = one
+    return list(found.values())
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The points, the fastest first; a star marks those on the front."""
+    front = pareto_front([row.point for row in rows])
+    cells = [
+        [
+            *(point.group, point.precision, engine, f"{point.miou:.2f}", f"{point.milliseconds:.1f}"),
+            "*" if point in front else "",
+        ]
+        for engine, point in sorted(rows, key=lambda row: row.point.milliseconds)
+    ]
+    return text_table(("network", "precision", "engine", "mIoU", "ms", "front"), cells, left=3)
+
+
+def _parser():
+    arguments = parser(
+        __doc__,
+        "python -m benchmarks.pareto unpruned=output/a/benchmark.json pruned=output/b/benchmark.json "
+        "--save output/pareto.svg",
+    )
+    add = arguments.add_argument
+    add("files", nargs="+", metavar="[NAME=]FILE", help="benchmark.json or .csv of each network, and what to call it")
+    add("--engines", nargs="+", help="these alone")
+    add("--title", default="", help="of the picture")
+    add("--save", type=Path, default=Path("output/pareto.svg"), help="the picture, .svg or .png (output/pareto.svg)")
+    return arguments
+
+
+if __name__ == "__main__":
+    run(main)
