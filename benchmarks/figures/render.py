@@ -56,6 +56,7 @@ FIGURES: Dict[str, Callable[[str], str]] = {
     "deployed": accuracy.deployed,
     "fidelity": accuracy.fidelity,
     "measured": measured(
+        "camvid_4000",
         "camvid_600",
         "camvid_300",
         "demo",
