@@ -167,9 +167,9 @@ def test_a_format_that_cannot_be_written_leaves_the_others(tmp_path, monkeypatch
     wanted = wanted_formats(["eager", *EXPORTED_ENGINES, "tensorrt"], ["fp32", "int8"])
     folders, reasons = formats.export_formats(None, Description(19), tmp_path / "all", wanted)
     assert folders == {
-        "paddle": tmp_path / "all" / "paddle", "openvino": tmp_path / "all" / "openvino",
+        **{engine: tmp_path / "all" / engine for engine in ("paddle", "openvino", "mnn")},
         "tensorrt": tmp_path / "all" / "paddle",
-    }  # fmt: skip
+    }
     failed = "ValueError: no such operator"
     assert reasons == {("onnxruntime", "fp32"): failed, ("onnxruntime", "int8"): failed}
 
