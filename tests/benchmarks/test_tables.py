@@ -69,14 +69,14 @@ def test_runs_of_the_ablation_and_of_paddleseg_join_the_table(tmp_path, monkeypa
     folder = shutil.copytree(files.FOLDER, tmp_path / "results")
     monkeypatch.setattr(files, "FOLDER", folder)
     (folder / "ablation_camvid.csv").write_text(
-        "variant,iters,seed,miou\ndefault,600,0,0.5\nlovasz,4000,1,0.61\nworse,4000,1,0.6\n"
+        "variant,iters,seed,miou\ndefault,600,0,0.5\nlovasz,4000,1,0.91\nworse,4000,1,0.6\n"
     )
     (folder / "paddleseg_camvid_4000_0.json").write_text(
         '{"network": "stdc1_seg", "iterations": 4000, "seed": 0, "miou": 0.421}'
     )
     runs = accuracy.camvid_runs()
     assert runs["this project", "stdc1_seg", 600] == {0: 50.0, 1: 36.7, 2: 36.4}
-    assert runs["this project, lovasz", "stdc1_seg", 4000] == {1: 61.0}
+    assert runs["this project, lovasz", "stdc1_seg", 4000] == {1: 91.0}
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in accuracy.camvid("en").splitlines()]
     assert ["PaddleSeg 2.8.0", "STDC1-Seg", "4000", "0", "42.1"] in rows
     headlines = accuracy.results("en")
