@@ -1,4 +1,4 @@
-"""The ground floor: what every other room relies on before it touches Paddle.
+"""What every other package relies on before it touches Paddle.
 
 Importing this package, before paddle, sets what can only be set that early: the zlib that Paddle 2.6.2 shadows, the
 number of CPU threads, the kernels of MKL, and what happens to freed memory. It also makes paddle's DataLoader pass

@@ -16,7 +16,7 @@ from compat.errors import UserError
 
 DRIVER = "libcuda.so.1"
 DRIVER_FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/lib/wsl/lib", "/usr/local/nvidia/lib64")
-# Of each library, a function that gives its version without a GPU, and whether it asks for a part (0 to 2) of it.
+# Of each library, a function that gives its version without a GPU, and whether it takes a part (0 to 2) of it.
 VERSION_FUNCTIONS = {
     "cudnn": ("cudnnGetVersion", "returned"),
     "cublas": ("cublasGetProperty", "part"),

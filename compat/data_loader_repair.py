@@ -3,7 +3,7 @@ loader must not keep the process alive.
 
 In Paddle's own code an image that cannot be read ends the loader's reader thread; without worker processes the training
 loop then waits for that thread for ever, and with them it gets a SystemError about a queue. An iterator that is garbage
-collected waits for ever for its workers: their queues may be gone before they are asked to end.
+collected waits for ever for its workers: their queues may be gone before they are told to end.
 """
 
 import multiprocessing

@@ -49,13 +49,14 @@ class _Parser(argparse.ArgumentParser):
     """Refuses names that no file system takes, for which even the question whether the file is there would fail.
 
     Attributes:
-        weights: the flag whose value brings the recipe where it is a name of published weights; see add_recipe_flags.
+        weights: the flags whose value brings the recipe where it is a name of published weights; see add_recipe_flags.
     """
 
-    weights: Optional[str] = None
+    weights: Sequence[str] = ()
 
     def parse_known_args(self, args=None, namespace=None):  # as in argparse
         found, rest = super().parse_known_args(args, namespace)
+        found.typed_opts = None
         if self.weights and found.config is None:
             self._take_recipe_of_weights(found)
         for name, value in vars(found).items():
@@ -65,13 +66,16 @@ class _Parser(argparse.ArgumentParser):
         return found, rest
 
     def _take_recipe_of_weights(self, found: argparse.Namespace) -> None:
-        """Fill in --config and --opts; without a recipe it is a wrong argument."""
-        named = getattr(found, self.weights)
+        """Fill in --config and --opts; without a recipe it is a wrong argument.
+
+        `typed_opts` of the namespace then are the overrides without those that the weights bring.
+        """
+        named = next((value for flag in self.weights if (value := getattr(found, flag))), None)
         name = named[0] if isinstance(named, (list, tuple)) else named
         recipe = recipe_of_weights(name) if name else None
         if recipe is None:
             self.error("the following arguments are required: --config" + (f" for {name}" if name else ""))
-        found.config, found.opts = recipe[0], [*recipe[1], *found.opts]
+        found.config, found.opts, found.typed_opts = recipe[0], [*recipe[1], *found.opts], found.opts
 
 
 def _has_overlong_part(path: str) -> bool:
@@ -121,17 +125,18 @@ TEMPERATURE = real_number(0.01, 100)  # that logits are divided by
 
 
 def add_recipe_flags(
-    arguments: argparse.ArgumentParser, default_config: Optional[str] = None, weights: Optional[str] = None
+    arguments: argparse.ArgumentParser, default_config: Optional[str] = None, weights: Sequence[str] = ()
 ) -> None:
     """--config, --opts (mmsegmentation's --cfg-options), --dataset_root, --device.
 
     Args:
         arguments: made by `parser`.
         default_config: the recipe without --config, which must be given otherwise.
-        weights: a flag, such as model_path, whose value brings the recipe where it is a name of published weights.
+        weights: flags, such as model_path, whose value brings the recipe where it is a name of published weights; of
+            several values the first does.
     """
     arguments.weights = weights
-    required = default_config is None and weights is None
+    required = default_config is None and not weights
     beside = "; weights by name bring theirs" if weights else ""
     arguments.add_argument("--config", default=default_config, required=required, help=f"recipe file{beside}")
     add_override_flags(arguments)

@@ -1,7 +1,7 @@
 """What a network is taught by another's logits. Each loss is called `loss(student, teacher)` and returns a 0-d tensor.
 
 Both are logits [N, K, h, w] float32 of one size, the teacher's without gradient. Ignored pixels count as any other: the
-teacher has an answer there too.
+teacher predicts something there, too.
 """
 
 from typing import Callable, Dict

@@ -74,7 +74,7 @@ def _parser():
         "python -m tool.average --config configs/stdc1_seg_camvid.yml "
         "--model_paths output/iter_3600 output/iter_3800 output/iter_4000 --save_dir output/average",
     )
-    add_recipe_flags(arguments, weights="model_paths")
+    add_recipe_flags(arguments, weights=("model_paths",))
     add = arguments.add_argument
     add("--model_paths", nargs="+", required=True, metavar="PATH", help="weight files, or folders of checkpoints")
     add("--save_dir", type=Path, required=True, help="folder for model.pdparams; a mean that is there is replaced")

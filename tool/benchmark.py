@@ -162,7 +162,7 @@ def _parser():
         "python -m tool.benchmark --config configs/stdc1_seg_sample.yml --model_path output/best_model "
         "--at_least_miou 60",
     )
-    add_recipe_flags(arguments, weights="model_path")
+    add_recipe_flags(arguments, weights=("model_path",))
     add = arguments.add_argument
     add("--model_path", required=True, help="weight file, the folder of a checkpoint, or what tool.export wrote")
     add("--save_dir", default="output/benchmark", help="where tables, plot and exports go (output/benchmark)")

@@ -10,7 +10,7 @@ PYTHONPATH=. python -m paddle.distributed.launch tool/evaluate.py ...
 import functools
 import operator
 from pathlib import Path
-from typing import Dict, Optional, Sequence, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 from compat import UserError, check_writable, logger, unknown_name, write_json, write_text
 from compat.options import check
@@ -40,6 +40,7 @@ from engine.protocols import STANDARD_PROTOCOLS, deployed_scale, describe, first
 from engine.recipe import Protocol, Recipe, load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
 from engine.runtime import ENGINES, EXPORTED_ENGINES, PRECISIONS, EagerNetwork, Network, open_network
+from engine.weights import recipe_of_weights
 from models.weights import load_weights
 from tool.evaluation.build_report import build_report
 from tool.evaluation.comparison import (
@@ -66,15 +67,16 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if arguments.report:
         prepare_save_dir(arguments.report)
     if arguments.compare:
-        configs = (arguments.config, arguments.compare_config or arguments.config)
-        subjects = [open_subject(arguments, path, config) for path, config in zip(arguments.compare, configs)]
+        subjects = [open_subject(arguments, *one) for one in compared_recipes(arguments)]
         check_same_images(*subjects)
         networks = [evaluate_subject(arguments, subject) for subject in subjects]
         comparison = compare_networks(*networks)
         tables = [comparison_table(comparison, networks[0].card)]
         print(f"\nA: {networks[0].describe()}\nB: {networks[1].describe()}\n\n{table_text(tables[0])}")
     else:
-        networks = [evaluate_subject(arguments, open_subject(arguments, arguments.model_path, arguments.config))]
+        networks = [
+            evaluate_subject(arguments, open_subject(arguments, arguments.model_path, arguments.config, arguments.opts))
+        ]
         print_scores(networks[0])
         if arguments.engine:
             print(f"\n{drop_table(networks[0], lambda subject: evaluate_subject(arguments, subject))}")
@@ -95,9 +97,23 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         print(f"report: {write_report(arguments.report, build_report(networks, tables))}")
 
 
-def open_subject(arguments, path: str, config: str) -> Subject:
+def compared_recipes(arguments) -> List[Tuple[str, str, Sequence[str]]]:
+    """(path, recipe file, overrides) of A and of B: those of the flags, or without --config those that names bring."""
+    first, second = arguments.compare
+    recipe, typed = (arguments.config, arguments.opts), arguments.typed_opts
+    if typed is None:  # --config is given, and there are no overrides but the typed ones
+        other = (arguments.compare_config or arguments.config, arguments.opts)
+    elif arguments.compare_config:
+        other = (arguments.compare_config, typed)
+    else:
+        named = recipe_of_weights(second)
+        other = (named[0], [*named[1], *typed]) if named else recipe
+    return [(first, *recipe), (second, *other)]
+
+
+def open_subject(arguments, path: str, config: str, opts: Sequence[str]) -> Subject:
     """The network of a recipe with the weights of `path`, its images, and how it is to be evaluated."""
-    recipe = load_recipe(config, dataset_overrides(arguments.dataset_root), arguments.opts)
+    recipe = load_recipe(config, dataset_overrides(arguments.dataset_root), opts)
     protocols = chosen_protocols(arguments, recipe)
     if arguments.compare:
         protocols = dict(list(protocols.items())[:1])
@@ -231,7 +247,7 @@ def _parser():
         __doc__,
         "python -m tool.evaluate --config configs/stdc1_seg_sample.yml --model_path output/best_model --protocols all",
     )
-    add_recipe_flags(arguments, weights="model_path")
+    add_recipe_flags(arguments, weights=("model_path", "compare"))
     add = arguments.add_argument
     which = arguments.add_mutually_exclusive_group(required=True)
     which.add_argument(

@@ -78,7 +78,7 @@ def _parser():
         "python -m tool.export --config configs/stdc1_seg_sample.yml --model_path output/best_model "
         "--save_dir output/export --input_shape 1 3 512 1024",
     )
-    add_recipe_flags(arguments, weights="model_path")
+    add_recipe_flags(arguments, weights=("model_path",))
     add = arguments.add_argument
     add("--model_path", required=True, help="weight file, name of weights, or the folder of a checkpoint")
     add("--save_dir", default="output/export", help="where the networks and deploy.yaml go")

@@ -218,7 +218,7 @@ def _parser():
         "python -m tool.predict --config configs/stdc1_seg_sample.yml --model_path output/best_model "
         "--image_path street.mp4 --save_dir output/predictions --classes road car person",
     )
-    add_recipe_flags(arguments, weights="model_path")
+    add_recipe_flags(arguments, weights=("model_path",))
     add = arguments.add_argument
     add(
         "--model_path",

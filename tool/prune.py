@@ -164,7 +164,7 @@ def _parser():
         "python -m tool.prune --config configs/stdc1_seg_camvid.yml --model_path output/best_model --target 0.65 "
         "--save_dir output/pruned",
     )
-    add_recipe_flags(arguments, weights="model_path")
+    add_recipe_flags(arguments, weights=("model_path",))
     add = arguments.add_argument
     add("--model_path", required=True, help="weight file, name of weights, or the folder of a checkpoint")
     add("--save_dir", type=Path, required=True, help=f"folder for {RECIPE} and {MODEL}; is replaced as a whole")

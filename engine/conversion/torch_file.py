@@ -26,7 +26,7 @@ NESTING = ("state_dict", "model_state_dict", "model", "network", "net", "params"
 
 
 class TorchWeights(NamedTuple):
-    """`tensors`: {name: array}; `ignored`: names of what stands beside them (optimiser, epoch, ...)."""
+    """`tensors`: {name: array}; `ignored`: names of what the file holds besides (optimiser, epoch, ...)."""
 
     tensors: Dict[str, np.ndarray]
     ignored: Tuple[str, ...]
@@ -169,7 +169,7 @@ def _check_total(records: Mapping[str, TensorRecord], file_bytes: int) -> None:
 
 
 def _state_dict(content: Any) -> Tuple[Dict[str, TensorRecord], Tuple[str, ...]]:
-    """({name: tensor}, names of what stands beside them) of a state dict or of a checkpoint around one."""
+    """({name: tensor}, names of what the file holds besides) of a state dict or of a checkpoint around one."""
     if not isinstance(content, dict):
         raise MalformedError("it holds no dictionary of weights")
     found = _find_tensors(content)

@@ -49,7 +49,7 @@ def write_onnx(folder: Path, paddle_file: str) -> str:
         str(folder / paddle_file), str(folder / f"{NAME}.pdiparams"), str(file), opset_version=OPSET, **options
     )
     if not file.is_file():
-        raise UserError(f"export to ONNX: paddle2onnx wrote no {file.name}; its message stands above")
+        raise UserError(f"export to ONNX: paddle2onnx wrote no {file.name}; its message is above")
     return file.name
 
 
@@ -76,5 +76,5 @@ def write_mnn(folder: Path, onnx_file: str) -> str:
     source = ["-f", "ONNX", "--modelFile", str(folder / onnx_file)]
     _tools.mnnconvert(["mnnconvert", *source, "--MNNModel", str(file), "--bizCode", NAME])  # True whatever happens
     if not file.is_file():
-        raise UserError(f"export to MNN: its converter wrote no {file.name}; its message stands above")
+        raise UserError(f"export to MNN: its converter wrote no {file.name}; its message is above")
     return file.name

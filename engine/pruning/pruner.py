@@ -60,7 +60,7 @@ def prune(
         model: with its weights, which stay.
         num_classes: of the network.
         target: in (0, 1].
-        importance: of each channel, asked once a round.
+        importance: of each channel, computed once a round.
         images: returns normalised training images [N, 3, H, W] float32, for batch norm's statistics after each round.
         multiple: that widths end as.
         rounds: each leaves the same share of what the one before left.

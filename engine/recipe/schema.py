@@ -1,4 +1,4 @@
-"""What a recipe holds: frozen models of its options. What stands in other rooms is taken from there.
+"""What a recipe holds: frozen models of its options. Other packages define their own parts of it.
 
 A network's options are its constructor's arguments, a dataset's those of its layout, a loss's those of its constructor,
 and a transform is its options.

@@ -84,7 +84,7 @@ class LossGuard:
             self._statistics = [(tensor, tensor.clone()) for tensor in running_statistics(model)]
 
     def accepts(self, number: int, losses: Dict[str, paddle.Tensor]) -> bool:
-        """Whether the losses of batch `number` may go backward; to be asked before they do.
+        """Whether the losses of batch `number` may go backward; to be called before they do.
 
         Raises:
             UserError: when they are not finite and the run is to stop.

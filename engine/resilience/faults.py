@@ -28,7 +28,7 @@ def named_faults(devices: int = 1, memory_advice: Callable[[], str] = lambda: "u
 
     Args:
         devices: of the run; one alone loses no other.
-        memory_advice: which settings need less memory; asked only when that is the fault.
+        memory_advice: which settings need less memory; called only when that is the fault.
 
     Raises:
         UserError: instead of the errors.

@@ -15,7 +15,7 @@ SAME_REQUEST_SECONDS = 1.0
 
 
 class Interrupted(SystemExit):
-    """The run was asked to end; the status is 128 + the signal's number, as shells count."""
+    """The run was told to end; the status is 128 + the signal's number, as shells count."""
 
     def __init__(self, number: int):
         super().__init__(128 + number)
@@ -25,7 +25,7 @@ class Interrupted(SystemExit):
 class Interruption:
     """Listens for the signals while it is entered, if that happens in the main thread.
 
-    The first one is remembered until `leave_if_asked`. A second one, later than a second, ends the process at once.
+    The first one is remembered until `leave_if_requested`. A second one, later than a second, ends the process at once.
 
     Args:
         decides: whether this process acts on a signal. Of several devices the first does; the others work on, because
@@ -49,19 +49,19 @@ class Interruption:
             signal.signal(number, handler)
 
     @property
-    def asked(self) -> bool:
+    def requested(self) -> bool:
         """Whether this process is to leave."""
         return self.received is not None and self.decides
 
-    def leave_if_asked(self) -> None:
+    def leave_if_requested(self) -> None:
         """Raises Interrupted if a signal came; to be called where the run's state is whole."""
-        if self.asked:
+        if self.requested:
             raise Interrupted(self.received)
 
     @contextlib.contextmanager
     def leaving_anywhere(self) -> Iterator[None]:
         """Within it a signal raises Interrupted wherever the work is: for long work that changes nothing."""
-        self.leave_if_asked()
+        self.leave_if_requested()
         self._anywhere = True
         try:
             yield
@@ -74,6 +74,6 @@ class Interruption:
             if self.decides:
                 logger.warning("%s: saving and leaving; a second one leaves at once", signal.Signals(number).name)
             if self._anywhere:
-                self.leave_if_asked()
+                self.leave_if_requested()
         elif time.monotonic() - self.received_at > SAME_REQUEST_SECONDS:
             os._exit(128 + number)

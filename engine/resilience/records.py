@@ -97,7 +97,7 @@ class Records:
 
 
 def take_back(path: Path, length: int) -> None:
-    """Remove what stands in a file beyond `length`; of a log only lines that the resumed run repeats."""
+    """Cut a file to `length` bytes; of a log, cut only lines that the resumed run repeats."""
     if not path.is_file() or path.stat().st_size <= length:
         return
     with open(path, "r+b") as file:

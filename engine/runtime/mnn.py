@@ -24,11 +24,11 @@ class EngineNetwork(Network):
         try:
             self.module = MNN.nn.load_module_from_file(str(file), [], [], runtime_manager=runtime)
         except (SystemError, RuntimeError) as error:
-            raise UserError(f"{file}: MNN cannot load it; its message stands above") from error
+            raise UserError(f"{file}: MNN cannot load it; its message is above") from error
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         # NCHW says no more than that the shape is to be taken as it is.
         outputs = self.module.forward([MNN.expr.const(batch, list(batch.shape), MNN.expr.NCHW, self.type)])
         if not outputs:
-            raise RuntimeError("MNN could not compute the network; its message stands above")
+            raise RuntimeError("MNN could not compute the network; its message is above")
         return outputs[0].read().copy()  # what `read` returns is freed with `outputs`

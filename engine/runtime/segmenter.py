@@ -1,4 +1,4 @@
-"""The one way from an image to its class map, whatever engine computes the network and whoever asks."""
+"""The one way from an image to its class map, whatever engine computes the network."""
 
 from typing import NamedTuple, Optional, Set, Tuple
 

@@ -37,7 +37,7 @@ def add_gradients(
         labels: [N, H, W] of any integer type.
         share: of this batch in the gradients.
         precision: to compute the network in; float32 by default.
-        accepts: asked with the losses before the backward pass; False: the gradients stay as they are.
+        accepts: called with the losses before the backward pass; if it returns False, the gradients stay as they are.
         distiller: adds its losses to the criterion's; it gets the same images and logits.
 
     Returns:

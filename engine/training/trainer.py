@@ -203,9 +203,9 @@ class Trainer:
                 self.guard.check()
                 self.feed.bad_samples.check()
             self.progress.iteration_done(self.iteration, rate)
-            if interruption.asked:
+            if interruption.requested:
                 self._save_alone()
-                interruption.leave_if_asked()
+                interruption.leave_if_requested()
             if self._save_is_due():
                 self._save(interruption)
                 self.progress.restart_clock()

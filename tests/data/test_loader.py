@@ -10,7 +10,7 @@ import pytest
 
 from data import train_batches
 from engine.build import dataset_of
-from tests.helpers.feigned_gpu import feigned_gpu
+from tests.helpers.fake_gpu import fake_gpu
 from tests.helpers.tiny_training import tiny_recipe
 
 
@@ -25,7 +25,7 @@ def batches(dataset, stop, **options):
 
 def test_the_batches_of_a_gpu_are_those_of_the_cpu(dataset):
     expected = [[part.numpy() for part in batch] for batch in batches(dataset, 5)]
-    with feigned_gpu():
+    with fake_gpu():
         found = [[part.numpy() for part in batch] for batch in batches(dataset, 5)]
     assert len(found) == 5 and [part.dtype.name for part in found[0]] == ["uint8", "uint8", "int64"]
     for ours, theirs in zip(found, expected):
@@ -37,14 +37,14 @@ def test_an_unreadable_image_comes_as_itself(sample_root, tmp_path, capfd):
     shutil.copytree(sample_root, root)
     for image in (root / "leftImg8bit" / "train").rglob("*.png"):
         image.write_bytes(image.read_bytes()[:-40])
-    with feigned_gpu(), pytest.raises(UserError, match="png: not a complete image file"):
+    with fake_gpu(), pytest.raises(UserError, match="png: not a complete image file"):
         list(batches(dataset_of(tiny_recipe(root).train_dataset), 5))
     assert "Traceback" not in capfd.readouterr().err
 
 
 def test_leaving_early_leaves_no_thread(dataset):
     before = threading.active_count()
-    with feigned_gpu():
+    with fake_gpu():
         iterator = iter(batches(dataset, 1000))
         next(iterator)
         iterator.close()

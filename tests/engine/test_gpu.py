@@ -1,4 +1,4 @@
-"""What is said of GPUs that Paddle cannot compute on, with driver, libraries and GPUs feigned."""
+"""What is said of GPUs that Paddle cannot compute on, with driver, libraries and faked GPUs."""
 
 from compat import UserError
 

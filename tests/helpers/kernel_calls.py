@@ -18,7 +18,7 @@ import tool.predict
 from engine.recipe import Recipe, load_recipe
 from engine.training.trainer import RunOptions, Trainer
 from loss.criterion import DETAIL_LOSSES, LOSSES
-from tests.helpers.feigned_gpu import feigned_gpu
+from tests.helpers.fake_gpu import fake_gpu
 
 ROOT = Path(__file__).parents[2]
 LOGGED = {"GLOG_vmodule": "api=6,backward_api=6,dygraph_api=6", "OMP_NUM_THREADS": "1"}
@@ -130,7 +130,7 @@ def record(sample: Path, folder: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        with feigned_gpu():
+        with fake_gpu():
             record(Path(sys.argv[1]), Path(sys.argv[2]))
         write(COMPLETE)
     except BaseException:

@@ -119,7 +119,7 @@ class Dying(Trainer):
 
 
 class Interrupted(Trainer):
-    """Both processes are asked to end in iteration 4."""
+    """Both processes are told to end in iteration 4."""
 
     def _step(self, number, images, labels):
         if number == 6:

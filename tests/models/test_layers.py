@@ -7,7 +7,7 @@ import pytest
 
 from models import build_model
 from models.layers import resize, set_deterministic_resizing
-from tests.helpers.feigned_gpu import feigned_gpu
+from tests.helpers.fake_gpu import fake_gpu
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_deterministic_resizing_is_resizing(mode, align_corners, deterministic):
     found = []
     for resized in (resize, F.interpolate):
         x = paddle.to_tensor(image, stop_gradient=False)
-        with feigned_gpu():
+        with fake_gpu():
             y = resized(x, size=[11, 13], mode=mode, align_corners=align_corners)
         (y * paddle.arange(13, dtype="float32")).sum().backward()
         found.append((y.numpy(), x.grad.numpy()))
@@ -42,7 +42,7 @@ def test_no_network_asks_paddle_for_the_gradient_of_resizing(name, deterministic
 
     monkeypatch.setattr(F, "interpolate", watched)
     model = build_model(name, 19)
-    with feigned_gpu():
+    with fake_gpu():
         model(paddle.zeros([2, 3, 64, 64]))
         assert with_gradient and not any(with_gradient)
         set_deterministic_resizing(False)

@@ -17,7 +17,7 @@ from engine.recipe import load_recipe
 from engine.training.trainer import dataset_of
 from models import build_model
 from tests.helpers.zero_networks import zero_networks
-from tool.evaluate import main
+from tool.evaluate import _parser, compared_recipes, main
 from tool.evaluation.comparison import comparison_rows, comparison_table, significant, table_text
 
 SAMPLE = "configs/stdc1_seg_sample.yml"
@@ -86,6 +86,27 @@ def test_the_report_shows_the_evaluation(weight_files, sample_root, tmp_path, ca
     assert f"road as building: {matrix[0, 2]:,} pixels" in page
     assert ">mIoU50<" in page and "Categories, full" in page
     assert "leinwandhafen_000000_000019" in page and "_leftImg8bit" not in page
+
+
+OF_A, OF_B = "configs/stdc1_seg_cityscapes_mmseg.yml", "configs/official/stdc1_seg50_cityscapes.yml"
+
+
+@pytest.mark.parametrize(
+    ("flags", "configs", "biased"),
+    [
+        ("", (OF_A, OF_B), (True, False)),
+        ("--compare_config other.yml", (OF_A, "other.yml"), (True, False)),
+        ("--config one.yml", ("one.yml", "one.yml"), (False, False)),
+        ("--config one.yml --compare_config other.yml", ("one.yml", "other.yml"), (False, False)),
+    ],
+)
+def test_each_of_two_names_brings_its_own_recipe(flags, configs, biased):
+    names = ("stdc1_seg_paddleseg", "stdc1_seg50_official")
+    arguments = _parser().parse_args([*flags.split(), "--compare", *names, "--opts", "seed=1"])
+    paths, files, overrides = zip(*compared_recipes(arguments))
+    assert paths == names and all(Path(file).match(config) for file, config in zip(files, configs))
+    assert tuple("model.gate_bias=true" in opts for opts in overrides) == biased
+    assert all(opts[-1] == "seed=1" and opts.count("seed=1") == 1 for opts in overrides)
 
 
 def test_refused_before_anything_is_evaluated(weight_files, sample_root, tmp_path):

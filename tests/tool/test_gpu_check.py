@@ -12,7 +12,7 @@ import tool.gpu.agreement
 import tool.gpu.survival
 import tool.gpu_check
 from engine.recipe import load_recipe
-from tests.helpers.feigned_gpu import feigned_gpu
+from tests.helpers.fake_gpu import fake_gpu
 from tool.gpu import trials
 from tool.gpu.agreement import BATCH_STATISTICS, BOUNDS, Bounds, Computed, agreement, build, compute, errors_of
 from tool.gpu.environment import environment
@@ -53,7 +53,7 @@ def test_the_branches_of_a_gpu_agree_with_those_of_the_cpu(network):
     """What agreement compares on a GPU, with Paddle's kernels of the CPU in both."""
     on_cpu = build(network)
     expected = compute(*on_cpu, "fp32", SIZE)
-    with feigned_gpu():
+    with fake_gpu():
         found = compute(*on_cpu, "fp32", SIZE)
     errors = errors_of(found, expected)
     assert all(error <= bound for error, bound in zip(errors, BOUNDS["fp32"])) and errors.gradients > 0

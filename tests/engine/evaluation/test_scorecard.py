@@ -94,7 +94,7 @@ def test_detail_head_against_its_target(val_set):
     assert 0 < right < marked
     assert totals["detail_precision"] == right / marked and totals["detail_recall"] == right / wanted
     assert totals["detail_f"] == pytest.approx(2 * right / (marked + wanted))
-    assert "detail_f" not in {score.key for score in cards["flip"].totals()}  # it has no answer to several scales
+    assert "detail_f" not in {score.key for score in cards["flip"].totals()}  # it is not defined for several scales
 
 
 def test_tables_state_the_rule_and_hold_the_numbers(cards):

@@ -15,7 +15,7 @@ def test_bases_merge_and_the_recipe_has_the_last_word():
     recipe = load_recipe("configs/stdc2_seg50_cityscapes.yml")
     assert (recipe.batch_size, recipe.total_batch_size, recipe.iters) == (36, 36, 80000)
     assert recipe.model.type == "stdc2_seg" and recipe.model.options == {"detail_strides": (8,)}
-    assert recipe.model.backbone.pretrained == "pretrained/stdc2_imagenet.pdparams"
+    assert recipe.model.backbone.pretrained == "stdc2_imagenet_mmseg"
     assert recipe.lr_scheduler.learning_rate == 0.01 and recipe.lr_scheduler.end_lr == 1e-5
     assert recipe.test_config == {"seg50": Protocol(scales=0.5), "seg75": Protocol(scales=0.75)}
     assert list(recipe.loss) == ["main", "aux8", "aux16", "detail8"]

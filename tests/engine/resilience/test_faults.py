@@ -107,7 +107,7 @@ def test_a_second_signal_leaves_at_once(monkeypatch):
     monkeypatch.setattr("engine.resilience.interruption.SAME_REQUEST_SECONDS", -1)
     with Interruption() as interruption:
         os.kill(os.getpid(), signal.SIGTERM)
-        assert interruption.asked and not left
+        assert interruption.requested and not left
         os.kill(os.getpid(), signal.SIGTERM)
     assert left == [143]
 

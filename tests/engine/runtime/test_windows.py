@@ -17,7 +17,7 @@ K = 5
 
 
 class Context(Network):
-    """Scores depend on the window: 5 x 5 means of colours, by which every border shows, plus where the pixel stands."""
+    """Scores depend on the window: 5 x 5 means of colours, by which every border shows, plus the pixel's position."""
 
     def __init__(self, output_op="none", **description):
         super().__init__("openvino", "fp32", Description(K, **{"output_op": output_op, "batch": None, **description}))

@@ -4,7 +4,7 @@ import paddle
 import pytest
 
 from engine.training.trainer import RunOptions, Trainer
-from tests.helpers.feigned_gpu import feigned_gpu
+from tests.helpers.fake_gpu import fake_gpu
 from tests.helpers.kernel_calls import telling_recipes, tiny
 
 READS = ("numpy", "item", "tolist", "cpu", "__float__", "__int__", "__index__", "__bool__", "__array__")
@@ -24,7 +24,7 @@ class Watched(Trainer):
 @pytest.mark.parametrize("file", telling_recipes(), ids=lambda file: file.stem)
 def test_the_host_waits_at_log_lines_only(file, sample_root, tmp_path, monkeypatch):
     recipe = tiny(file, sample_root).model_copy(update={"iters": ITERS, "log_iters": LOG_ITERS, "save_interval": ITERS})
-    with feigned_gpu():
+    with fake_gpu():
         trainer = Watched(recipe, RunOptions(save_dir=str(tmp_path), validate=False, num_workers=0))
         waited, sent = {}, set()
         for name in READS:

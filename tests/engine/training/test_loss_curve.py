@@ -31,7 +31,7 @@ class Recorded(Trainer):
 
 
 def their_item(dataset, index, rng, _class_id=None):
-    """As SegmentationDataset.train_item, by PaddleSeg's transforms, which answer whole levels before Normalize."""
+    """As SegmentationDataset.train_item, by PaddleSeg's transforms, which return whole levels before Normalize."""
     image, label = dataset.read_image(index), dataset.read_label(index)
     transform = dataset.transform
     image, label = apply_theirs(image, label, transform.draw(label.shape, rng), transform.crop.crop_size)

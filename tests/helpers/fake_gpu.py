@@ -24,7 +24,7 @@ class _Place:
 
 
 @contextlib.contextmanager
-def feigned_gpu() -> Iterator[None]:
+def fake_gpu() -> Iterator[None]:
     """Meanwhile our rooms see a GPU in `Tensor.place` and `get_device()`; Paddle itself does not."""
     place = paddle.Tensor.place
     device = paddle.device.get_device
