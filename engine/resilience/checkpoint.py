@@ -99,7 +99,7 @@ def save_checkpoint(
         shutil.rmtree(temporary, ignore_errors=True)
         raise UserError(
             f"{folder}: the checkpoint cannot be written ({error.strerror or error}); those before it are kept. "
-            "Make room, then go on with --resume_model auto"
+            "Make room, then start the command again; a training run goes on with --resume_model auto"
         ) from error
 
 
