@@ -21,7 +21,7 @@ from compat import UserError
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from data.files import map_label, read_image, read_label
+from data.files import check_sizes, map_label, read_image, read_label
 from data.layouts import Sample
 from data.prefetch import in_order, reader_threads
 
@@ -112,8 +112,8 @@ class Cache:
         sources = sources_of(sample)  # before it is read: a change meanwhile must show
         image = read_image(sample.image)
         label = map_label(read_label(sample.label), sample, num_classes) if sample.label else None
-        if label is not None and label.shape != image.shape[:2]:
-            raise UserError(f"{sample.label}: size {label.shape} (h, w), but its image has {image.shape[:2]}")
+        if label is not None:
+            check_sizes(sample, image, label)
         content = image.tobytes() if label is None else image.tobytes() + label.tobytes()
         file = self.file_of(sample)
         # A name of its own for each writer: a thread of a call that failed may still be at the same sample.

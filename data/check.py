@@ -12,7 +12,7 @@ import numpy as np
 
 from data.classes import IGNORED, INVALID, ClassSet
 from data.datasets import SegmentationDataset, dataset_classes
-from data.files import read_image, read_label
+from data.files import check_sizes, read_image, read_label
 from data.layouts import LAYOUTS, Sample
 
 
@@ -124,11 +124,10 @@ def _check_sample(sample: Sample, num_classes: int, problems: List[str]) -> np.n
     if sample.label is None:
         return counts
     label = read_label(sample.label)
-    if label.shape != image.shape[:2]:
-        problems.append(
-            f"{sample.label}: size {label.shape[1]}x{label.shape[0]}, but its image has "
-            f"{image.shape[1]}x{image.shape[0]}"
-        )
+    try:
+        check_sizes(sample, image, label)
+    except UserError as error:
+        problems.append(str(error))
     mapped = cv2.LUT(label, sample.table)
     for value in np.unique(label[mapped == INVALID]):
         share = np.count_nonzero(label == value)

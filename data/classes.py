@@ -10,6 +10,9 @@ IGNORED = 255
 INVALID = 254
 """What a label table maps a value to that the files must not hold."""
 
+MAX_CLASSES = INVALID
+"""The training ids are 0 to 253 at most."""
+
 
 class ClassSet(NamedTuple):
     """Names and RGB colours of the classes 0..K-1."""

@@ -17,9 +17,9 @@ from paddle.io import Dataset
 
 from data.cache import FOLDER, Cache, Pair
 from data.class_uniform import ClassUniform, ClassUniformOptions
-from data.classes import IGNORED, ClassSet
+from data.classes import IGNORED, MAX_CLASSES, ClassSet
 from data.copy_paste import CopyPaste, CopyPasteOptions
-from data.files import map_label, read_image, read_label
+from data.files import check_sizes, map_label, read_image, read_label
 from data.histogram import class_histogram
 from data.layouts import LAYOUTS, MODES, Sample, find_listed
 from data.transforms import TrainTransform, ValTransform, build_transform
@@ -96,11 +96,22 @@ class SegmentationDataset(Dataset):
         return histogram
 
     def read(self, index: int) -> Pair:
-        """Image and label of the files' size, from the cache if they are there; do not write to them."""
-        cached = self.cache.read(self.samples[index]) if self.cache else None
+        """Image and label of the files' size, from the cache if they are there; do not write to them.
+
+        Raises:
+            UserError: for files that cannot be read, a value that is no class, and a label of another size than its
+                image.
+        """
+        sample = self.samples[index]
+        cached = self.cache.read(sample) if self.cache else None
         if cached:
             return cached
-        return Pair(self.read_image(index), None if self.samples[index].label is None else self.read_label(index))
+        image = self.read_image(index)
+        if sample.label is None:
+            return Pair(image, None)
+        label = self.read_label(index)
+        check_sizes(sample, image, label)
+        return Pair(image, label)
 
     def read_image(self, index: int) -> np.ndarray:
         """[H, W, 3] uint8 RGB, decoded from its file."""
@@ -207,9 +218,9 @@ def dataset_classes(type: str, **options) -> ClassSet:
             raise unknown_name(f"dataset type {type}: option", option, layout.options)
     if "num_classes" in layout.options:
         num_classes = options.get("num_classes")
-        if not isinstance(num_classes, int) or not 2 <= num_classes < 255:
+        if not isinstance(num_classes, int) or not 2 <= num_classes <= MAX_CLASSES:
             raise UserError(
-                f"dataset type {type}: num_classes must be a number from 2 to 254, not {num_classes!r}; the background "
-                "is a class too"
+                f"dataset type {type}: num_classes must be a number from 2 to {MAX_CLASSES}, not {num_classes!r}; the "
+                "background is a class too"
             )
     return layout.classes(**options)

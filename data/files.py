@@ -13,6 +13,10 @@ from data.classes import INVALID
 from data.layouts import Sample
 
 DARKEST_16_BIT = 4096  # what a 12-bit camera cannot reach
+PNG_BIT_DEPTH = 24  # position of that byte
+PNG_END = b"IEND\xaeB`\x82"
+JPEG_SCAN = 0xDA  # marker of a segment that pixels follow
+JPEG_END = b"\xff\xd9"
 
 
 def read_image(path: Union[str, Path]) -> np.ndarray:
@@ -49,15 +53,16 @@ def check_brightness(path: Union[str, Path], brightest: int) -> None:
 
 
 def read_label(path: Union[str, Path]) -> np.ndarray:
-    """Read a label file as [H, W] uint8 of the values that it holds; of a palette image, the indices.
+    """Read a label file as [H, W] uint8 class ids: grey values, the indices of a palette image, or bits as 0 and 1.
 
     Raises:
         UserError: for a file that is missing, cannot be decoded whole, or has several channels or 16 bits.
     """
     label = _decode(path, cv2.IMREAD_UNCHANGED)
-    if label.ndim == 2 and label.dtype == np.uint8:
+    # OpenCV turns one bit a pixel into 0 and 255, and a palette's indices into colours.
+    if label.ndim == 2 and label.dtype == np.uint8 and not _is_one_bit_png(path):
         return label
-    return _palette_indices(path)
+    return _stored_values(path)
 
 
 def read_instance_ids(path: Union[str, Path]) -> np.ndarray:
@@ -66,6 +71,15 @@ def read_instance_ids(path: Union[str, Path]) -> np.ndarray:
     if instances.ndim != 2 or instances.dtype != np.uint16:
         raise UserError(f"{path}: instance ids are one channel of 16 bits; write them with cityscapesscripts")
     return instances
+
+
+def check_sizes(sample: Sample, image: np.ndarray, label: np.ndarray) -> None:
+    """Raise UserError for a label [H, W] of another size than its image [H, W, 3]."""
+    if label.shape != image.shape[:2]:
+        raise UserError(
+            f"{sample.label}: size {label.shape[1]}x{label.shape[0]}, but its image has "
+            f"{image.shape[1]}x{image.shape[0]}"
+        )
 
 
 def map_label(label: np.ndarray, sample: Sample, num_classes: int) -> np.ndarray:
@@ -99,19 +113,38 @@ def _decode(path: Union[str, Path], flags: int) -> np.ndarray:
 
 
 def _is_truncated(encoded: np.ndarray) -> bool:
-    """Whether a PNG or JPEG lacks its end mark: OpenCV returns the rest of such an image grey or black."""
-    head, tail = encoded[:8].tobytes(), encoded[-64:].tobytes()
-    if head.startswith(b"\x89PNG"):
-        return b"IEND" not in tail
-    return head.startswith(b"\xff\xd8") and b"\xff\xd9" not in tail
+    """Whether a PNG or JPEG lacks its end marker: OpenCV returns the missing part of such an image grey or black.
+
+    Bytes after the end marker are fine: cameras append thumbnails and videos.
+    """
+    content = encoded.tobytes()
+    if content.startswith(b"\x89PNG"):
+        return PNG_END not in content[-64:] and PNG_END not in content
+    if not content.startswith(b"\xff\xd8"):
+        return False
+    return JPEG_END not in content[-64:] and JPEG_END not in content[_jpeg_scan(content) :]
 
 
-def _palette_indices(path: Union[str, Path]) -> np.ndarray:
-    """The indices of a palette image, by Pillow: OpenCV returns its colours."""
+def _jpeg_scan(content: bytes) -> int:
+    """Where the first scan of a JPEG begins: the segments before it may hold a thumbnail, a whole JPEG of its own."""
+    position = 2
+    while position + 4 <= len(content) and content[position + 1] != JPEG_SCAN:
+        position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+    return position
+
+
+def _is_one_bit_png(path: Union[str, Path]) -> bool:
+    with open(path, "rb") as stream:
+        header = stream.read(PNG_BIT_DEPTH + 1)
+    return header.startswith(b"\x89PNG") and header[PNG_BIT_DEPTH] == 1
+
+
+def _stored_values(path: Union[str, Path]) -> np.ndarray:
+    """The values as the file stores them, decoded by Pillow."""
     try:
         with Image.open(path) as image:
-            if image.mode in ("P", "L"):
-                return np.asarray(image)
+            if image.mode in ("P", "L", "1"):
+                return np.asarray(image, np.uint8)
             mode = image.mode
     except (OSError, UnidentifiedImageError) as error:
         raise UserError(f"{path}: not a readable label ({error})") from error

@@ -5,9 +5,11 @@ The server pairs a result with its image by the name: `CITY_123456_123456*.png`,
 Cityscapes' labels, and sizes that are not the image's.
 """
 
+import lzma
 import os
 import re
 import zipfile
+import zlib
 from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
@@ -89,14 +91,21 @@ def write_submission(path: Union[str, Path], predictions: Iterable[Tuple[str, np
 
 
 def split_sizes(dataset_root: Path, mode: str) -> Dict[str, Tuple[int, int]]:
-    """{frame: (width, height)} of the images of a Cityscapes split; raises UserError where there is none."""
+    """{frame: (width, height)} of the images of a Cityscapes split.
+
+    Raises:
+        UserError: for a split without images, and for an image that cannot be read.
+    """
     images = sorted((dataset_root / "leftImg8bit" / mode).glob(f"*/*{IMAGE_SUFFIX}"))
     if not images:
         raise UserError(f"{dataset_root}: holds no image of the split {mode!r} in the layout of Cityscapes")
     sizes = {}
     for image in images:
-        with Image.open(image) as header:
-            sizes[image.name[: -len(IMAGE_SUFFIX)]] = header.size
+        try:
+            with Image.open(image) as header:
+                sizes[image.name[: -len(IMAGE_SUFFIX)]] = header.size
+        except OSError as error:
+            raise UserError(f"{image}: not a readable image ({error})") from error
     return sizes
 
 
@@ -152,8 +161,8 @@ def _content_faults(archive: zipfile.ZipFile, name: str, size: Optional[Tuple[in
     """Faults of one PNG: whole, one 8-bit channel, of the (width, height) if that is known, labelIds."""
     try:
         encoded = archive.read(name)
-    # What zipfile raises for damage, for a compression that it does not know, and for encryption.
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    # What zipfile and its decompressors raise for damage, an unknown compression, and encryption.
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError) as error:
         return [f"{name}: cannot be unpacked ({error})"]
     whole = encoded.startswith(PNG_MARK) and b"IEND" in encoded[-16:]
     label = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED) if whole else None

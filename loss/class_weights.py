@@ -2,7 +2,7 @@
 
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-from compat import unknown_name
+from compat import UserError, unknown_name
 from compat.options import NotNegative
 
 import numpy as np
@@ -45,11 +45,16 @@ def class_weights(formula: str, pixels: np.ndarray) -> List[float]:
         pixels: [K], how many pixels of each class the dataset holds.
 
     Raises:
-        UserError: for an unknown formula, naming the nearest.
+        UserError: for an unknown formula, naming the nearest, and for a dataset of ignored pixels only.
     """
     if formula not in FORMULAS:
         raise unknown_name("class_weights: the formula", formula, FORMULAS)
     pixels = np.asarray(pixels, np.float64)
+    if not pixels.any():
+        raise UserError(
+            f"class_weights: {formula}: no label of the training set holds a class, all pixels are ignored; see what "
+            "they hold with: python -m tool.prepare_data check"
+        )
     weights = FORMULAS[formula](pixels / pixels.sum())
     return np.where(pixels > 0, weights, 0.0).tolist()
 

@@ -43,9 +43,10 @@ class DiceLoss(nn.Layer):
 
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
         """Loss, 0-d float32, of logits [N, K, H, W] float32 and labels [N, H, W] int64."""
-        areas = _ClassAreas.apply(logits.flatten(2), labels.flatten(1), self.ignore_index)
-        intersection, predicted, labelled = areas
-        losses = 1 - (2 * intersection + self.smooth) / (predicted + labelled + self.smooth + self.eps)
+        intersection, predicted, labelled = _ClassAreas.apply(logits.flatten(2), labels.flatten(1), self.ignore_index)
+        # Without smooth and eps, a batch of ignored pixels only would divide 0 by 0.
+        areas = (predicted + labelled + self.smooth + self.eps).clip(min=1e-12)
+        losses = 1 - (2 * intersection + self.smooth) / areas
         if self.class_weights is None:
             return losses.mean()
         return (losses * self.class_weights).sum() / self.class_weights.sum()

@@ -40,6 +40,8 @@ def set_widths(model: nn.Layer, widths: Mapping[str, int]) -> None:
             raise unknown_name("model.widths: layer", name, list(named))
         if _is_depthwise(named[name]):
             raise UserError(f"model.widths: {name} is depthwise and follows what it reads; leave it out")
+        if widths[name] < 1:
+            raise UserError(f"model.widths: {name}: {widths[name]} is not a number of channels; give 1 or more")
     wanted = {id(named[name]): width for name, width in widths.items()}
     before = _outputs(model)
     reached = []

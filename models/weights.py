@@ -55,6 +55,8 @@ def load_weights(
 ) -> int:
     """Load weights into `model`; every tensor of either side must match the other's name and shape.
 
+    Tensors of another type, such as float16, are converted to the model's.
+
     Args:
         model: takes the weights.
         source: a `.pdparams` or `.safetensors` file, or {name: tensor}.
@@ -90,7 +92,7 @@ def load_weights(
             f"{_some('unexpected', unexpected)}; {_some('of another shape', differing)}. "
             "Was it trained for another network or another number of classes?"
         )
-    taken = {name: state[name] for name in wanted if name in state and counts(name)}
+    taken = {name: state[name].astype(wanted[name].dtype) for name in wanted if name in state and counts(name)}
     model.set_state_dict(taken)
     return len(taken)
 

@@ -50,6 +50,10 @@ def _found(path: Path, content: Mapping[str, Any], folders: List[Path]) -> Found
     for number, count in counts.items():
         if count > 1:
             raise UserError(f"{path}: {count} images have the id {number}; its annotations could be of any")
+    files = Counter(image["file_name"] for image in content["images"])
+    repeated = next((file for file, count in files.items() if count > 1), None)
+    if repeated is not None:
+        raise UserError(f"{path}: lists the image {repeated} {files[repeated]} times; merge their annotations")
     annotations = defaultdict(list)
     for annotation in content["annotations"]:
         if annotation.get("category_id") not in ids:

@@ -9,7 +9,7 @@ from compat import UserError
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data.classes import IGNORED, ClassSet, generic_classes
+from data.classes import IGNORED, MAX_CLASSES, ClassSet, generic_classes
 from data.importing.found import Found, Item, check_photo, form_of, points_of, read_json
 
 BACKGROUND = "background"
@@ -65,12 +65,9 @@ def _label_names(path: Path, content: Mapping[str, Any]) -> List[str]:
 
 
 def with_background(names: List[str]) -> ClassSet:
-    """Classes of these names after a black background; raises UserError for more than a label of uint8 tells apart."""
-    if len(names) >= IGNORED:
-        raise UserError(
-            f"{len(names)} classes and a background: labels hold {IGNORED} at most, as {IGNORED} means ignored; "
-            "leave some out"
-        )
+    """Classes of these names after a black background; raises UserError for more than MAX_CLASSES in all."""
+    if len(names) >= MAX_CLASSES:
+        raise UserError(f"{len(names)} classes and a background: a dataset has {MAX_CLASSES} at most; leave some out")
     classes = generic_classes(len(names) + 1)
     return ClassSet((BACKGROUND, *names), ((0, 0, 0), *classes.colors[1:]))
 

@@ -10,11 +10,10 @@ from compat import UserError
 
 import numpy as np
 
-from data.classes import CAMVID, CITYSCAPES, IGNORED, ClassSet, generic_classes
+from data.classes import CAMVID, CITYSCAPES, IGNORED, MAX_CLASSES, ClassSet, generic_classes
 from data.importing.found import Found, Item, check_photo, open_picture
 
 Color = Tuple[int, int, int]
-MOST_CLASSES = 254
 NEAREST_COLORS = 8  # colours that differ by no more in any channel are taken for one that was blurred
 DENSE = 64  # up to here, numbers with gaps stay as they are
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
@@ -42,7 +41,7 @@ def masks_found(
 
     Raises:
         UserError: for masks of several kinds, 16 bits or transparency, for colours that cannot be told apart or that
-            the palette lacks, and for sizes that do not fit.
+            the palette lacks, for too many classes, and for sizes that do not fit.
     """
     kinds = {}
     counts: Counter = Counter()
@@ -55,7 +54,7 @@ def masks_found(
             raise UserError(f"{pair.mask}: size {size}, but its image {pair.image.name} has {width}x{height}")
         kinds.setdefault(colored, pair.mask)
         found, numbers = np.unique(values, return_counts=True)
-        if len(found) > MOST_CLASSES + 1:
+        if len(found) > MAX_CLASSES + 1:
             raise UserError(
                 f"{pair.mask}: {len(found)} different colours; a mask needs one flat colour a class, without smoothed "
                 "borders or JPEG's compression"
@@ -69,6 +68,8 @@ def masks_found(
         classes, ids, notes = _colored_classes(counts, where, palette)
     else:
         classes, ids, notes = _numbered_classes(counts)
+    if len(classes.names) > MAX_CLASSES:
+        raise UserError(f"the masks hold {len(classes.names)} classes; a dataset has {MAX_CLASSES} at most")
     items = [Item(pair.name, pair.image, partial(_label, pair.mask, ids)) for pair in pairs]
     return Found(f"{kind}, {'colours' if True in kinds else 'numbers'}", items, classes, notes, splits)
 

@@ -28,6 +28,16 @@ def find_source(source: Path, palette_file: Optional[Path] = None) -> Found:
     Raises:
         UserError: for a source of no such form, or whatever is ambiguous in it.
     """
+    found = _read_source(source, palette_file)
+    images: Dict[str, Path] = {}
+    for item in found.items:
+        other = images.setdefault(item.name, item.image)
+        if other != item.image:
+            raise UserError(f"{item.image}: has the same name as {other}, without their suffixes; rename one of them")
+    return found
+
+
+def _read_source(source: Path, palette_file: Optional[Path]) -> Found:
     if source.is_file() and source.suffix == ".json":
         content = coco_content(source)
         if content is None:
@@ -113,6 +123,8 @@ def _listed(source: Path, palette: Optional[Mapping[str, Color]]) -> Found:
             name = image.relative_to(source).with_suffix("").as_posix() if image.is_relative_to(source) else image.stem
             splits[mode].append(name)
             pairs.append(Pair(name, image, mask))
+        if not splits[mode]:
+            raise UserError(f"{source / mode}.txt: lists no image")
     both = set(splits["train"]) & set(splits["val"])
     if both:
         raise UserError(f"{source / 'val.txt'}: {sorted(both)[0]} is in train.txt too ({len(both)} such images)")

@@ -16,9 +16,10 @@ def sequence_of(name: str) -> str:
 
 
 def split_names(names: Sequence[str], val_share: float, seed: int) -> Dict[str, List[str]]:
-    """{"train": names, "val": names}: whole sequences, drawn by `seed`, until `val_share` of the images are reached.
+    """{"train": names, "val": names}: whole sequences, drawn by `seed`, as long as they bring `val_share` nearer.
 
-    A single sequence is cut in two: its last images, in the order of their names, are for validation.
+    A single sequence is cut in two: its last images, in the order of their names, are for validation. Where every
+    sequence is too long, the shortest is for validation.
 
     Raises:
         UserError: for fewer than two images.
@@ -34,13 +35,12 @@ def split_names(names: Sequence[str], val_share: float, seed: int) -> Dict[str, 
         return {"train": ordered[:-wanted], "val": ordered[-wanted:]}
     keys = sorted(sequences)
     val: List[str] = []
-    for index in np.random.default_rng(seed).permutation(len(keys)):
-        sequence = sequences[keys[index]]
-        # The first sequence is taken however long it is; a further one where it brings the share nearer.
-        if not val or abs(len(val) + len(sequence) - wanted) < abs(len(val) - wanted):
+    order = [sequences[keys[index]] for index in np.random.default_rng(seed).permutation(len(keys))]
+    for sequence in order:
+        if abs(len(val) + len(sequence) - wanted) < abs(len(val) - wanted):
             val += sequence
-    if len(val) == len(names):
-        val = min(sequences.values(), key=len)
+    if len(val) in (0, len(names)):
+        val = min(order, key=len)
     held = set(val)
     return {"train": [name for name in sorted(names) if name not in held], "val": sorted(val)}
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data import dataset_classes
 from data.classes import CITYSCAPES
 from data.importing import find_source
-from data.importing.splits import split_names
 
 SIZE = (24, 16)  # (width, height)
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -238,10 +238,17 @@ def test_a_json_file_nested_too_deeply_is_named(tmp_path):
 
 
 def test_more_classes_than_a_label_tells_apart(tmp_path):
+    labelme(tmp_path, [box(f"class {number:03}", 2, 3, 12, 9) for number in range(253)])
+    classes = len(find_source(tmp_path).classes.names)
+    assert len(dataset_classes("Dataset", num_classes=classes).names) == 254  # what is imported can be trained on
     labelme(tmp_path, [box(f"class {number:03}", 2, 3, 12, 9) for number in range(254)])
-    assert find_source(tmp_path).items[0].label().max() == 254
-    labelme(tmp_path, [box(f"class {number:03}", 2, 3, 12, 9) for number in range(255)])
-    with pytest.raises(UserError, match="255 classes and a background: labels hold 255 at most"):
+    with pytest.raises(UserError, match="254 classes and a background: a dataset has 254 at most"):
+        find_source(tmp_path)
+
+
+def test_more_classes_in_all_masks_than_a_label_tells_apart(tmp_path):
+    masked(tmp_path, *(np.arange(start, start + 128, dtype=np.uint8).reshape(16, 8).repeat(3, 1) for start in (0, 127)))
+    with pytest.raises(UserError, match="the masks hold 255 classes; a dataset has 254 at most"):
         find_source(tmp_path)
 
 
@@ -300,6 +307,7 @@ def test_compressed_rle_of_any_mask(tmp_path):
         ({"images": [{"id": 7, "file_name": "b.jpg", "width": 24, "height": 16}]}, "b.jpg is in none of"),
         ({"images": [{"id": 7, "file_name": "a.jpg", "width": 25, "height": 16}]}, "has 24x16, not 25x16"),
         ({"images": [{"id": 7, "file_name": "a.jpg", "width": 24, "height": 16}] * 2}, "2 images have the id 7"),
+        ({"images": [{"id": n, "file_name": "a.jpg"} for n in (7, 8)]}, "lists the image a.jpg 2 times"),
         ({"images": [{"id": 8, "file_name": "a.jpg", "width": 24, "height": 16}]}, "is of no listed image"),
         ({"categories": [{"id": 1, "name": "harbour"}]}, "no listed category"),
     ],
@@ -310,7 +318,7 @@ def test_wrong_coco_files(tmp_path, changes, message):
         find_source(coco(tmp_path, [{"category_id": 3, "segmentation": [[0, 0, 1, 0, 1, 1]]}], **changes))
 
 
-# --- lists and splits -------------------------------------------------------------------------------------------------
+# --- lists ------------------------------------------------------------------------------------------------------------
 
 
 def test_lists_keep_their_splits(tmp_path):
@@ -324,18 +332,18 @@ def test_lists_keep_their_splits(tmp_path):
         find_source(tmp_path)
 
 
-def test_sequences_stay_together():
-    names = [f"city{city}/frame_{number}" for city in range(10) for number in range(7)]
-    for seed in range(5):
-        splits = split_names(names, 0.2, seed)
-        assert sorted(splits["train"] + splits["val"]) == sorted(names) and len(splits["val"]) == 14
-        assert not {name[:6] for name in splits["train"]} & {name[:6] for name in splits["val"]}
-    assert split_names(names, 0.2, 0) == split_names(names[::-1], 0.2, 0) != split_names(names, 0.2, 1)
+def test_an_empty_list_is_named(tmp_path):
+    masked(tmp_path, ids(0, 1))
+    (tmp_path / "train.txt").write_text("images/0.jpg masks/0.png\n")
+    (tmp_path / "val.txt").write_text("\n")
+    with pytest.raises(UserError, match="val.txt: lists no image"):
+        find_source(tmp_path)
 
 
-def test_one_sequence_is_cut_in_the_order_of_its_frames():
-    splits = split_names([f"frame_{number}" for number in range(12)], 0.25, 0)
-    assert splits["val"] == ["frame_9", "frame_10", "frame_11"]
-    assert split_names(["a", "b"], 0.9, 0)["train"] and split_names(["a", "b"], 0.01, 0)["val"]
-    with pytest.raises(UserError, match="1 image"):
-        split_names(["a"], 0.2, 0)
+def test_images_that_differ_by_their_suffix_alone_are_refused(tmp_path):
+    masked(tmp_path, ids(0, 1), ids(0, 1))
+    photo(tmp_path / "images" / "0.jpeg")
+    (tmp_path / "train.txt").write_text("images/0.jpg masks/0.png\nimages/0.jpeg masks/1.png\n")
+    (tmp_path / "val.txt").write_text("images/1.jpg masks/1.png\n")
+    with pytest.raises(UserError, match="0.jpeg: has the same name as .*0.jpg"):
+        find_source(tmp_path)

@@ -11,7 +11,14 @@ import paddle
 import pytest
 
 from data.classes import CITYSCAPES
-from data.submission import TEST_IMAGES, check_submission, label_ids_of, submission_names, write_submission
+from data.submission import (
+    TEST_IMAGES,
+    check_submission,
+    label_ids_of,
+    split_sizes,
+    submission_names,
+    write_submission,
+)
 from models import build_model
 
 SAMPLE = "configs/stdc1_seg_sample.yml"
@@ -147,3 +154,18 @@ def test_an_interrupted_submission_keeps_the_older_one(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_submission(archive, interrupted())
     assert archive.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["out.zip"]
+
+
+def test_damaged_files_are_named(tmp_path):
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("berlin_000000_000019.png", np.random.default_rng(0).bytes(50) + b"a" * 5000)
+    content = bytearray(archive.read_bytes())
+    content[60:90] = bytes(byte ^ 255 for byte in content[60:90])
+    archive.write_bytes(content)
+    assert "cannot be unpacked" in " ".join(check_submission(archive, {}))
+    image = tmp_path / "leftImg8bit/val/bonn/bonn_000000_000019_leftImg8bit.png"
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b"no image")
+    with pytest.raises(UserError, match="leftImg8bit.png: not a readable image"):
+        split_sizes(tmp_path, "val")

@@ -1,5 +1,7 @@
 """Dice, Lovász-softmax, focal and border cross-entropy against formulas in numpy, and scikit-learn's scores."""
 
+from compat import UserError
+
 import numpy as np
 import paddle
 import pytest
@@ -146,6 +148,14 @@ def test_a_wholly_ignored_batch_teaches_nothing(name):
     assert np.isfinite(value) and not gradient.any()
 
 
+def test_dice_without_smoothing_is_finite_where_all_is_ignored():
+    logits = paddle.randn([1, 3, 4, 5])
+    logits.stop_gradient = False
+    loss = DiceLoss(smooth=0.0, eps=0.0)(logits, paddle.full([1, 4, 5], 255, "int64"))
+    loss.backward()
+    assert float(loss) == 1 and not logits.grad.any()
+
+
 def test_confident_predictions_score_as_scikit_learn_says():
     metrics = pytest.importorskip("sklearn.metrics")
     logits, labels = case(5, (2, 20, 30))
@@ -194,6 +204,9 @@ def test_class_weights_by_hand():
     assert class_weights("median", pixels) == pytest.approx([0.5, 1, 8, 0])
     enet = [1 / np.log(1.66), 1 / np.log(1.34), 1 / np.log(1.06), 0]
     assert class_weights("enet", pixels) == pytest.approx(enet)
+    for formula in ("auto", "median", "enet"):
+        with pytest.raises(UserError, match=f"class_weights: {formula}: .*all pixels are ignored"):
+            class_weights(formula, [0, 0])
 
 
 @pytest.mark.parametrize(

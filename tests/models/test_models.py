@@ -94,6 +94,20 @@ def test_pretrained_weights_of_other_classes_do_not_fit(tmp_path):
     assert build_model("ddrnet23_slim", 7, pretrained=str(path)).training
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_weights_of_another_type_are_converted(tmp_path, dtype):
+    from models.weights import load_weights
+
+    model = build_model("stdc1_seg", 3)
+    expected = {name: tensor.numpy().astype(dtype) for name, tensor in model.state_dict().items()}
+    paddle.save({n: paddle.to_tensor(v) for n, v in expected.items()}, str(tmp_path / "model.pdparams"))
+    model = build_model("stdc1_seg", 3)
+    assert load_weights(model, tmp_path / "model.pdparams") == len(expected)
+    for name, tensor in model.state_dict().items():
+        assert tensor.dtype == paddle.float32
+        np.testing.assert_array_equal(tensor.numpy(), expected[name].astype("float32"))
+
+
 def test_average_pools_count_the_padding():
     pools = [ShortTermDenseConcat(8, 16, stride=2).pool, *list(DAPPM(8, 8, 8).pools)[1:4]]
     # The corner of a map of ones sees kernel//2 + 1 ones in each direction and zeros around them.

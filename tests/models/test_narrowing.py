@@ -52,6 +52,7 @@ def test_weights_of_other_widths_are_refused():
     [
         ({"fusion.con": 64}, "model.widths: layer 'fusion.con' is not known; did you mean fusion.conv"),
         ({"fusion.conv": 128}, "model.widths: what is added or multiplied after fusion.excite differs in width"),
+        ({"backbone.stages.0": 0}, "backbone.stages.0: 0 is not a number of channels"),
         ({"heads.main.classifier": 4}, "as many channels as there are classes"),
         ({"backbone.stages.2.0.downsample": 64}, "backbone.stages.2.0.downsample is depthwise"),
     ],
