@@ -1,4 +1,4 @@
-"""What each loss of the classes takes: time and memory beside OHEM, on given logits with their gradient.
+"""What each loss on class logits takes: time and memory beside OHEM, on given logits with their gradient.
 
 Every loss gets the same logits, labels and threads. Time is the median of its forward and backward pass, the losses
 taking turns; memory is what a fresh process adds at its largest over two passes.

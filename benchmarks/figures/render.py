@@ -14,7 +14,8 @@ def measured(*names: str) -> Callable[[str], str]:
         for name in names:
             about = read(name)["measured"]
             versions = ", ".join(f"{package} {about['versions'][package]}" for package in _telling(about["versions"]))
-            machine = f"{about['machine']}, {about['threads']} {in_language(language, 'threads')}"
+            threads = in_language(language, "thread" if about["threads"] == 1 else "threads")
+            machine = f"{about['machine']}, {about['threads']} {threads}"
             rows.append([f"`{name}`", machine, versions, about["commit"], about["date"], f"`{about['command']}`"])
         return table(language, ["file", "machine", "versions", "commit", "date", "command"], rows, left=6)
 

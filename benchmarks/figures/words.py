@@ -22,5 +22,6 @@ CHINESE = {
     "setting": "设置",
     "training step": "训练一步",
     "prediction": "预测",
+    "thread": "线程",
     "threads": "线程",
 }
