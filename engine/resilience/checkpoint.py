@@ -153,14 +153,14 @@ def remove_old_checkpoints(save_dir: Path, keep: int, newest: Optional[int] = No
 
 
 def finish_replacements(save_dir: Path) -> None:
-    """Clear away what a killed run left: put a checkpoint back whose successor was not in place yet."""
-    for replaced in save_dir.glob(".*.old"):
+    """Clean up after a killed run: restore a checkpoint whose replacement was not in place yet, delete drafts."""
+    for replaced in filter(_holds_a_checkpoint, save_dir.glob(".*.old")):
         folder = save_dir / replaced.name[1 : -len(".old")]
         if folder.exists():
             _delete(replaced)
         else:
             os.replace(replaced, folder)
-    for temporary in save_dir.glob(".*.tmp"):
+    for temporary in filter(_holds_a_checkpoint, save_dir.glob(".*.tmp")):
         _delete(temporary)
 
 
@@ -230,6 +230,12 @@ def _put_in_place(temporary: Path, folder: Path) -> None:
 
 def _hidden(folder: Path, suffix: str) -> Path:
     return folder.with_name(f".{folder.name}.{suffix}")
+
+
+def _holds_a_checkpoint(folder: Path) -> bool:
+    """Whether it is a folder of nothing but a checkpoint's files, of which some may be missing."""
+    known = {MODEL, OPTIMIZER, STATE, EXTRA, CHECKSUMS}
+    return folder.is_dir() and known.issuperset(path.name for path in folder.iterdir())
 
 
 def _delete(folder: Path) -> None:

@@ -86,11 +86,15 @@ class LossGuard:
     def accepts(self, number: int, losses: Dict[str, paddle.Tensor]) -> bool:
         """Whether the losses of batch `number` may go backward; to be called before they do.
 
+        Once an iteration is being skipped, the losses of its other batches are not checked.
+
         Raises:
             UserError: when they are not finite and the run is to stop.
         """
+        if self.skipping:
+            return False
         self._unchecked.append((number, losses))
-        if self.checks_at_once and not self.skipping:
+        if self.checks_at_once:
             self.check()
         return not self.skipping
 

@@ -74,8 +74,7 @@ class Progress:
         return iteration % self.recipe.log_iters == 0 or iteration == self.recipe.iters
 
     def _log(self, iteration: int, rate: float) -> None:
-        names = self.losses[0] if self.losses else ()
-        means = {name: float(paddle.stack([losses[name] for losses in self.losses]).mean()) for name in names}
+        means = self._mean_losses()
         batch_cost = (time.perf_counter() - self.started) / self.timed_iterations
         reader_cost = self.reading / self.timed_iterations
         images = self.recipe.batch_size * self.recipe.accumulate * self.devices.count  # of an iteration
@@ -99,6 +98,12 @@ class Progress:
             self.records.scalar(f"Train/{name}", value, iteration)
         self.losses = []
         self.restart_clock()
+
+    def _mean_losses(self) -> Dict[str, float]:
+        """{name: mean since the last line}; a run resumed with other losses may hold losses of the former ones."""
+        names = self.losses[-1] if self.losses else ()
+        values = {name: [losses[name] for losses in self.losses if name in losses] for name in names}
+        return {name: float(paddle.stack(parts).mean()) for name, parts in values.items()}
 
     def _warn_if_starved(self, share: float) -> None:
         """Say once that images are waited for; not at the first line, when the readers had no time to get ahead."""

@@ -1,7 +1,7 @@
-"""Batch norms' scales drawn towards 0, so that the channels that do not matter can be told and cut.
+"""An L1 penalty on batch norms' scales, which shows the channels that do not matter, so that they can be cut.
 
 The penalty of Liu et al., "Learning Efficient Convolutional Networks through Network Slimming" (ICCV 2017), as a
-proximal step after each update: like AdamW's weight decay it is apart from the gradient, and scales become exactly 0.
+proximal step after each update: decoupled from the gradient like AdamW's weight decay, it takes scales to 0 exactly.
 """
 
 import re
@@ -15,12 +15,12 @@ from engine.recipe.schema import OptimizerRecipe
 
 
 class ScaleShrinkage:
-    """Takes `rate * strength` from the size of each batch norm's scale, down to 0, when called with the rate.
+    """Called with the learning rate, moves each batch norm's scale towards 0 by `rate * strength`, but not past it.
 
     Args:
-        model: whose batch norms it concerns.
-        strength: the factor of the sum of all scales' sizes in the objective.
-        frozen: regular expressions of parameters that stay.
+        model: its batch norms are shrunk, except those that models.freezing has frozen.
+        strength: factor of the scales' L1 norm in the objective.
+        frozen: regular expressions of parameters that stay as they are.
     """
 
     def __init__(self, model: nn.Layer, strength: float, frozen: Sequence[str] = ()):
@@ -29,6 +29,7 @@ class ScaleShrinkage:
             layer.weight
             for name, layer in model.named_sublayers()
             if isinstance(layer, nn.layer.norm._BatchNormBase) and layer.weight is not None
+            if not layer.weight.stop_gradient
             if not any(re.search(pattern, f"{name}.weight") for pattern in frozen)
         ]
 
@@ -39,5 +40,5 @@ class ScaleShrinkage:
 
 
 def shrinkage_of(recipe: OptimizerRecipe, model: nn.Layer) -> Optional[ScaleShrinkage]:
-    """What a recipe's `norm_sparsity` asks for; None without it."""
+    """The step for a recipe's `norm_sparsity`; None where that is 0."""
     return ScaleShrinkage(model, recipe.norm_sparsity, recipe.frozen) if recipe.norm_sparsity else None

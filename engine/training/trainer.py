@@ -244,8 +244,9 @@ class Trainer:
             if self.validation:
                 with self.step.applied_average(), self.step.precision.evaluation():
                     share_statistics(self.model, self.devices)
-                    with interruption.leaving_anywhere(), named_faults(self.devices.count, lambda: EVALUATION_MEMORY):
-                        self.validation.run(self.model, self.iteration, self.progress)
+                    with named_faults(self.devices.count, lambda: EVALUATION_MEMORY):
+                        leaving = interruption.leaving_anywhere()
+                        self.validation.run(self.model, self.iteration, self.progress, leaving)
         except Interrupted:
             self._write(before)
             raise

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Dict, Mapping
+from typing import ContextManager, Dict, Mapping
 
 from compat import logger
 
@@ -69,11 +69,19 @@ class Validation:
         best = self.best.get(next(iter(self.protocols)))
         return int(best["iteration"]) if best else 0
 
-    def run(self, model: nn.Layer, iteration: int, progress: Progress) -> None:
-        """Evaluate by every protocol, keep the weights that are better than all before, draw some predictions."""
+    def run(self, model: nn.Layer, iteration: int, progress: Progress, while_evaluating: ContextManager) -> None:
+        """Evaluate under every protocol, save the weights that are better than all before, draw some predictions.
+
+        Args:
+            model: the network to evaluate.
+            iteration: of the run.
+            progress: records scores and pictures.
+            while_evaluating: entered for the evaluation alone, before anything is written.
+        """
         start = time.perf_counter()
         images = shard(len(self.dataset), self.devices)
-        found = evaluate_protocols(model, self.dataset, self.protocols, self.num_workers, indices=images)
+        with while_evaluating:
+            found = evaluate_protocols(model, self.dataset, self.protocols, self.num_workers, indices=images)
         found = {
             name: scores.summed(lambda sums: sum_over_devices(sums, self.devices)) for name, scores in found.items()
         }

@@ -20,7 +20,6 @@ from data import sample_of
 from engine.resilience.checkpoint import damage, finish_replacements, list_checkpoints, newest_intact, save_checkpoint
 from engine.resilience.interruption import Interrupted, Interruption
 from engine.training.trainer import RunOptions, Trainer
-from engine.training.validation import Validation
 from tests.helpers.tiny_training import tiny_network, tiny_recipe
 
 
@@ -91,7 +90,7 @@ def test_a_signal_saves_and_leaves_within_one_iteration(kind, status, sample_roo
 
 def test_a_signal_while_validating_leaves_the_validation_to_the_resumed_run(sample_root, tmp_path, whole, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(Validation, "_draw", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        patch.setattr("engine.training.validation.evaluate_protocols", lambda *_, **__: os.kill(os.getpid(), 15))
         with pytest.raises(Interrupted):
             train(tiny_recipe(sample_root), tmp_path)
     state = json.loads((tmp_path / "iter_3" / "state.json").read_text())
@@ -99,6 +98,28 @@ def test_a_signal_while_validating_leaves_the_validation_to_the_resumed_run(samp
     resumed = train(tiny_recipe(sample_root), tmp_path, resume_model="auto")
     assert same(weights(resumed), weights(whole)) and resumed.best == whole.best
     assert (tmp_path / "train.log").read_text().count("[EVAL] full") == 3
+
+
+def test_a_signal_while_the_best_weights_are_written_leaves_after_that(sample_root, tmp_path, monkeypatch):
+    class SignalledWhileSaving(Trainer):
+        """Is sent a signal when the best weights are complete, but not yet in place."""
+
+        def _save(self, interruption):
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "replace", signal_then_rename)
+                super()._save(interruption)
+
+    def signal_then_rename(source, target):
+        if target == tmp_path / "best_model":
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.rename(source, target)
+
+    with pytest.raises(Interrupted):
+        train(tiny_recipe(sample_root), tmp_path, SignalledWhileSaving)
+    assert damage(tmp_path / "best_model") is None
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+    state = json.loads((tmp_path / "iter_4" / "state.json").read_text())
+    assert (state["validated"], state["validation"]["best"]["full"]["iteration"]) == (3, 3)
 
 
 def test_a_second_signal_leaves_at_once(monkeypatch):
@@ -151,6 +172,15 @@ def test_replacing_leaves_no_moment_without_an_intact_one(tmp_path, monkeypatch)
     finish_replacements(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["best_model"]
     assert json.loads((tmp_path / "best_model" / "state.json").read_text())["number"] == 1
+
+
+def test_clearing_up_leaves_hidden_files_of_others(tmp_path):
+    save_checkpoint(tmp_path / ".iter_1.tmp", nn.Linear(2, 2))
+    (tmp_path / ".notes.tmp").write_text("mine")
+    (tmp_path / ".backup.old").mkdir()
+    (tmp_path / ".backup.old" / "thesis.tex").write_text("mine")
+    finish_replacements(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".backup.old", ".notes.tmp"]
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(tmp_path):

@@ -5,6 +5,7 @@ import paddle
 
 from engine.training.sparsity import ScaleShrinkage
 from engine.training.trainer import RunOptions, Trainer
+from models.freezing import freeze
 from tests.helpers.tiny_training import TinyNetwork, tiny_network, tiny_recipe
 
 
@@ -19,6 +20,14 @@ def test_each_scale_comes_nearer_to_0_by_rate_times_strength():
     np.testing.assert_allclose(norm.weight.numpy(), [0.995, -0.495, 0.0, 0.0], atol=1e-7)
     others = [name for name in before if name != "features.1.weight"]
     assert all((model.state_dict()[name].numpy() == before[name]).all() for name in others)
+
+
+def test_scales_that_the_recipe_freezes_stay():
+    model = TinyNetwork()
+    freeze(model, [r"^features\.1\."])
+    before = model.features[1].weight.numpy().copy()
+    ScaleShrinkage(model, 0.5)(0.01)
+    np.testing.assert_array_equal(model.features[1].weight.numpy(), before)
 
 
 def test_a_run_shrinks_scales_and_resumes_to_the_bit(sample_root, tmp_path):
