@@ -7,6 +7,7 @@ too. Reading, inference and writing overlap; the last line says how many frames 
 Paddle's launcher the processes share the images and videos, as with tool.evaluate.
 """
 
+import argparse
 import contextlib
 import itertools
 from pathlib import Path
@@ -42,7 +43,15 @@ from tool.prediction.classify import Classify, open_classifier
 from tool.prediction.pipeline import Timing, overlap
 from tool.prediction.pseudo_labels import LIST, PseudoLabelWriter
 from tool.prediction.results import CONFIDENCE, KINDS, Painter, PictureWriter, Predicted, VideoFileWriter
-from tool.prediction.sources import Frame, Picture, find_sources, open_video, read_picture
+from tool.prediction.sources import (
+    Frame,
+    Picture,
+    VideoSource,
+    find_sources,
+    open_video,
+    read_picture,
+    result_names,
+)
 from tool.prediction.windows import add_window_flags, asked_windows, predict_large, split_by_size, warn_of_whole_images
 
 
@@ -75,13 +84,13 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         print(f"{picture.file}: in {save_dir}/{', '.join(arguments.results)}")
     for video in videos:
         timing = predict_video(video, classify, save_dir, painter, arguments)
-        print(f"{video}: {timing}")
+        print(f"{video.source}: {timing}")
 
 
-def _sources(arguments, recipe: Recipe):
-    """(pictures, videos) that the flags name; a camera counts as a video."""
+def _sources(arguments, recipe: Recipe) -> Tuple[List[Picture], List[VideoSource]]:
+    """The pictures and videos that the flags name; a camera counts as a video."""
     if arguments.camera is not None:
-        return [], [arguments.camera]
+        return [], [VideoSource(arguments.camera, f"camera_{arguments.camera}")]
     if arguments.image_path:
         return find_sources(arguments.image_path)
     if arguments.cityscapes_submission:
@@ -91,11 +100,12 @@ def _sources(arguments, recipe: Recipe):
 
 
 def validation_pictures(recipe) -> List[Picture]:
-    """The images and labels of a dataset recipe."""
+    """The images of a dataset recipe, with their labels."""
     dataset = dataset_of(recipe)
+    names = result_names([sample.image for sample in dataset.samples])
     return [
-        Picture(sample.image, sample.image.stem, dataset.read_label(index))
-        for index, sample in enumerate(dataset.samples)
+        Picture(sample.image, name, dataset.read_label(index))
+        for index, (sample, name) in enumerate(zip(dataset.samples, names))
     ]
 
 
@@ -182,8 +192,18 @@ def predict_pictures(
         return overlap(pictures, read_picture, infer, writer.write, threads=2)
 
 
-def predict_video(source: Union[Path, int], classify: Classify, save_dir: Path, painter: Painter, arguments) -> Timing:
-    """Predict a video file, or a camera by its number until ctrl-C; what is written by then is complete."""
+def predict_video(
+    source: VideoSource, classify: Classify, save_dir: Path, painter: Painter, arguments: argparse.Namespace
+) -> Timing:
+    """Predict a video file to its end, or a camera until ctrl-C; the files written by then are complete.
+
+    Args:
+        source: file or camera.
+        classify: see Classify.
+        save_dir: folder of the results.
+        painter: draws them.
+        arguments: `results`, `frames` and `max_frames` of the command line.
+    """
     with open_video(source) as video:
         if arguments.frames:
             writer = PictureWriter(save_dir, painter, arguments.results)
@@ -191,7 +211,7 @@ def predict_video(source: Union[Path, int], classify: Classify, save_dir: Path, 
             writer = VideoFileWriter(save_dir, video, painter, arguments.results)
         indices = range(arguments.max_frames) if arguments.max_frames else itertools.count()
         total = min(filter(None, (arguments.max_frames, video.stated_frames)), default=None)
-        # A camera's driver keeps its newest frames; what is read ahead of the network grows old.
+        # A camera's driver keeps only its newest frames; frames that are read ahead of the network become outdated.
         depth = 1 if video.is_camera else 4
         with contextlib.closing(writer), tqdm(total=total, unit="frame") as bar:
             infer = _inference(classify, bar, CONFIDENCE in writer.kinds)

@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import threading
+from pathlib import Path
 
 from compat import UserError
 
@@ -18,7 +19,7 @@ from tool import predict
 from tool.prediction import results, sources
 from tool.prediction.pipeline import overlap
 from tool.prediction.results import KINDS, Painter, PictureWriter, Predicted
-from tool.prediction.sources import Frame, find_sources
+from tool.prediction.sources import Frame, VideoSource, find_sources
 
 ROAD, CAR = CITYSCAPES.names.index("road"), CITYSCAPES.names.index("car")
 OPTIONS = argparse.Namespace(results=list(KINDS), frames=False, max_frames=None)
@@ -117,7 +118,23 @@ def test_a_folder_gives_images_and_videos_under_different_names(tmp_path, video)
         cv2.imwrite(str(tmp_path / name), grey)
     (tmp_path / "notes.txt").write_text("no image")
     pictures, videos = find_sources(str(tmp_path))
-    assert {picture.name for picture in pictures} == {"a_png", "a_bmp", "below/a"} and videos == [video]
+    assert {picture.name for picture in pictures} == {"a_png", "a_bmp", "below/a"}
+    assert videos == [VideoSource(video, "street")]
+
+
+def test_videos_of_one_stem_have_results_of_their_own(tmp_path):
+    for name in ("a.mp4", "a.avi", "below/a.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    _, videos = find_sources(str(tmp_path))
+    assert sorted(video.name for video in videos) == ["a_avi", "a_mp4", "below/a"]
+
+
+def test_validation_images_of_one_stem_have_results_of_their_own():
+    """A list file may name a/1.png and b/1.png; one result overwrote the other."""
+    assert sources.result_names([Path("data/a/1.png"), Path("/data/b/1.png")])[1] == "data/b/1"
+    assert sources.result_names([Path("data/a/1.png"), Path("data/b/1.png")]) == ["a/1", "b/1"]
+    assert sources.result_names([Path("data/a/1.png"), Path("data/b/2.png")]) == ["1", "2"]
 
 
 def test_a_list_names_the_missing_image(tmp_path):
@@ -132,7 +149,7 @@ def test_a_list_names_the_missing_image(tmp_path):
 def test_broken_videos_are_one_line(tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(UserError, match="text.mp4: not a video that OpenCV can read"):
-        sources.Video(tmp_path / "text.mp4")
+        sources.Video(VideoSource(tmp_path / "text.mp4", "text"))
     with pytest.raises(UserError, match="gone.mp4: no such"):
         find_sources(str(tmp_path / "gone.mp4"))
 
@@ -173,7 +190,9 @@ def test_the_legend_shows_each_colour_once(tmp_path):
 
 
 def test_a_video_becomes_videos_of_the_same_length_rate_and_size(video, tmp_path):
-    timing = predict.predict_video(video, left_is_road, tmp_path / "out", Painter(CITYSCAPES, opacity=1.0), OPTIONS)
+    timing = predict.predict_video(
+        VideoSource(video, "street"), left_is_road, tmp_path / "out", Painter(CITYSCAPES, opacity=1.0), OPTIONS
+    )
     assert timing.items == 12 and "12 frames" in str(timing)
     for kind in KINDS:
         frames, rate = frames_of(tmp_path / "out" / kind / "street.mp4")
@@ -186,7 +205,7 @@ def test_a_video_becomes_videos_of_the_same_length_rate_and_size(video, tmp_path
 
 def test_frames_of_a_video_as_exact_class_maps(video, tmp_path):
     options = argparse.Namespace(results=["pseudo_color_prediction"], frames=True, max_frames=3)
-    predict.predict_video(video, left_is_road, tmp_path, Painter(CITYSCAPES), options)
+    predict.predict_video(VideoSource(video, "street"), left_is_road, tmp_path, Painter(CITYSCAPES), options)
     files = sorted((tmp_path / "pseudo_color_prediction" / "street").iterdir())
     assert [file.name for file in files] == ["000000.png", "000001.png", "000002.png"]
     np.testing.assert_array_equal(read_label(files[2]), left_is_road(np.zeros((66, 98, 3))))
@@ -201,7 +220,7 @@ def test_what_was_predicted_before_an_error_plays(video, tmp_path):
         return left_is_road(image)
 
     with pytest.raises(KeyboardInterrupt):
-        predict.predict_video(video, breaks, tmp_path, Painter(CITYSCAPES), OPTIONS)
+        predict.predict_video(VideoSource(video, "street"), breaks, tmp_path, Painter(CITYSCAPES), OPTIONS)
     assert len(frames_of(tmp_path / "added_prediction" / "street.mp4")[0]) == 7
 
 
@@ -212,7 +231,10 @@ def test_a_camera_keeps_the_time_of_the_clock(video, tmp_path, monkeypatch):
     ticks = itertools.count()
     monkeypatch.setattr(results, "time", argparse.Namespace(perf_counter=lambda: 0.3001 * next(ticks)))
     options = argparse.Namespace(results=["added_prediction"], frames=False, max_frames=4)
-    assert predict.predict_video(0, left_is_road, tmp_path, Painter(CITYSCAPES), options).items == 4
+    assert (
+        predict.predict_video(VideoSource(0, "camera_0"), left_is_road, tmp_path, Painter(CITYSCAPES), options).items
+        == 4
+    )
     monkeypatch.undo()
     assert len(frames_of(tmp_path / "added_prediction" / "camera_0.mp4")[0]) == 12
 
@@ -242,4 +264,4 @@ def test_an_exported_network_by_its_engine(tmp_path, monkeypatch, capsys):
 
 def test_an_absent_camera_is_one_line(tmp_path):
     with pytest.raises(UserError, match="camera 77: is it plugged in"):
-        predict.predict_video(77, left_is_road, tmp_path, Painter(CITYSCAPES), OPTIONS)
+        predict.predict_video(VideoSource(77, "camera_77"), left_is_road, tmp_path, Painter(CITYSCAPES), OPTIONS)

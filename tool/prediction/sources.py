@@ -1,9 +1,10 @@
-"""What can be predicted: images, videos, a camera. Images are [H, W, 3] uint8 RGB."""
+"""The inputs of tool.predict: images, videos and cameras. Images are [H, W, 3] uint8 RGB."""
 
 import contextlib
+import os
 from collections import Counter
 from pathlib import Path
-from typing import Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from compat import UserError, logger
 
@@ -24,19 +25,26 @@ class Picture(NamedTuple):
     label: Optional[np.ndarray] = None
 
 
+class VideoSource(NamedTuple):
+    """A video file or the number of a camera, and the name of its results (a path without suffix)."""
+
+    source: Union[Path, int]
+    name: str
+
+
 class Frame(NamedTuple):
-    """What goes through the network: an image, its name, its label or None."""
+    """An image [H, W, 3] on its way through the network, the name of its results, its label [H, W] or None."""
 
     image: np.ndarray
     name: str
     label: Optional[np.ndarray] = None
 
 
-def find_sources(path: str) -> Tuple[List[Picture], List[Path]]:
-    """The images and the videos of a file, of a folder with its subfolders, or of a .txt list of images.
+def find_sources(path: str) -> Tuple[List[Picture], List[VideoSource]]:
+    """The images and videos that `path` names: a file, a folder with its subfolders, or a .txt list of images.
 
     Raises:
-        UserError: where there is neither.
+        UserError: if there are neither, or a listed file is missing.
     """
     source = Path(path)
     files, videos, root = [source], [], source.parent
@@ -54,18 +62,29 @@ def find_sources(path: str) -> Tuple[List[Picture], List[Path]]:
             raise UserError(f"{file}: no such image; --image_path takes an image, a video, a folder or a .txt list")
     if not files and not videos:
         raise UserError(f"{source}: holds no image ({', '.join(IMAGE_TYPES)}) and no video ({', '.join(VIDEO_TYPES)})")
+    pictures = [Picture(file, name) for file, name in zip(files, _unique_names(files, root))]
+    return pictures, [VideoSource(file, name) for file, name in zip(videos, _unique_names(videos, root))]
+
+
+def result_names(files: Sequence[Path]) -> List[str]:
+    """A name for the results of each file: its stem, or its path below the common folder where stems repeat."""
+    stems = [file.stem for file in files]
+    if len(set(stems)) == len(stems):
+        return stems
+    absolute = [file.absolute() for file in files]
+    return _unique_names(absolute, Path(os.path.commonpath([file.parent for file in absolute])))
+
+
+def _unique_names(files: Sequence[Path], root: Path) -> List[str]:
+    """Each path below `root` without its suffix, which becomes part of the name for files that differ in it alone."""
     names = [file.relative_to(root).with_suffix("").as_posix() for file in files]
-    twice = Counter(names)
-    return [
-        # a.png and a.jpg side by side must not write to one place
-        Picture(file, name if twice[name] == 1 else name + file.suffix.replace(".", "_"))
-        for file, name in zip(files, names)
-    ], videos
+    counts = Counter(names)
+    return [name if counts[name] == 1 else name + file.suffix.replace(".", "_") for file, name in zip(files, names)]
 
 
 def _listed(source: Path) -> List[Picture]:
     lines = [line.strip() for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
-    # Lists lie beside their images; a path that exists as it stands counts as it stands.
+    # A path is relative to the current folder if the file exists there, otherwise to the list's folder.
     files = [Path(line) if Path(line).is_file() else source.parent / line for line in lines]
     for file in files:
         if not file.is_file():
@@ -76,26 +95,26 @@ def _listed(source: Path) -> List[Picture]:
 
 
 def read_picture(picture: Picture) -> Frame:
-    """Decode an image; raises UserError for one that is broken."""
+    """Decode an image; raises UserError if it is broken."""
     return Frame(read_image(picture.file), picture.name, picture.label)
 
 
 class Video:
-    """A video file, or a camera by its number; `read` returns its frames in order.
+    """A video file or a camera; `read` returns its frames in order.
 
     Raises:
-        UserError: where nothing can be read.
+        UserError: if it cannot be opened.
     """
 
-    def __init__(self, source: Union[Path, int]):
+    def __init__(self, video: VideoSource):
+        source, self.name = video
         self.is_camera = isinstance(source, int)
-        self.name = f"camera_{source}" if self.is_camera else source.stem
         self.source = source
         self.capture = cv2.VideoCapture(source if self.is_camera else str(source))
         if not self.capture.isOpened():
             remedy = "is it plugged in, and may you read it?" if self.is_camera else "not a video that OpenCV can read"
             raise UserError(f"{'camera ' if self.is_camera else ''}{source}: {remedy}")
-        # Cameras and some containers state no rate; broken ones state nonsense.
+        # Cameras and some containers state no frame rate; broken files state an absurd one.
         rate = self.capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if 1 <= rate <= 240 else 25.0
         stated = int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -103,18 +122,18 @@ class Video:
 
     def read(self, index: int) -> Optional[Frame]:
         """Frame number `index`, which must be the next one; None at the end."""
-        there, image = self.capture.read()
-        if not there:
+        succeeded, image = self.capture.read()
+        if not succeeded:
             if index == 0:
                 raise UserError(f"{self.source}: holds no frame that can be decoded")
             if self.stated_frames and index < 0.9 * self.stated_frames:
-                logger.warning("%s: breaks off after %d of %d frames", self.source, index, self.stated_frames)
+                logger.warning("%s: ends after %d of %d frames", self.source, index, self.stated_frames)
             return None
         return Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), f"{self.name}/{index:06d}")
 
 
 @contextlib.contextmanager
-def open_video(source: Union[Path, int]) -> Iterator[Video]:
+def open_video(source: VideoSource) -> Iterator[Video]:
     """A Video that is closed afterwards."""
     video = Video(source)
     try:
