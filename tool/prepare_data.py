@@ -1,14 +1,15 @@
 """Prepare and check datasets.
 
-sample      render a small Cityscapes to try everything on
+sample      render a small dataset in the layout of Cityscapes, to try everything on
 cityscapes  write train.txt, val.txt and test.txt for Cityscapes in its official layout
 camvid      the same for CamVid (train/, trainannot/, val/, valannot/)
-import      make a dataset and a recipe of masks, LabelMe, Supervisely or COCO files, or PaddleSeg's lists
-check       read every file of a dataset, say what is wrong with it, and draw a sheet of its samples
+import      convert masks, LabelMe, Supervisely or COCO files, or PaddleSeg's lists into a dataset with a recipe
+check       read every file of a dataset, report what is wrong with it, and draw a sheet of its samples
 cache       decode a dataset once, into files from which a crop reads only its own pixels
-check-submission  say why the Cityscapes server would refuse a zip of tool.predict --cityscapes_submission
+check-submission  report why the Cityscapes server would refuse a zip of tool.predict --cityscapes_submission
 """
 
+import shlex
 from pathlib import Path
 from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -36,11 +37,11 @@ from tool.importing.importer import import_source
 LIST_SEPARATOR = ","
 SHEET_ROWS = 6
 SHEET_TITLES = ("image", "label", "label over image", "detail target")
-MOST_DETAIL = 0.5  # a share of the pixels that no labels drawn by people reach
+MAX_DETAIL_SHARE = 0.5  # labels drawn by people have fewer detail pixels than this share
 
 
 class SheetRow(NamedTuple):
-    """Pictures of a sample, [H, W, 3] uint8 RGB each, and the share of its pixels in the detail target, in [0, 1]."""
+    """Pictures of a sample, each [H, W, 3] uint8 RGB, and the share of its pixels in the detail target, in [0, 1]."""
 
     image: np.ndarray
     label: np.ndarray
@@ -50,12 +51,13 @@ class SheetRow(NamedTuple):
 
 
 def main(argv: Optional[Sequence[str]] = None) -> Optional[int]:
+    """Run a subcommand; returns 1 if it found a problem, and raises UserError for wrong flags or files."""
     arguments = _parser().parse_args(argv)
     return arguments.command(arguments)
 
 
 def sample(arguments) -> None:
-    """Render the sample."""
+    """Render the sample dataset."""
     render_sample(arguments.save_dir, arguments.train, arguments.val, arguments.size, arguments.seed)
     print(f"{arguments.train} training and {arguments.val} validation images in {arguments.save_dir}")
 
@@ -63,9 +65,9 @@ def sample(arguments) -> None:
 def write_lists(arguments) -> None:
     """Write the list files of a known layout; labels stay as they are, whichever ids they hold."""
     root = Path(arguments.dataset_root)
-    save_dir = prepare_save_dir(arguments.save_dir or root)
     if not root.is_dir():
         raise UserError(f"{root}: no such dataset folder")
+    save_dir = prepare_save_dir(arguments.save_dir or root)
     for mode in MODES:
         samples, problems = LAYOUTS[arguments.layout].find(root, mode)
         if problems:
@@ -73,7 +75,7 @@ def write_lists(arguments) -> None:
         if not samples:
             if mode == "test":
                 continue
-            raise UserError(f"{root}: holds no image of the split {mode!r} in the layout of {arguments.layout}")
+            raise UserError(f"{root}: has no {mode} images in the layout of {arguments.layout}")
         lines = [
             LIST_SEPARATOR.join(path.relative_to(root).as_posix() for path in (s.image, s.label) if path)
             for s in samples
@@ -83,7 +85,7 @@ def write_lists(arguments) -> None:
 
 
 def import_data(arguments) -> int:
-    """Import a source, then check what was written; status 1 when something is wrong with it."""
+    """Import a dataset, then check what was written; returns 1 if the check finds a problem."""
     recipe, lines = import_source(
         Path(arguments.source),
         Path(arguments.save_dir),
@@ -95,12 +97,12 @@ def import_data(arguments) -> int:
     print("\n".join(lines))
     folder = Path(arguments.save_dir)
     status = main(["check", "--config", str(recipe), "--sheet", str(folder / "check.png")])
-    print(f"train: python train.py --config {recipe}")
+    print(f"train: python train.py --config {shlex.quote(str(recipe))}")
     return status
 
 
 def check(arguments) -> int:
-    """Check a dataset; status 1 when something is wrong with it."""
+    """Check a dataset and draw the sheet of its samples; returns 1 if there is a problem."""
     check_writable(arguments.sheet)
     kind, root, options = _dataset_of(arguments)
     report = check_dataset(kind, root, arguments.splits, lambda items: tqdm(items, unit="image"), **options)
@@ -150,6 +152,8 @@ def _dataset_of(arguments) -> Tuple[str, Path, dict]:
         return recipe.train_dataset.type, Path(recipe.train_dataset.dataset_root), options
     if not arguments.dataset_root:
         raise UserError("name a recipe with --config, or a folder with --dataset_root and --type")
+    if arguments.opts:
+        raise UserError(f"--opts {' '.join(arguments.opts)}: overrides a recipe; name it with --config")
     return arguments.type, Path(arguments.dataset_root), {}
 
 
@@ -164,7 +168,7 @@ def _summary(report: Report) -> str:
 
 
 def sheet_rows(report: Report) -> List[SheetRow]:
-    """Some of the whole samples, evenly spaced."""
+    """Up to SHEET_ROWS or a few more labelled samples, evenly spaced, without those that cannot be read."""
     labelled: List[Sample] = [s for s in report.samples if s.label is not None]
     step = max(1, len(labelled) // SHEET_ROWS)
     palette = report.classes.palette()
@@ -172,7 +176,7 @@ def sheet_rows(report: Report) -> List[SheetRow]:
     for item in labelled[::step][:SHEET_ROWS]:
         try:
             label = map_label(read_label(item.label), item, len(report.classes.names))
-        except UserError:  # the report names it
+        except UserError:  # it is one of the report's problems already
             continue
         image = read_image(item.image)
         if image.shape[:2] != label.shape:
@@ -184,11 +188,11 @@ def sheet_rows(report: Report) -> List[SheetRow]:
 
 
 def detail_warnings(rows: Sequence[SheetRow]) -> List[str]:
-    """A line where the detail head would have nothing to learn, or learn that details are everywhere."""
+    """A warning if the detail target of all rows is empty, or covers most of each label."""
     shares = [row.detail_share for row in rows]
     if rows and max(shares) == 0:
         return [f"no class border in the {len(rows)} labels of the sheet: the detail loss has nothing to learn there"]
-    if rows and min(shares) > MOST_DETAIL:
+    if rows and min(shares) > MAX_DETAIL_SHARE:
         return [
             f"the detail target covers at least {100 * min(shares):.0f} % of each label of the sheet: are the labels "
             "noisy, or resized with another interpolation than nearest?"
@@ -200,7 +204,7 @@ def _parser():
     top = parser(__doc__, "python -m tool.prepare_data check --config configs/stdc1_seg_sample.yml")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    render = commands.add_parser("sample", help="render a small Cityscapes")
+    render = commands.add_parser("sample", help="render a small dataset in the layout of Cityscapes")
     render.add_argument("--save_dir", default="data/sample")
     render.add_argument("--train", type=whole_number(1, 10**6), default=60, help="training images")
     render.add_argument("--val", type=whole_number(1, 10**6), default=20, help="validation images")
@@ -216,20 +220,22 @@ def _parser():
         lists.add_argument("--save_dir", help="where the lists go; by default beside the data")
         lists.set_defaults(command=write_lists, layout=layout)
 
-    importing = commands.add_parser("import", help="make a dataset and a recipe of your own images and labels")
+    importing = commands.add_parser("import", help="convert your own images and labels into a dataset with a recipe")
     importing.add_argument("source", metavar="SOURCE", help="folder of images/ and masks/, or of JSON files; COCO file")
-    importing.add_argument("--save_dir", required=True, help="where the dataset goes; the source stays as it is")
-    importing.add_argument("--palette", metavar="F", help="lines `name red green blue` of colour masks")
-    importing.add_argument("--val_share", type=real_number(0.01, 0.9), default=0.2, help="of the images for validation")
+    importing.add_argument("--save_dir", required=True, help="where the dataset goes; the source is not changed")
+    importing.add_argument("--palette", metavar="F", help="for colour masks: file of lines `name red green blue`")
+    importing.add_argument(
+        "--val_share", type=real_number(0.01, 0.9), default=0.2, help="share of the images used for validation"
+    )
     importing.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=0, help="of the split")
     importing.set_defaults(command=import_data)
 
     checking = commands.add_parser("check", help="read every file of a dataset")
-    checking.add_argument("--sheet", default="output/dataset_check.png", help="PNG of samples; empty for none")
+    checking.add_argument("--sheet", default="output/dataset_check.png", help="PNG file of the sheet; empty for none")
     checking.set_defaults(command=check)
 
     caching = commands.add_parser("cache", help="decode a dataset once, for faster reading")
-    caching.add_argument("--cache_dir", help="where it goes; by default the folder cache in the dataset's")
+    caching.add_argument("--cache_dir", help="folder of the cache; by default `cache` in the dataset's folder")
     caching.set_defaults(command=cache)
 
     for command in (checking, caching):
@@ -241,7 +247,9 @@ def _parser():
 
     submission = commands.add_parser("check-submission", help="check a zip for the Cityscapes server")
     submission.add_argument("submission", metavar="ZIP")
-    submission.add_argument("--dataset_root", help="Cityscapes, to check against its images, not only the counts")
+    submission.add_argument(
+        "--dataset_root", help="folder of Cityscapes, to check against its images and not only their number"
+    )
     submission.add_argument("--split", default="test", choices=MODES, help="with --dataset_root")
     submission.set_defaults(command=check_zip)
     return top

@@ -1,5 +1,7 @@
 """tool.prepare_data import: from a folder of a user to a network that has trained on it."""
 
+from compat import UserError
+
 import numpy as np
 import pytest
 import yaml
@@ -47,12 +49,22 @@ def test_a_rare_class_is_weighted_and_an_import_is_not_overwritten(tmp_path):
     assert "Below 1 % of the training pixels: class_1" in text
     loss = load_recipe(str(tmp_path / "data" / "recipe.yml")).loss
     assert "main" in loss and yaml.safe_load(text)["loss"]["main"]["class_weights"] == "auto"
-    from compat import UserError
-
     with pytest.raises(UserError, match="holds a dataset already"):
         main(["import", str(source), "--save_dir", str(tmp_path / "data")])
-    with pytest.raises(UserError, match="is the source"):
+    with pytest.raises(UserError, match="lies in the source"):
         main(["import", str(source), "--save_dir", str(source)])
+    with pytest.raises(UserError, match="lies in the source"):
+        main(["import", str(source), "--save_dir", str(source / "dataset")])
+    assert not (source / "dataset").exists()
+
+
+def test_commands_for_a_recipe_can_be_pasted(tmp_path, capsys):
+    """A folder with a space in its name must be quoted in the recipe and in the output."""
+    source = masked(tmp_path / "source", *(ids(0, 1) for _ in range(2)))
+    main(["import", str(source), "--save_dir", str(tmp_path / "my data")])
+    pasted = f"python train.py --config '{tmp_path / 'my data' / 'recipe.yml'}'\n"
+    assert pasted in capsys.readouterr().out
+    assert pasted in (tmp_path / "my data" / "recipe.yml").read_text(encoding="utf-8")
 
 
 def test_colours_and_names_reach_the_dataset(tmp_path):
@@ -64,3 +76,31 @@ def test_colours_and_names_reach_the_dataset(tmp_path):
     assert classes.names == ("sea", "island") and classes.colors == tuple(colors)
     label = np.asarray(Image.open(next((tmp_path / "data" / "labels").glob("*.png"))))
     np.testing.assert_array_equal(label, ids(0, 1))
+
+
+def test_two_images_of_one_name_are_refused(tmp_path):
+    """Lists may name images of one stem in folders outside the source."""
+    source = masked(tmp_path / "source", ids(0, 1))
+    image, mask = next((source / "images").iterdir()), next((source / "masks").iterdir())
+    lines = []
+    for city in ("a", "b"):
+        (tmp_path / city).mkdir()
+        photo = tmp_path / city / "1.png"
+        photo.write_bytes(image.read_bytes())
+        lines.append(f"{photo} {mask}\n")
+    (tmp_path / "lists").mkdir()
+    for file, listed in (("train.txt", lines), ("val.txt", [f"{image} {mask}\n"])):
+        (tmp_path / "lists" / file).write_text("".join(listed))
+    with pytest.raises(UserError, match="two images have the same name"):
+        main(["import", str(tmp_path / "lists"), "--save_dir", str(tmp_path / "data")])
+
+
+def test_a_missing_dataset_is_named_and_its_folder_not_created(tmp_path):
+    with pytest.raises(UserError, match="gone: no such dataset folder"):
+        main(["cityscapes", "--dataset_root", str(tmp_path / "gone")])
+    assert not (tmp_path / "gone").exists()
+
+
+def test_overrides_without_a_recipe_are_refused(sample_root):
+    with pytest.raises(UserError, match="--opts a=b: overrides a recipe"):
+        main(["check", "--dataset_root", str(sample_root), "--sheet", "", "--opts", "a=b"])

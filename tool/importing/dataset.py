@@ -1,4 +1,4 @@
-"""Writes what a source holds as images, labels, list files and class names."""
+"""Writes an imported source as a dataset: images, labels, list files and class names."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,13 @@ UNSAFE = re.compile(r"[\s,]+")  # what separates the names of a list file
 
 
 class Written(NamedTuple):
-    """A dataset on the disk: pixels [K + 1] int64 of the training split, ignored last; sizes are (width, height)."""
+    """A dataset that was written.
+
+    folder: where it is.
+    images: {split: number of images}.
+    pixels: [K + 1] int64, pixels of each class in the training split, then those that are ignored.
+    smallest, largest: the smallest and largest width and height of all images, as (width, height).
+    """
 
     folder: Path
     images: Dict[str, int]
@@ -30,18 +36,19 @@ def write_dataset(found: Found, splits: Dict[str, List[str]], folder: Path, prog
     """Copy the images, write labels of training ids, train.txt, val.txt and classes.txt.
 
     Args:
+        found: the source's images, labels and classes.
         splits: {split: names of items}.
-        folder: an empty or new folder; the source stays as it is.
-        progress: wraps the list of items that is gone through.
+        folder: new, or without a dataset.
+        progress: wraps the iterable of items, to show a progress bar.
 
     Raises:
-        UserError: for a folder that holds a dataset, two images of one name, or a file that cannot be written.
+        UserError: if the folder holds a dataset, two images have the same name, or a file cannot be written.
     """
     if any((folder / name).exists() for name in ("images", "labels", "train.txt")):
         raise UserError(f"{folder}: holds a dataset already; choose another --save_dir, or remove it")
     names = {item.name: UNSAFE.sub("_", item.name) for item in found.items}
-    if len(set(names.values())) < len(names):
-        raise UserError("two images have the same name once spaces and commas become _; rename one of them")
+    if len(set(names.values())) < len(found.items):
+        raise UserError("two images have the same name, with spaces and commas replaced by _; rename one of them")
     split_of = {name: mode for mode, members in splits.items() for name in members}
     lines: Dict[str, List[str]] = {mode: [] for mode in splits}
     pixels = np.zeros(len(found.classes.names) + 1, np.int64)

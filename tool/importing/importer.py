@@ -1,4 +1,4 @@
-"""From a source to a dataset with a recipe."""
+"""Imports a user's images and labels: writes a dataset and a recipe."""
 
 from pathlib import Path
 from typing import Callable, List, Optional, Tuple
@@ -17,23 +17,27 @@ RECIPE = "recipe.yml"
 def import_source(
     source: Path, save_dir: Path, palette: Optional[Path], val_share: float, seed: int, progress: Callable
 ) -> Tuple[Path, List[str]]:
-    """Write a dataset and its recipe to `save_dir`; the source stays as it is.
+    """Write a dataset and its recipe to `save_dir`; the source is not changed.
 
     Args:
-        val_share: of the images for validation, unless the source has splits itself.
-        progress: wraps the list of images that is gone through.
+        source: folder of images and labels, or a COCO file.
+        save_dir: outside the source; must not hold a dataset yet.
+        palette: file of class names and colours, for colour masks.
+        val_share: share of the images used for validation, in (0, 1), unless the source defines splits itself.
+        seed: of the split.
+        progress: wraps the iterable of images, to show a progress bar.
 
     Returns:
-        the recipe's file, and lines that say what was found and by which rules it was read.
+        the recipe file, and lines that describe what was found and by which rules it was read.
 
     Raises:
-        UserError: for whatever is ambiguous or wrong in the source; for a save_dir in it, or that holds a dataset.
+        UserError: if the source is ambiguous or wrong, or if `save_dir` lies in it or holds a dataset.
     """
-    if source.resolve() == save_dir.resolve():
-        raise UserError(f"--save_dir {save_dir}: is the source, which stays as it is; choose another folder")
+    if source.resolve() in (save_dir.resolve(), *save_dir.resolve().parents):
+        raise UserError(f"--save_dir {save_dir}: lies in the source, which is not changed; choose a folder outside it")
     found = find_source(source, palette)
     if len(found.classes.names) < 2:
-        raise UserError(f"{source}: holds one class alone, {found.classes.names[0]}; there is nothing to tell apart")
+        raise UserError(f"{source}: has only one class, {found.classes.names[0]}; segmentation needs at least two")
     names = [item.name for item in found.items]
     splits = found.splits or split_names(names, val_share, seed)
     written = write_dataset(found, splits, prepare_save_dir(save_dir), progress)

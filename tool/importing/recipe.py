@@ -2,21 +2,22 @@
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 from data.classes import ClassSet
 from tool.importing.dataset import Written
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-RARE = 0.01  # share of the pixels below which a class is drowned out
+RARE = 0.01  # share of the pixels below which the loss weights classes by their frequency
 LARGEST_CROP = (1024, 512)
 TEMPLATE = """\
 # {kind} from {source}, imported by python -m tool.prepare_data import.
 #   python train.py --config {recipe}
-# From the weights of Cityscapes, which few images need: --finetune stdc1_seg_mmseg --finetune_classes by_name
-# Every value is a proposal: change what you know better.
+# With few images, start from Cityscapes weights: --finetune stdc1_seg_mmseg --finetune_classes by_name
+# Every value is a suggestion; change what you know better.
 _base_: {base}
-# {train} training images: {batch_size} at a time, {epochs:.0f} times each. Halve batch_size where memory runs out.
+# {train} training images, {epochs:.0f} epochs in batches of {batch_size}. Halve batch_size if memory runs out.
 batch_size: {batch_size}
 iters: {iters}
 save_interval: {save_interval}
@@ -36,7 +37,7 @@ train_dataset: &dataset
     # {crop_reason}
     - {{type: RandomPaddingCrop, crop_size: [{crop[0]}, {crop[1]}]}}
     - {{type: RandomDistort, brightness_range: 0.5, contrast_range: 0.5, saturation_range: 0.5, hue_prob: 0.0}}
-    # as for the published weights of ImageNet and Cityscapes
+    # the statistics that the published ImageNet and Cityscapes weights expect
     - &normalize {{type: Normalize, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}}
 
 val_dataset:
@@ -62,7 +63,15 @@ loss:
 
 
 def recipe_text(kind: str, source: Path, file: Path, written: Written, classes: ClassSet) -> str:
-    """The YAML of a recipe that is to be written to `file`."""
+    """The YAML text of a recipe.
+
+    Args:
+        kind: kind of the source, such as `LabelMe`.
+        source: where the dataset was imported from.
+        file: the recipe's file, relative to which its base is named.
+        written: the dataset.
+        classes: names and colours.
+    """
     train = written.images["train"]
     batch_size = min(8, train)
     iters = int(min(max(100 * train / batch_size, 300), 80_000))
@@ -72,7 +81,7 @@ def recipe_text(kind: str, source: Path, file: Path, written: Written, classes: 
     return TEMPLATE.format(
         kind=kind,
         source=_quoted(source.name),
-        recipe=file.as_posix(),
+        recipe=shlex.quote(file.as_posix()),
         base=_quoted(Path(os.path.relpath(CONFIGS / "_base_" / "stdc_seg.yml", file.parent.resolve())).as_posix()),
         train=train,
         batch_size=batch_size,
@@ -93,7 +102,7 @@ def recipe_text(kind: str, source: Path, file: Path, written: Written, classes: 
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)  # which YAML reads as it is
+    return json.dumps(text, ensure_ascii=False)  # a JSON string is valid YAML
 
 
 def _loss(written: Written, classes: ClassSet) -> str:
