@@ -17,7 +17,7 @@ from benchmarks.study.plan import Plan, Run, load_plan
 from benchmarks.study.scores import read_result, write_result
 from benchmarks.study.tables import as_csv, find_rows, table
 from benchmarks.study.training import check_settings, last_line, locked, remove_checkpoints, train
-from engine.command import choose_device, dataset_overrides, parser, run
+from engine.command import choose_device, dataset_overrides, parser, run, whole_number
 from engine.resilience.checkpoint import prepare_save_dir
 from tool.speed.provenance import provenance
 
@@ -100,7 +100,13 @@ def _parser():
     add("--table", action="store_true", help="train nothing; print the table of what is there")
     add("--dataset_root", help="folder of the dataset, instead of the recipe's")
     add("--device", help="cpu, gpu or gpu:N; by default the GPU where there is one")
-    add("--nice", type=int, default=10, metavar="N", help="added to the process's niceness, 0 to 19 (10)")
+    add(
+        "--nice",
+        type=whole_number(0, 19),
+        default=10,
+        metavar="N",
+        help="added to the process's niceness, 0 to 19 (10)",
+    )
     return arguments
 
 

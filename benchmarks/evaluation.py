@@ -23,7 +23,7 @@ from paddleseg.utils import metrics as paddleseg_metrics
 from benchmarks.figures.record import write_figures
 from data import SegmentationDataset, build_dataset
 from data.renderer.sample import render_sample
-from engine.command import parser, run
+from engine.command import parser, run, whole_number
 from engine.evaluation import metrics
 from engine.evaluation.evaluator import ImageResult, Scores, evaluate
 from engine.protocols import STANDARD_PROTOCOLS
@@ -63,8 +63,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     arguments.add_argument("--model", default="stdc2_seg", help="name of the network")
     arguments.add_argument("--dataset_root", help="check the areas on this dataset's validation split instead")
     arguments.add_argument("--type", default="Cityscapes", help="with --dataset_root: Cityscapes or CamVid")
-    arguments.add_argument("--images", type=int, help="with --dataset_root: the first so many of its images")
-    arguments.add_argument("--runs", type=int, default=6, help="of each in the timing; 0 only compares the areas")
+    arguments.add_argument(
+        "--images", type=whole_number(1), help="with --dataset_root: only the first N images", metavar="N"
+    )
+    arguments.add_argument(
+        "--runs", type=whole_number(), default=6, help="timed runs of each (6); with 0 only the areas are compared"
+    )
     arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to F")
     options = arguments.parse_args(argv)
     check_writable(options.json)

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.figures.record import write_figures
 from benchmarks.peers.paddleseg_peer import PeerProcess
-from engine.command import parser, run
+from engine.command import parser, run, whole_number
 from tool.speed.clock import Latency, time_alternating
 from tool.speed.cost import CITYSCAPES_CLASSES, deployed_cost
 from tool.speed.hardware import describe_hardware
@@ -153,7 +153,7 @@ def _parser():
     add = arguments.add_argument
     add("--cases", nargs="+", choices=CASES, default=list(CASES), help="by default all")
     add("--precisions", nargs="+", choices=("fp32", "bf16", "int8"), default=["fp32", "bf16", "int8"])
-    add("--runs", type=int, default=15, help="timed runs of each")
+    add("--runs", type=whole_number(1), default=15, help="timed runs of each (15)")
     add("--json", type=Path, metavar="F", help="write the figures to F")
     return arguments
 

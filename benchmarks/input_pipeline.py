@@ -1,9 +1,10 @@
 """How long a training sample takes: our pipeline from PNG and from the cache, against PaddleSeg's transforms.
 
-All three read the same 2048x1024 frames by the default recipe (scales 0.125-1.5, crop 1024x512) in turns of one run,
-one thread each; a sample ends as an array in memory, PaddleSeg's normalised, ours uint8 as it travels. Then loaders
-with 0, 1 and 2 worker processes, and whole batches of 36 from the cache. Files are in the system's memory: this is
-about the processor, not the disk. Without --dataset_root the frames are rendered.
+All three read the same 2048x1024 frames with the default recipe (scales 0.125-1.5, crop 1024x512), alternating in one
+run, each on one thread. A sample ends as an array in memory: PaddleSeg's is normalised, ours is uint8, which the device
+normalises later. Then follow loaders with 0, 1 and 2 worker processes, and whole batches of 36 from the cache. The
+files are in the page cache, so that the processor is measured and not the disk. Without --dataset_root the frames are
+rendered.
 """
 
 import statistics
@@ -28,12 +29,12 @@ from data import SegmentationDataset, build_dataset, train_batches
 from data.cache import Cache, fill_cache
 from data.renderer.sample import render_sample
 from data.transforms import Step
-from engine.command import parser, run
+from engine.command import parser, run, whole_number
 from engine.recipe import load_recipe
 from tool.speed.hardware import processor_name
 
 RECIPE = Path(__file__).parents[1] / "configs" / "stdc2_seg50_cityscapes.yml"
-FRAMES, SIZE = 4, (2048, 1024)
+FRAMES, SIZE = 4, (2048, 1024)  # of a larger dataset, the first FRAMES are read
 BATCH, LARGE_BATCH = 6, 36
 WORKERS = (0, 1, 2)
 STAGES = {  # of our pipeline: where its functions are called
@@ -45,12 +46,13 @@ STAGES = {  # of our pipeline: where its functions are called
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Measure, print the table, write the figures."""
     arguments = parser(__doc__, "python -m benchmarks.input_pipeline --json output/input_pipeline.json")
     arguments.add_argument(
         "--dataset_root", type=Path, help="frames in the layout of Cityscapes, instead of rendered ones"
     )
-    arguments.add_argument("--rounds", type=int, default=5)
-    arguments.add_argument("--samples", type=int, default=36, help="samples of each pipeline in a round")
+    arguments.add_argument("--rounds", type=whole_number(1), default=5, help="timed rounds (5)")
+    arguments.add_argument("--samples", type=whole_number(1), default=36, help="samples per round and pipeline (36)")
     arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to F")
     options = arguments.parse_args(argv)
     check_writable(options.json)
@@ -76,9 +78,9 @@ def measure(root: Path, folder: Path, rounds: int, samples: int) -> Dict[str, An
     cached = SegmentationDataset(png.samples, png.classes, png.transform, "train", cache)
     theirs = paddleseg_dataset(png, transforms, folder / "list.txt")
     readers: Dict[str, Callable[[int, int], Any]] = {
-        "paddleseg": lambda index, seed: theirs[index],
-        "png": lambda index, seed: png.train_item(index, np.random.default_rng(seed)),
-        "cache": lambda index, seed: cached.train_item(index, np.random.default_rng(seed)),
+        "paddleseg": lambda number, seed: theirs[number % len(png)],
+        "png": lambda number, seed: png.train_item(number % len(png), np.random.default_rng(seed)),
+        "cache": lambda number, seed: cached.train_item(number % len(png), np.random.default_rng(seed)),
     }
     np.random.seed(0)
     turns = [{name: time_samples(read, samples, turn) for name, read in readers.items()} for turn in range(rounds + 1)]
@@ -106,20 +108,17 @@ def measure(root: Path, folder: Path, rounds: int, samples: int) -> Dict[str, An
 
 def paddleseg_dataset(ours: SegmentationDataset, transforms: Sequence[Step], list_file: Path) -> Dataset:
     """PaddleSeg's dataset of the same files, with the recipe's transforms as PaddleSeg has them."""
-    list_file.write_text(
-        "\n".join(f"{image} {label}" for image, label in ours.file_list[: len(ours)]), encoding="utf-8"
-    )
-    steps = []
-    for step in transforms:
-        steps.append(getattr(paddleseg.transforms, step.type)(**step.beyond(Step)))
-    return Dataset("train", "/", steps, ours.num_classes, train_path=str(list_file))
+    pairs = ((Path(name).absolute() for name in names) for names in ours.file_list[: len(ours)])
+    list_file.write_text("\n".join(f"{image}\t{label}" for image, label in pairs), encoding="utf-8")
+    steps = [getattr(paddleseg.transforms, step.type)(**step.beyond(Step)) for step in transforms]
+    return Dataset("train", "/", steps, ours.num_classes, train_path=str(list_file), separator="\t")
 
 
 def time_samples(read: Callable[[int, int], Any], samples: int, turn: int) -> float:
-    """Mean milliseconds of `samples` calls read(index, seed)."""
+    """Mean milliseconds of `samples` calls read(number, seed), number counting from 0."""
     start = time.perf_counter()
     for number in range(samples):
-        read(number % FRAMES, turn * samples + number)
+        read(number, turn * samples + number)
     return 1e3 * (time.perf_counter() - start) / samples
 
 
@@ -159,7 +158,7 @@ def their_stages(dataset: Dataset, samples: int) -> Dict[str, float]:
         spent[stage] = spent.get(stage, 0.0) + 1e3 * (time.perf_counter() - start) / samples
 
     for number in range(samples):
-        image, label = dataset.file_list[number % FRAMES]
+        image, label = dataset.file_list[number % len(dataset.file_list)]
         data = {"img": image, "label": label, "gt_fields": ["label"], "trans_info": []}
         with timed("decode"):
             data = paddleseg.transforms.Compose([])(data)
@@ -171,9 +170,9 @@ def their_stages(dataset: Dataset, samples: int) -> Dict[str, float]:
 
 
 def throughput(dataset, workers: int, batches: int = 7) -> float:
-    """Samples a second of a loader of small batches, once it runs."""
-    numbers = [[(BATCH * batch + k) % FRAMES for k in range(BATCH)] for batch in range(batches)]
+    """Samples a second of a loader of small batches, without its start."""
     if isinstance(dataset, Dataset):
+        numbers = [[(BATCH * batch + k) % len(dataset) for k in range(BATCH)] for batch in range(batches)]
         loader = DataLoader(dataset, batch_sampler=numbers, num_workers=workers, return_list=True)
     else:
         loader = train_batches(_repeated(dataset, BATCH), BATCH, 0, 0, batches, workers)
@@ -181,7 +180,7 @@ def throughput(dataset, workers: int, batches: int = 7) -> float:
 
 
 def large_batch_seconds(dataset: SegmentationDataset) -> float:
-    """Median seconds from one batch of 36 to the next, read by one thread a core."""
+    """Median seconds from one batch of 36 to the next, read by one thread per core."""
     return statistics.median(_seconds_between(train_batches(_repeated(dataset, LARGE_BATCH), LARGE_BATCH, 0, 0, 8)))
 
 
@@ -191,7 +190,7 @@ def _repeated(dataset: SegmentationDataset, length: int) -> SegmentationDataset:
 
 
 def _seconds_between(loader) -> List[float]:
-    """Seconds from batch to batch, without the first ones, which were read ahead while the loader started."""
+    """Seconds between batches, without the first ones, which were read ahead while the loader started."""
     ends = []
     for _ in loader:
         ends.append(time.perf_counter())

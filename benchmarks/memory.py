@@ -1,27 +1,28 @@
-"""What a training step allocates on the path that a GPU takes, part by part, by Paddle's own counter; on the CPU.
+"""Memory that a training step allocates on the code path of a GPU, part by part; measured on the CPU.
 
-Our code takes its branches for a device that is not the CPU; Paddle computes on the CPU, whose kernels keep the same
-tensors for the gradient. The batch is the real one, the crop is smaller, and what chunks of the losses may hold is so
-too: every map is proportional to the crop, and so the slope between two small crops, times the real one, is what the
-maps take. What does not grow with the crop is left out: weights, their gradients and averages, the optimiser's state
-(47 MiB each for STDC2-Seg), and cuDNN's workspace on a GPU.
+Our code takes its GPU branches, while Paddle computes on the CPU, whose kernels keep the same tensors for the gradient.
+Paddle's own counter gives the bytes. The batch is the real one, but the crop and the chunk size of the losses are
+smaller: the size of every feature map is proportional to the area of the crop, so the slope between two small crops is
+extrapolated to the real one. What does not grow with the crop is left out: weights, their gradients and averages, the
+optimiser's state (47 MiB each for STDC2-Seg), and cuDNN's workspace on a GPU.
 
-`held` is what is allocated when a part has ended, `peak` the most up to then, in GiB. Only float32 can be measured
-like this: the CPU has no kernels for half precision.
+`held` is what is allocated at the end of a part, `peak` the maximum up to then, in GiB. Only float32 can be measured
+this way: the CPU has no kernels for half precision.
 """
 
+import argparse
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
-from compat import UserError
+from compat import UserError, check_writable
 
 import paddle
 
 from benchmarks.figures.record import write_figures
-from engine.command import parser, run
+from engine.command import SIDE, parser, run, whole_number
 from engine.recipe import load_recipe
 from engine.training.gradients import add_gradients
 from engine.training.optimizer import build_optimizer, build_schedule
@@ -40,13 +41,14 @@ RECIPES = {
 }
 CLASSES = 19
 BATCHES = (36, 48)
+SMALLEST_BATCH = 12  # with fewer images, the gradients of the weights are larger than the feature maps
 CROP = (1024, 512)
 SMALL_CROPS = ((256, 128), (192, 96))
 GIB = 2**30
 
 
 def allocated() -> Dict[str, int]:
-    """Bytes of host memory that Paddle's allocator has given out: now, and at most since the process began."""
+    """Bytes of host memory that Paddle's allocator has handed out: now, and the maximum since the process started."""
     core = paddle.base.core
     return {
         "held": core.host_memory_stat_current_value("Allocated", 0),
@@ -55,9 +57,15 @@ def allocated() -> Dict[str, int]:
 
 
 def step_bytes(network: str, batch: int, crop: Sequence[int], recomputed: bool) -> Dict[str, Dict[str, int]]:
-    """Bytes {part: {held, peak}} of one step at a crop (width, height), less what there is before it.
+    """{part: {held, peak}} of one step, in bytes beyond what is allocated before it.
 
-    To be called once in a process, which is of no other use then.
+    Call it once per process, and do nothing else there: it makes Paddle's places claim not to be the CPU.
+
+    Args:
+        network: a key of RECIPES.
+        batch: number of images.
+        crop: (width, height).
+        recomputed: whether blocks are recomputed in the backward pass.
     """
     paddle.base.core.Place.is_cpu_place = lambda place: False
     recipe = load_recipe(ROOT / "configs" / f"{RECIPES[network]}.yml")
@@ -90,7 +98,7 @@ def step_bytes(network: str, batch: int, crop: Sequence[int], recomputed: bool) 
 
 
 def measure(network: str, batch: int, recomputed: bool) -> Dict[str, Any]:
-    """One case at the whole crop: GiB of each part, and of the step."""
+    """One case, extrapolated to CROP: GiB of each part (`parts`) and of the whole step (`gib`)."""
     small, smaller = (_in_a_process(network, batch, crop, recomputed) for crop in SMALL_CROPS)
     area, area_of_small, area_of_smaller = (width * height for width, height in (CROP, *SMALL_CROPS))
     factor = area / (area_of_small - area_of_smaller) / GIB
@@ -127,11 +135,14 @@ def table(cases: Sequence[Mapping[str, Any]]) -> str:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Measure every case, print the table, write the figures; the keys `gib_at_batch_N` are STDC2-Seg's."""
     arguments = parser(__doc__, "python -m benchmarks.memory --json output/memory.json")
-    arguments.add_argument("--networks", nargs="+", default=tuple(RECIPES), choices=RECIPES)
-    arguments.add_argument("--batches", nargs="+", type=int, default=BATCHES, metavar="N", help="images (36 48)")
-    arguments.add_argument("--recompute", choices=("no", "yes", "both"), default="both", help="both by default")
+    batches = f"images per batch, at least {SMALLEST_BATCH} (36 48)"
+    arguments.add_argument("--networks", nargs="+", default=tuple(RECIPES), choices=RECIPES, help="by default all")
+    arguments.add_argument("--batches", nargs="+", type=whole_number(1), default=BATCHES, metavar="N", help=batches)
+    arguments.add_argument(
+        "--recompute", choices=("no", "yes", "both"), default="both", help="whether blocks are recomputed (both)"
+    )
     arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to this file")
-    arguments.add_argument("--bytes_at", nargs=2, type=int, metavar=("W", "H"), help="print bytes at this crop")
+    arguments.add_argument("--bytes_at", nargs=2, type=SIDE, metavar=("W", "H"), help=argparse.SUPPRESS)
     options = arguments.parse_args(argv)
     if options.bytes_at:
         width, height = options.bytes_at
@@ -140,8 +151,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             json.dumps(step_bytes(options.networks[0], options.batches[0], (width, height), options.recompute == "yes"))
         )
         return
-    if min(options.batches) < 12:
-        raise UserError(f"--batches {min(options.batches)}: gradients of weights hide the maps of less than 12")
+    check_writable(options.json)
+    if min(options.batches) < SMALLEST_BATCH:
+        raise UserError(f"--batches {min(options.batches)}: give at least {SMALLEST_BATCH}; below, gradients hide maps")
     ways = {"no": (False,), "yes": (True,), "both": (False, True)}[options.recompute]
     cases = [measure(*case) for case in ((n, b, r) for n in options.networks for b in options.batches for r in ways)]
     print(table(cases))

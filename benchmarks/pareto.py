@@ -1,7 +1,8 @@
-"""mIoU against latency of several networks, in one picture: from what tool.benchmark wrote for each of them.
+"""Plot mIoU against latency of several networks, from what tool.benchmark wrote for each of them.
 
-Of a network in each precision its fastest engine is shown. The line joins the points that no other beats in both. All
-files should come from one machine, with one size of images; the command says so where they do not.
+For each network and precision, the fastest engine is shown. The line joins the points of the Pareto front: no other
+network is both faster and more accurate. All files should come from one machine and one image size; otherwise the
+command warns.
 """
 
 import csv
@@ -27,16 +28,17 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments = _parser().parse_args(argv)
     check_writable(arguments.save)
     rows: List[Row] = []
-    places: Dict[str, str] = {}
+    conditions: Dict[str, str] = {}
     for name, path in map(_named, arguments.files):
         content = read_benchmark(path)
         rows += fastest(name, content["rows"], arguments.engines)
         if "measured" in content:
-            places[str(path)] = f"{content['measured']['machine']}, {content['threads']} threads, {content['size']}"
-    if len(set(places.values())) > 1:
-        logger.warning("not measured alike: %s", "; ".join(f"{path}: {place}" for path, place in places.items()))
+            conditions[str(path)] = f"{content['measured']['machine']}, {content['threads']} threads, {content['size']}"
+    if len(set(conditions.values())) > 1:
+        listed = "; ".join(f"{path}: {condition}" for path, condition in conditions.items())
+        logger.warning("measured under different conditions: %s", listed)
     if not rows:
-        raise UserError(f"{', '.join(arguments.files)}: no format was measured; see their reasons")
+        raise UserError(f"{', '.join(arguments.files)}: no format was measured; the files say why")
     points = [row.point for row in rows]
     draw(points, arguments.save, arguments.title)
     print(table(rows))
@@ -44,7 +46,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 
 def _named(text: str) -> Sequence[Any]:
-    """(name, file) of NAME=FILE, or of a file, which is called by its stem; raises UserError where it is missing."""
+    """(name, file) of NAME=FILE, or of FILE, whose stem is the name; raises UserError if the file is missing."""
     name, equals, file = text.rpartition("=")
     path = Path(file)
     if not path.is_file():
@@ -53,20 +55,22 @@ def _named(text: str) -> Sequence[Any]:
 
 
 def read_benchmark(path: Path) -> Dict[str, Any]:
-    """What tool.benchmark wrote: its JSON, or `rows` alone of its CSV; raises UserError for any other file."""
+    """The content of tool.benchmark's JSON, or {"rows": ...} of its CSV; raises UserError for any other file."""
     try:
         with path.open(encoding="utf-8", newline="") as lines:
             content = {"rows": list(csv.DictReader(lines))} if path.suffix == ".csv" else json.load(lines)
         for row in content["rows"]:
             row.update({key: float(row[key]) if row[key] not in (None, "") else None for key in ("miou", "p50_ms")})
-            row["engine"], row["precision"]  # noqa: B018  they must be there
+            row["engine"], row["precision"]  # noqa: B018  raises KeyError if missing
+        if "measured" in content:
+            content["measured"]["machine"], content["threads"], content["size"]  # noqa: B018  as above
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a file of tool.benchmark ({type(error).__name__}: {error})") from error
     return content
 
 
 def fastest(name: str, rows: Sequence[Mapping[str, Any]], engines: Optional[Sequence[str]] = None) -> List[Row]:
-    """The fastest of the engines, by default of all, in each precision that was measured."""
+    """The fastest of the engines (by default of all) for each precision that was measured."""
     found: Dict[str, Row] = {}
     for row in rows:
         known = row["miou"] is not None and row["p50_ms"] is not None
@@ -99,7 +103,7 @@ def _parser():
     )
     add = arguments.add_argument
     add("files", nargs="+", metavar="[NAME=]FILE", help="benchmark.json or .csv of each network, and what to call it")
-    add("--engines", nargs="+", help="these alone")
+    add("--engines", nargs="+", help="only these engines")
     add("--title", default="", help="of the picture")
     add("--save", type=Path, default=Path("output/pareto.svg"), help="the picture, .svg or .png (output/pareto.svg)")
     return arguments

@@ -1,21 +1,21 @@
 """How often PaddleSeg's random mix of the detail loss makes every detail target empty.
 
-PaddleSeg's DetailAggregateLoss, and the original Paddle port of STDC-Seg, mix three edge maps (of strides 1, 2 and 4,
-0 or 1 a pixel) by a 1x1 convolution whose three weights are drawn anew at every start and trained by nothing; the
-target is 1 where the mix exceeds 0.1. A pixel has one of eight combinations of the three maps. Where none of them
-exceeds 0.1 the target is empty, whatever the labels are: no choice of labels brings it back.
+PaddleSeg's DetailAggregateLoss, and the original Paddle port of STDC-Seg, mix three binary edge maps (of strides 1, 2
+and 4) with a 1x1 convolution. Its three weights are drawn anew at every start, and no gradient ever trains them. The
+target is 1 where the mix exceeds 0.1. A pixel has one of eight combinations of the three maps; if the mix of none of
+them exceeds 0.1, the target is empty whatever the labels are.
 """
 
 from pathlib import Path
 from typing import Dict, Optional, Sequence
 
-import compat  # noqa: F401  it must come before paddle
+import compat
 
 import numpy as np
 import paddle
 
 from benchmarks.figures.record import write_figures
-from engine.command import parser, run
+from engine.command import parser, run, whole_number
 
 THRESHOLD = 0.1
 COMBINATIONS = np.array([[number >> bit & 1 for bit in range(3)] for number in range(8)], np.float32)
@@ -24,17 +24,18 @@ PAPERS = np.array([[0.6, 0.3, 0.1]], np.float32)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Draw, count, print, write."""
+    """Draw the weights, count the empty targets, print and write the shares."""
     arguments = parser(__doc__, "python -m benchmarks.random_detail_target --draws 10000")
-    arguments.add_argument("--draws", type=int, default=10000, help="how many starts (10000)")
-    arguments.add_argument("--seed", type=int, default=0, help="of the draws (0)")
+    arguments.add_argument("--draws", type=whole_number(1), default=10000, help="how many starts (10000)")
+    arguments.add_argument("--seed", type=whole_number(), default=0, help="of the draws (0)")
     arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to F")
     options = arguments.parse_args(argv)
+    compat.check_writable(options.json)
     paddle.seed(options.seed)
     figures = count(draw(options.draws))
     print(
-        f"{options.draws} starts: the detail target is empty in {figures['empty']:.1%}, another than the paper's in "
-        f"{figures['other_than_papers']:.1%}"
+        f"{options.draws} starts: the detail target is empty in {figures['empty']:.1%} of them, and differs from "
+        f"the paper's in {figures['other_than_papers']:.1%}"
     )
     if options.json:
         write_figures(options.json, {**figures, "draws": options.draws, "seed": options.seed})

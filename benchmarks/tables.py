@@ -1,8 +1,9 @@
-"""Writes the figures of benchmarks/results into README and docs, between their markers.
+"""Write the figures of benchmarks/results into README and docs, between their markers.
 
-A Markdown file says `<!-- figures: NAME -->`, text, `<!-- end of figures -->`; the text between is replaced by what
-NAME is made of in `benchmarks/figures/render.py`. With --check nothing is written and a difference is an error, which
-a test holds: to change a figure, put what a benchmark wrote with `--json` into benchmarks/results and run this.
+In a Markdown file, the text between `<!-- figures: NAME -->` and `<!-- end of figures -->` is replaced by what the
+function NAME of `benchmarks/figures/render.py` returns. With --check nothing is written, and the status is 1 if a file
+differs, which a test relies on. To change a figure, put what a benchmark wrote with `--json` into benchmarks/results
+and run this command.
 """
 
 import difflib
@@ -30,7 +31,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     options = arguments.parse_args(argv)
     stale: List[str] = []
     for path, text in rendered(options.files or marked_files()).items():
-        before = path.read_text(encoding="utf-8")
+        before = _read(path)
         if before == text:
             continue
         stale.append(str(path))
@@ -55,13 +56,20 @@ def rendered(paths: Sequence[Path]) -> Dict[Path, str]:
     """{file: its text with today's figures}.
 
     Raises:
-        UserError: for an unknown name, or a marker without its end.
+        UserError: for a file that cannot be read, an unknown name, or a marker without its end.
     """
-    return {path: render(path.read_text(encoding="utf-8"), path) for path in paths}
+    return {path: render(_read(path), path) for path in paths}
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); name a Markdown file in UTF-8") from error
 
 
 def render(text: str, path: Path) -> str:
-    """The text with the figures of every marker; what stands on lines of its own is a table."""
+    """The text with the figures of every marker; tables get lines of their own."""
     whole = MARKED.findall(text)
     if len(whole) != len(OPENING.findall(text)):
         raise UserError(f"{path}: a marker '<!-- figures: NAME -->' has no '<!-- end of figures -->'")

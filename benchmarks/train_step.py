@@ -1,15 +1,15 @@
-"""What a training step takes: our STDC-Seg with its losses against PaddleSeg's STDCSeg with its own.
+"""Time and memory of a training step: our STDC-Seg and its losses against PaddleSeg's STDCSeg and its losses.
 
 Both sides get the same Paddle, environment (threads, MKL kernels), images, labels and optimiser settings, and run
-alternately in one process; medians are compared. `losses` is the three OHEMs and the detail loss on given logits, with
-the gradients of these logits; in a step their gradients are part of `backward`. Memory is the largest resident size of
-a fresh process of each side over two steps, less its resident size before the network is built.
+alternately in one process; medians are compared. `losses` is the forward and backward pass of the three OHEM losses and
+the detail loss on given logits; in a step, their gradients are part of `backward`. Memory is the peak resident size of
+a fresh process of each side over two steps, minus its resident size before the network is built.
 
-`--launches` counts, instead, the kernels that one iteration of each side calls, with our branches for a GPU, by
-Paddle's log of a fresh process: network, losses, gradients and update, of a batch that one chunk of our losses holds.
+With `--launches` the kernels that one iteration of each side calls are counted instead, from Paddle's log of a fresh
+process: network, losses, gradients and update, with our GPU branches, on a batch that fits one chunk of our losses.
 
-PaddleSeg's OHEM is the released one. It adds an integer mask to probabilities, which Paddle 3 refuses: that mask is
-made float here, and nothing else is changed (`compat`'s repair of it is other code, and faster).
+PaddleSeg's OHEM loss is the released one. It adds an integer mask to probabilities, which Paddle 3 refuses; here the
+mask is converted to float, and nothing else is changed (`compat` replaces the loss with faster code).
 """
 
 import importlib
@@ -29,7 +29,7 @@ import paddle
 from paddle import nn
 
 from benchmarks.figures.record import write_figures
-from engine.command import parser, run
+from engine.command import parser, run, whole_number
 from engine.recipe import load_recipe
 from engine.training.optimizer import build_optimizer, build_schedule
 from loss import build_criterion
@@ -281,7 +281,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments.add_argument(
         "--sizes", nargs="+", default=SIZES, metavar="HxW", help="multiples of 32 (256x512 512x1024)"
     )
-    arguments.add_argument("--rounds", type=int, default=5, help="timed steps of each side (5)")
+    arguments.add_argument("--rounds", type=whole_number(1), default=5, help="timed steps of each side (5)")
     arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to this file")
     arguments.add_argument("--launches", action="store_true", help="count kernel launches, and measure nothing else")
     arguments.add_argument("--launches_of", choices=SIDES, help="only log the kernels of this side")
@@ -289,7 +289,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     options = arguments.parse_args(argv)
     check_writable(options.json)
     for size in options.sizes:
-        if not all(part.isdigit() and int(part) and int(part) % 32 == 0 for part in size.split("x")) or "x" not in size:
+        sides = size.split("x")
+        if len(sides) != 2 or not all(side.isdecimal() and int(side) and int(side) % 32 == 0 for side in sides):
             raise UserError(f"--sizes {size}: give HEIGHTxWIDTH in multiples of 32, such as 256x512")
     if options.launches_of:
         log_launches(options.launches_of, options.networks[0])

@@ -23,7 +23,7 @@ from paddleseg.cvlibs import Config, SegBuilder
 
 from benchmarks.figures.record import write_figures
 from data import SegmentationDataset, build_dataset
-from engine.command import choose_device, parser, run
+from engine.command import choose_device, parser, run, whole_number
 
 CONFIG = Path(__file__).with_name("paddleseg_stdc_camvid.yml")
 BACKBONES = {"stdc1_seg": "STDC1", "stdc2_seg": "STDC2"}
@@ -143,12 +143,12 @@ def _parser():
     add("--dataset_root", default="data/camvid", help="CamVid as train, trainannot, val, valannot (data/camvid)")
     add("--save_dir", type=Path, required=True, help="folder of the run; an unfinished one is resumed")
     add("--network", choices=BACKBONES, default="stdc1_seg", help="which of PaddleSeg's backbones (stdc1_seg)")
-    add("--iters", type=int, default=600, help="iterations of the whole run (600)")
-    add("--batch_size", type=int, default=8, help="images an iteration (8)")
-    add("--seed", type=int, default=0, help="of weights, crops and the random mix of the detail loss (0)")
-    add("--save_interval", type=int, default=100, help="iterations between two checkpoints (100)")
-    add("--log_iters", type=int, default=10, help="iterations between two log lines (10)")
-    add("--num_workers", type=int, default=0, help="processes that load images (0)")
+    add("--iters", type=whole_number(1), default=600, help="iterations of the whole run (600)")
+    add("--batch_size", type=whole_number(1), default=8, help="images an iteration (8)")
+    add("--seed", type=whole_number(), default=0, help="of weights, crops and the random mix of the detail loss (0)")
+    add("--save_interval", type=whole_number(1), default=100, help="iterations between two checkpoints (100)")
+    add("--log_iters", type=whole_number(1), default=10, help="iterations between two log lines (10)")
+    add("--num_workers", type=whole_number(), default=0, help="processes that load images (0)")
     add("--device", help="cpu, gpu or gpu:N; by default the GPU where there is one")
     add("--json", type=Path, metavar="F", help="write the result to F instead of SAVE_DIR/result.json")
     return arguments

@@ -48,7 +48,11 @@ def test_files_that_were_measured_otherwise_are_named(files, tmp_path, monkeypat
     other = tmp_path / "other.json"
     other.write_text(large.read_text().replace("here", "elsewhere"))
     pareto.main([str(large), str(other), "--save", str(tmp_path / "pareto.svg")])
-    assert len(said) == 1 and "not measured alike" in said[0] and "elsewhere, 2 threads, [1024, 512]" in said[0]
+    assert (
+        len(said) == 1
+        and "measured under different conditions" in said[0]
+        and "elsewhere, 2 threads, [1024, 512]" in said[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,6 +61,7 @@ def test_files_that_were_measured_otherwise_are_named(files, tmp_path, monkeypat
         ("{", "not a file of tool.benchmark"),
         ("[]", "not a file of tool.benchmark"),
         ('{"rows": [{"engine": "eager"}]}', "not a file of tool.benchmark .KeyError: 'miou'"),
+        ('{"rows": [], "measured": {}}', "not a file of tool.benchmark"),
         ('{"rows": []}', "no format was measured"),
     ],
 )

@@ -48,7 +48,7 @@ def test_figures(tmp_path, capsys):
     assert written["processor"] in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("size", ["256", "100x64", "0x64", "x"])
+@pytest.mark.parametrize("size", ["256", "100x64", "0x64", "x", "32x32x32"])
 def test_sizes_that_are_none(size):
     with pytest.raises(UserError, match="--sizes"):
         train_step.main(["--sizes", size])
