@@ -1,4 +1,4 @@
-"""Weights of classes, from how often they occur."""
+"""Class weights from class frequencies."""
 
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -10,11 +10,11 @@ import paddle
 from typing_extensions import Literal
 
 ClassWeights = Union[Literal["auto", "median", "enet"], Sequence[NotNegative]]
-"""A factor of each class [K], or the formula that makes them of the training set's histogram."""
+"""A factor for each class [K], or the formula that computes them from the training set's histogram."""
 
 
 def inverse_root_weights(frequency: np.ndarray) -> np.ndarray:
-    """1 / sqrt(f), scaled so that the mean over the pixels is 1 and the loss keeps its size."""
+    """1 / sqrt(f) for class frequencies f [K], scaled so that the mean over the pixels is 1, as without weights."""
     root = np.sqrt(np.maximum(frequency, np.finfo(np.float64).tiny))
     return 1 / (root * np.where(frequency > 0, root, 0).sum())
 
@@ -38,7 +38,7 @@ FORMULAS: Dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def class_weights(formula: str, pixels: np.ndarray) -> List[float]:
-    """The weight of each class [K]; 0 for one that does not occur.
+    """The weight of each class [K]; 0 for a class that does not occur.
 
     Args:
         formula: a name of FORMULAS.
@@ -62,11 +62,11 @@ def class_weights(formula: str, pixels: np.ndarray) -> List[float]:
 def resolve_class_weights(
     objective: Mapping[str, Sequence[Any]], pixels: Callable[[], np.ndarray]
 ) -> Dict[str, Tuple[Any, ...]]:
-    """A recipe's `loss` with numbers for every formula among its class weights.
+    """A recipe's `loss` in which each formula for class weights is replaced by its numbers.
 
     Args:
         objective: {output: its terms, each of loss.criterion.TermOptions}.
-        pixels: returns [K], how many pixels of each class the training set holds; called if a formula needs it.
+        pixels: returns [K], how many pixels of each class the training set holds; called only if there is a formula.
     """
 
     def resolve(term):
@@ -81,12 +81,12 @@ def resolve_class_weights(
 def weights_tensor(weights: Optional[ClassWeights]) -> Optional[paddle.Tensor]:
     """[K] float32, or None; raises ValueError for a formula, which `resolve_class_weights` must have replaced."""
     if isinstance(weights, str):
-        raise ValueError(f"class_weights: {weights} is made of a dataset's histogram; give numbers here")
+        raise ValueError(f"class_weights: {weights} is computed from a dataset's histogram; give numbers here")
     return None if weights is None else paddle.to_tensor(weights, dtype="float32")
 
 
-def weights_of_pixels(labels: paddle.Tensor, weights: Optional[paddle.Tensor], ignore_index: int) -> paddle.Tensor:
-    """[N, H, W] float32: each pixel's class's weight of [K], by default 1; 0 where the label is ignored."""
+def pixel_weights(labels: paddle.Tensor, weights: Optional[paddle.Tensor], ignore_index: int) -> paddle.Tensor:
+    """[N, H, W] float32: the weight of each pixel's class, from weights [K] or else 1; 0 where the label is ignored."""
     counted = labels != ignore_index
     if weights is None:
         return counted.astype("float32")

@@ -1,4 +1,4 @@
-"""Which losses each output of a network has."""
+"""The training objective: the losses of each output of a network, and their weighted sum."""
 
 import re
 from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
@@ -17,7 +17,7 @@ from loss.dice import DiceLoss
 from loss.focal import FocalLoss
 from loss.lovasz import LovaszSoftmaxLoss
 from loss.ohem import OhemCrossEntropyLoss
-from loss.resizing import Resize, enlarge
+from loss.resizing import Resize, upsample
 
 LOSSES: Dict[str, Callable[..., nn.Layer]] = {
     "BorderCrossEntropyLoss": BorderCrossEntropyLoss,
@@ -29,11 +29,11 @@ LOSSES: Dict[str, Callable[..., nn.Layer]] = {
     "OhemCrossEntropyLoss": OhemCrossEntropyLoss,
 }
 """A recipe's options of a loss are the arguments of its constructor, whose annotations say what is allowed."""
-DETAIL_LOSSES = ("DetailAggregateLoss",)  # of outputs named detail8 and such, which are no logits of classes
+DETAIL_LOSSES = ("DetailAggregateLoss",)  # for outputs such as detail8, which hold no class logits
 
 
 class TermOptions(Options):
-    """A loss and its weight in the total; the subclass of each type of LOSSES has its options."""
+    """A loss and its weight in the total; each type of LOSSES has a subclass with its options."""
 
     type: str
     weight: NotNegative = 1.0
@@ -62,7 +62,7 @@ class WeightedSum(nn.Layer):
         self.losses = nn.LayerList([term.loss for term in terms])
 
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
-        """0-d."""
+        """0-d loss of logits [N, K, H, W] and labels [N, H, W]."""
         return sum(weight * loss(logits, labels) for weight, loss in zip(self.weights, self.losses))
 
 
@@ -70,7 +70,7 @@ class Criterion(nn.Layer):
     """The training objective: a weighted sum over a network's outputs.
 
     The outputs may have the labels' size or any stride. A loss whose class has `resizes_logits` brings them to the
-    labels' size itself, which takes less memory; the others get them at that size.
+    labels' size itself, which takes less memory; the other losses get resized logits.
 
     Args:
         output_names: the network's training outputs, in order.
@@ -78,7 +78,7 @@ class Criterion(nn.Layer):
         resize: brings logits to the labels' size.
     """
 
-    def __init__(self, output_names: Sequence[str], terms: Sequence[Term], resize: Resize = enlarge):
+    def __init__(self, output_names: Sequence[str], terms: Sequence[Term], resize: Resize = upsample):
         super().__init__()
         self.resize = resize
         self.output_names = tuple(output_names)
@@ -114,7 +114,7 @@ class Criterion(nn.Layer):
         return {"types": types, "coef": coefficients}
 
 
-def build_criterion(objective: Mapping, output_names: Sequence[str], resize: Resize = enlarge) -> Criterion:
+def build_criterion(objective: Mapping, output_names: Sequence[str], resize: Resize = upsample) -> Criterion:
     """Build the objective from a recipe's `loss`.
 
     Args:
@@ -130,8 +130,8 @@ def build_criterion(objective: Mapping, output_names: Sequence[str], resize: Res
     missing = [name for name in output_names if not objective.get(name)]
     unused = [name for name in objective if name not in output_names]
     if missing or unused:
-        odd = f"no loss for output {missing[0]!r}" if missing else f"no output {unused[0]!r}"
-        raise UserError(f"loss: {odd}; the network's outputs are {', '.join(output_names)}")
+        problem = f"no loss for output {missing[0]!r}" if missing else f"no output {unused[0]!r}"
+        raise UserError(f"loss: {problem}; the network's outputs are {', '.join(output_names)}")
     terms = [term for name in output_names for term in _build_terms(name, objective[name])]
     return Criterion(output_names, terms, resize)
 

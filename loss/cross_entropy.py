@@ -1,4 +1,4 @@
-"""Cross-entropy of every pixel, in less time (on a CPU) and memory (everywhere) than Paddle's own kernel takes."""
+"""Cross-entropy of every pixel, in less time (on a CPU) and less memory (on any device) than Paddle's own kernel."""
 
 import functools
 from typing import List, Optional, Sequence, Tuple
@@ -8,14 +8,14 @@ import paddle.nn.functional as F
 from paddle import nn
 from paddle.autograd import PyLayer
 
-from loss.class_weights import ClassWeights, weights_of_pixels, weights_tensor
-from loss.resizing import Resize, enlarge
+from loss.class_weights import ClassWeights, pixel_weights, weights_tensor
+from loss.resizing import Resize, upsample
 
-CHUNK_BYTES = 2**28  # of full-size logits that exist at a time on a device: 6 images of 19 classes at 1024x512
+CHUNK_BYTES = 2**28  # of full-size logits on a device at a time: 6 images of 19 classes at 1024x512
 
 
 def pixel_cross_entropy(
-    logits: paddle.Tensor, labels: paddle.Tensor, ignore_index: int = 255, resize: Resize = enlarge
+    logits: paddle.Tensor, labels: paddle.Tensor, ignore_index: int = 255, resize: Resize = upsample
 ) -> paddle.Tensor:
     """Cross-entropy of each pixel, [N, H, W] float32; 0 and without gradient where ignored.
 
@@ -34,7 +34,7 @@ def pixel_cross_entropy(
 class CrossEntropyLoss(nn.Layer):
     """Plain cross-entropy, averaged over the pixels that are not ignored; 0 where all are.
 
-    Paddle 2.6's own mean waits for the device to tell whether any pixel is ignored.
+    Unlike Paddle 2.6's own mean, it does not wait for the device to learn whether any pixel is ignored.
 
     Args:
         ignore_index: label that does not count.
@@ -47,12 +47,12 @@ class CrossEntropyLoss(nn.Layer):
         super().__init__()
         self.ignore_index = ignore_index
         self.class_weights = weights_tensor(class_weights)
-        self.resize: Resize = enlarge
+        self.resize: Resize = upsample
 
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
         """Loss, 0-d float32, of logits [N, K, h, w] float32 and labels [N, H, W] int64."""
         losses = pixel_cross_entropy(logits, labels, self.ignore_index, self.resize)
-        weights = weights_of_pixels(labels, self.class_weights, self.ignore_index)
+        weights = pixel_weights(labels, self.class_weights, self.ignore_index)
         if self.class_weights is not None:
             losses = losses * weights
         total = weights.sum()
@@ -96,7 +96,7 @@ def _device_cross_entropy(
 
 
 def _chunks(classes: int, shape: Sequence[int]) -> List[slice]:
-    """The images, so many at a time that their logits at the labels' size [N, H, W] stay within CHUNK_BYTES."""
+    """Slices of the images for which the logits at the labels' size, of `shape` [N, H, W], stay within CHUNK_BYTES."""
     images, height, width = shape
     length = max(1, CHUNK_BYTES // (4 * classes * height * width))
     return [slice(start, start + length) for start in range(0, images, length)]
@@ -113,9 +113,10 @@ def _joined(parts: List[paddle.Tensor]) -> paddle.Tensor:
 class _CrossEntropy(PyLayer):
     """Cross-entropies [N, P] of logits [N, K, P] and labels [N, P], 0 where ignored.
 
-    Paddle's CPU kernels reduce over axis 1 of [N, K, P], and broadcast along it, one element at a time. A class's row
-    [P] of an image needs neither, and what is made of it stays in the processor's cache until it is used.
-    Only what is as small as the labels is kept for the gradient, which computes the probabilities again.
+    Paddle's CPU kernels reduce over axis 1 of [N, K, P], and broadcast along it, one element at a time. Working on one
+    class's row [P] of an image needs neither, and intermediate results stay in the processor's cache.
+    Apart from the logits, only tensors of the labels' size are kept for the backward pass, which recomputes the
+    probabilities.
     """
 
     @staticmethod
@@ -123,7 +124,7 @@ class _CrossEntropy(PyLayer):
         largest, total = (paddle.stack(rows) for rows in zip(*(_largest_and_total(image) for image in logits)))
         counted = labels != ignore_index
         positions = _positions(labels, counted, logits.shape[1])
-        # Of what looks up single elements on a CPU, Paddle's embedding takes the least time.
+        # Paddle's embedding is its fastest lookup of single elements on a CPU.
         own = F.embedding(positions, logits.flatten().unsqueeze(1)).reshape(labels.shape)
         losses = (largest - own + total.log()) * counted.astype("float32")
         ctx.save_for_backward(logits, counted, positions, largest, total, losses)
@@ -137,7 +138,7 @@ class _CrossEntropy(PyLayer):
         for image, peak, factor in zip(result, largest, gradient / total):
             for row in image:  # a view, changed in place
                 row.subtract_(peak).exp_().multiply_(factor)
-        # At the pixel's own class the gradient is that times its probability less 1.
+        # At a pixel's own class the gradient is the upstream one times (probability - 1).
         own = gradient * paddle.expm1(-losses)
         result.flatten().scatter_(positions, own.flatten())
         return result, None

@@ -25,10 +25,10 @@ def detail_target(
     Args:
         labels: class ids [N, H, W], any integer type.
         ignore_index: label of ignored pixels.
-        ignored_as_label: False: ignored pixels are no edge and cause none. True: as in the original, they are a
-            class of the value `ignore_index`, whose border is an edge.
-        mix: weights [3] of the maps at strides 1, 2 and 4, whose sum must exceed 0.1. None: the original's 0.6, 0.3
-            and 0.1, where strides 1 and 2 suffice alone and stride 4, being exactly 0.1, never does.
+        ignored_as_label: if False, ignored pixels are never edges and create none; if True, as in the original, they
+            are a class of the value `ignore_index`, whose border is an edge.
+        mix: weights [3] of the maps at strides 1, 2 and 4; a pixel is an edge where their weighted sum exceeds 0.1. By
+            default the original's 0.6, 0.3 and 0.1: stride 1 or 2 alone is enough, stride 4 alone is not.
 
     Returns:
         [N, 1, H, W] float32 of 0 and 1.
@@ -46,7 +46,7 @@ def detail_target(
 
 
 def _laplacian(labels: paddle.Tensor, ignore_index: int, ignored_as_label: bool) -> paddle.Tensor:
-    """8 x (class id) - the 8 neighbours' class ids, [N, 1, H, W] float32; exact, since all are small integers."""
+    """8 * class id - the sum of the 8 neighbours', [N, 1, H, W] float32; exact, since all are small integers."""
     classes = labels.astype("float32")
     if ignored_as_label:
         return 9 * classes - _sum_3x3(classes)

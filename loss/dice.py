@@ -7,17 +7,18 @@ from paddle import nn
 from paddle.autograd import PyLayer
 
 from loss.class_weights import ClassWeights, weights_tensor
-from loss.softmax import class_probabilities, through_softmax
+from loss.softmax import class_probabilities, softmax_backward
 
 
 class DiceLoss(nn.Layer):
     """1 - Dice coefficient of each class over the batch of one device, averaged over the classes.
 
     The coefficient is (2 intersection + smooth) / (predicted + labelled + smooth + eps), where each area is a sum of
-    softmax probabilities over the pixels that are not ignored. A class that occurs nowhere costs what it is given.
+    softmax probabilities over the pixels that are not ignored. A class absent from the labels costs the more, the more
+    probability it is given.
 
     Args:
-        smooth: added to both parts; the larger, the less an absent class counts.
+        smooth: added to numerator and denominator; the larger it is, the less an absent class costs.
         eps: added to the denominator.
         ignore_index: label that does not count.
         class_weights: of the mean over the classes, [K].
@@ -55,7 +56,7 @@ class DiceLoss(nn.Layer):
 class _ClassAreas(PyLayer):
     """(intersection, predicted, labelled), each [K], of logits [N, K, P] and labels [N, P].
 
-    For the gradient nothing is kept but the arguments: the probabilities are computed again, image by image.
+    Only the arguments are kept for the backward pass, which recomputes the probabilities image by image.
     """
 
     @staticmethod
@@ -64,22 +65,22 @@ class _ClassAreas(PyLayer):
         classes = range(logits.shape[1])
         sums = []
         for image, label, counts in zip(logits, labels, counted):
-            own = [(label == one).astype("float32") for one in classes]
+            masks = [(label == index).astype("float32") for index in classes]
             probabilities = class_probabilities(image)
-            intersection = [(row * mask).sum() for row, mask in zip(probabilities, own)]
+            intersection = [(row * mask).sum() for row, mask in zip(probabilities, masks)]
             predicted = [(row * counts).sum() for row in probabilities]
-            sums.append(paddle.stack([*intersection, *predicted, *(mask.sum() for mask in own)]))
+            sums.append(paddle.stack([*intersection, *predicted, *(mask.sum() for mask in masks)]))
         ctx.save_for_backward(logits, labels, counted)
         return tuple(sum(sums).reshape([3, -1]))
 
     @staticmethod
-    def backward(ctx, of_intersection, of_predicted, _of_labelled):
+    def backward(ctx, grad_intersection, grad_predicted, _grad_labelled):
         logits, labels, counted = ctx.saved_tensor()
         images = []
         for image, label, counts in zip(logits, labels, counted):
             gradients = [
-                counts * whole + (label == one).astype("float32") * shared
-                for one, (shared, whole) in enumerate(zip(of_intersection, of_predicted))
+                counts * predicted + (label == index).astype("float32") * intersection
+                for index, (intersection, predicted) in enumerate(zip(grad_intersection, grad_predicted))
             ]
-            images.append(through_softmax(class_probabilities(image), gradients))
+            images.append(softmax_backward(class_probabilities(image), gradients))
         return paddle.stack(images), None

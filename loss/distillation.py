@@ -1,7 +1,7 @@
-"""What a network is taught by another's logits. Each loss is called `loss(student, teacher)` and returns a 0-d tensor.
+"""Distillation: a student learns from a teacher's logits by losses called `loss(student, teacher)`, 0-d tensors.
 
-Both are logits [N, K, h, w] float32 of one size, the teacher's without gradient. Ignored pixels count as any other: the
-teacher predicts something there, too.
+Both are logits [N, K, h, w] float32 of one size, the teacher's without gradient. Ignored pixels count like any other,
+since the teacher makes a prediction there, too.
 """
 
 from typing import Callable, Dict
@@ -30,7 +30,7 @@ class LogitDistillation(nn.Layer):
 
 
 class ChannelWiseDistillation(nn.Layer):
-    """Divergence of each class's map as a distribution over the pixels, their mean (CWD, Shu et al., ICCV 2021).
+    """Kullback-Leibler divergence of each class's map, normalised over the pixels (CWD, Shu et al., ICCV 2021).
 
     Args:
         temperature: the logits are divided by it, and the loss multiplied by its square.
@@ -49,11 +49,12 @@ class ChannelWiseDistillation(nn.Layer):
 class RelationDistillation(nn.Layer):
     """1 - Pearson correlation with the teacher's probabilities (DIST, Huang et al., NeurIPS 2022).
 
-    It is taken over the classes of each pixel and over the batch's pixels of each class, and both means are added.
+    The correlation is taken over the classes at each pixel and over the batch's pixels for each class; both means are
+    added.
 
     Args:
-        beta: of the correlation over the classes.
-        gamma: of the correlation over the pixels.
+        beta: weight of the correlation over the classes.
+        gamma: weight of the correlation over the pixels.
         temperature: the logits are divided by it, and the loss multiplied by its square.
     """
 
@@ -64,23 +65,23 @@ class RelationDistillation(nn.Layer):
         self.temperature = temperature
 
     def forward(self, student: paddle.Tensor, teacher: paddle.Tensor) -> paddle.Tensor:
-        one, other = (
+        student, teacher = (
             F.softmax(logits.transpose([0, 2, 3, 1]).flatten(0, 2) / self.temperature, axis=1)  # [N*h*w, K]
             for logits in (student, teacher)
         )
-        over_classes = 1 - _correlation(one, other, axis=1).mean()
-        over_pixels = 1 - _correlation(one, other, axis=0).mean()
+        over_classes = 1 - _correlation(student, teacher, axis=1).mean()
+        over_pixels = 1 - _correlation(student, teacher, axis=0).mean()
         return self.temperature**2 * (self.beta * over_classes + self.gamma * over_pixels)
 
 
 def _divergence(student: paddle.Tensor, teacher: paddle.Tensor, temperature: float, axis: int) -> paddle.Tensor:
-    """The sum of p_teacher log(p_teacher / p_student), both softmax along an axis; 0-d."""
+    """0-d sum of p_teacher * log(p_teacher / p_student), with probabilities by softmax along an axis."""
     target = F.log_softmax(teacher / temperature, axis=axis)
     return (target.exp() * (target - F.log_softmax(student / temperature, axis=axis))).sum()
 
 
 def _correlation(one: paddle.Tensor, other: paddle.Tensor, axis: int) -> paddle.Tensor:
-    """Pearson's, along an axis of [P, K]."""
+    """Pearson correlation of [P, K] and [P, K] along an axis."""
     one, other = (values - values.mean(axis, keepdim=True) for values in (one, other))
     return (one * other).sum(axis) / (one.norm(axis=axis) * other.norm(axis=axis) + 1e-8)
 

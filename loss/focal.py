@@ -5,9 +5,9 @@ from typing import Optional
 import paddle
 from paddle import nn
 
-from loss.class_weights import ClassWeights, weights_of_pixels, weights_tensor
+from loss.class_weights import ClassWeights, pixel_weights, weights_tensor
 from loss.cross_entropy import pixel_cross_entropy
-from loss.resizing import Resize, enlarge
+from loss.resizing import Resize, upsample
 
 
 class FocalLoss(nn.Layer):
@@ -31,13 +31,13 @@ class FocalLoss(nn.Layer):
         self.gamma = gamma
         self.ignore_index = ignore_index
         self.class_weights = weights_tensor(class_weights)
-        self.resize: Resize = enlarge
+        self.resize: Resize = upsample
 
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
         """Loss, 0-d float32, of logits [N, K, h, w] float32 and labels [N, H, W] int64; 0 if all is ignored."""
         losses = pixel_cross_entropy(logits, labels, self.ignore_index, self.resize)
-        weights = weights_of_pixels(labels, self.class_weights, self.ignore_index)
+        weights = pixel_weights(labels, self.class_weights, self.ignore_index)
         if self.gamma:
-            # The clip keeps the slope of a power below 1 finite, where nothing is left to learn.
+            # For gamma below 1 the slope is infinite at loss 0; the clip keeps it finite.
             losses = losses * (-paddle.expm1(-losses)).clip(min=1e-7) ** self.gamma
         return (losses * weights).sum() / weights.sum().clip(min=1e-12)

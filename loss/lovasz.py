@@ -1,4 +1,4 @@
-"""Lovász-softmax: the mean IoU's own surrogate (Berman et al., CVPR 2018)."""
+"""Lovász-softmax, a surrogate of the mean IoU (Berman et al., CVPR 2018)."""
 
 from typing import Tuple
 
@@ -10,19 +10,19 @@ from paddle import nn
 from paddle.autograd import PyLayer
 from typing_extensions import Literal
 
-from loss.softmax import class_probabilities, through_softmax
+from loss.softmax import class_probabilities, softmax_backward
 
-LEVELS = 65535  # a CPU sorts errors of 16 bits by counting, in a tenth of the time
+LEVELS = 65535  # numpy sorts 16-bit integers by radix, in a tenth of the time
 
 
 class LovaszSoftmaxLoss(nn.Layer):
     """The Lovász extension of 1 - IoU of each class over the batch of one device, averaged over the classes.
 
-    On a CPU the errors are put in order after rounding them to 1/65535. The extension is continuous and its slope at
-    most 1, so that the loss is within 1e-5 of the exact one.
+    On a CPU the errors are sorted by their value in 65535ths. The extension is continuous and its slope at most 1, so
+    that the loss is within 1e-5 of the exact one.
 
     Args:
-        classes: `present`: the mean is over the classes that occur in the labels; `all`: over all of them.
+        classes: `present` averages over the classes that occur in the labels, `all` over all classes.
         ignore_index: label that does not count.
 
     Raises:
@@ -42,26 +42,26 @@ class LovaszSoftmaxLoss(nn.Layer):
 
 
 class _Lovasz(PyLayer):
-    """The loss of logits [N, K, P] and labels [N, P]; its gradient is known with it, and kept."""
+    """The loss of logits [N, K, P] and labels [N, P]; the forward pass computes the gradient too, and keeps it."""
 
     @staticmethod
-    def forward(ctx, logits, labels, ignore_index, absent_too):
+    def forward(ctx, logits, labels, ignore_index, include_absent):
         images, classes, pixels = logits.shape
         counted = paddle.nonzero(labels.flatten() != ignore_index).flatten()
         probabilities = [class_probabilities(image) for image in logits]
         gradients = [paddle.zeros([images * pixels]) for _ in range(classes)]
         losses = []
         own = labels.flatten().gather(counted) if len(counted) else counted
-        for one in range(classes if len(counted) else 0):
-            foreground = own == one
-            if not absent_too and not bool(foreground.any()):
+        for index in range(classes if len(counted) else 0):
+            foreground = own == index
+            if not include_absent and not bool(foreground.any()):
                 continue
-            row = paddle.concat([rows[one] for rows in probabilities]).gather(counted)
+            row = paddle.concat([rows[index] for rows in probabilities]).gather(counted)
             loss, gradient = _binary(row, foreground)
             losses.append(loss)
-            gradients[one] = gradients[one].scatter_(counted, gradient)
+            gradients[index] = gradients[index].scatter_(counted, gradient)
         rows_of_images = zip(*(gradient.reshape([images, pixels]) for gradient in gradients))
-        gradient = [through_softmax(rows, list(of_image)) for rows, of_image in zip(probabilities, rows_of_images)]
+        gradient = [softmax_backward(rows, list(of_image)) for rows, of_image in zip(probabilities, rows_of_images)]
         ctx.save_for_backward(paddle.stack(gradient) / max(1, len(losses)))
         return paddle.stack(losses).mean() if losses else paddle.zeros([])
 
@@ -72,9 +72,9 @@ class _Lovasz(PyLayer):
 
 
 def _binary(probability: paddle.Tensor, foreground: paddle.Tensor) -> Tuple[paddle.Tensor, paddle.Tensor]:
-    """(loss 0-d, its gradient [P]) of one class's probabilities [P] and where it is, [P] bool.
+    """(loss 0-d, its gradient [P]) of one class's probabilities [P] and mask [P] bool.
 
-    With the errors in descending order, the slope of each is what 1 - IoU grows by when that pixel is wrong too.
+    With the errors in descending order, the slope of each is the growth of 1 - IoU when that pixel is wrong, too.
     """
     mask = foreground.astype("float32")
     sign = 1 - 2 * mask
@@ -85,7 +85,7 @@ def _binary(probability: paddle.Tensor, foreground: paddle.Tensor) -> Tuple[padd
     missed = found.cumsum()  # pixels of the class that are wrong so far
     union = total + paddle.arange(1, len(order) + 1) - missed
     right = total - missed
-    # One more of the class's pixels wrong: right / union loses 1 / union; one of another class: its union grows by 1.
+    # A wrong pixel of the class lowers IoU = right / union by 1 / union; one of another class enlarges the union by 1.
     growing = right.astype("float32") / (union * (union - 1)).clip(min=1).astype("float32")
     slope = paddle.where(found == 1, 1 / union.astype("float32"), growing)
     if int(total) == 0:  # IoU 0 from the first wrong pixel on

@@ -10,24 +10,24 @@ from paddle import nn
 from pydantic import Field
 from typing_extensions import Annotated
 
-from loss.class_weights import ClassWeights, weights_of_pixels, weights_tensor
+from loss.class_weights import ClassWeights, pixel_weights, weights_tensor
 from loss.cross_entropy import pixel_cross_entropy
-from loss.resizing import Resize, enlarge
+from loss.resizing import Resize, upsample
 from loss.selection import nth_largest
 
 
 class OhemCrossEntropyLoss(nn.Layer):
     """Online hard example mining over the pixels of one device's batch.
 
-    With the pixels' cross-entropies in descending order, the loss is the mean of all above -ln(thresh) if these are
-    more than n_min, otherwise the mean of the n_min largest. Ignored pixels count as cross-entropy 0.
+    The loss is the mean of all cross-entropies above -ln(thresh) if they are more than n_min, otherwise the mean of the
+    n_min largest. Ignored pixels have cross-entropy 0.
 
     Args:
         thresh: a pixel is hard when its class has a probability below this, in (0, 1].
-        n_min: least number of pixels to average: a number of pixels (int), or a fraction of the batch's pixels (float
-            in (0, 1)). More than there are means all.
+        n_min: least number of pixels to average: a number of pixels (int; at most the batch's are taken), or a fraction
+            of the batch's pixels (float in (0, 1)).
         ignore_index: label that does not count.
-        class_weights: factor of each class's cross-entropy in the mean; what is hard is decided without it.
+        class_weights: factor of each class's cross-entropy in the mean, [K]; it does not affect which pixels are hard.
 
     Raises:
         ValueError: for a threshold or n_min out of range.
@@ -51,7 +51,7 @@ class OhemCrossEntropyLoss(nn.Layer):
         self.n_min = n_min
         self.ignore_index = ignore_index
         self.class_weights = weights_tensor(class_weights)
-        self.resize: Resize = enlarge
+        self.resize: Resize = upsample
 
     def forward(self, logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
         """Loss, 0-d float32, of logits [N, K, h, w] float32 and labels [N, H, W] int64."""
@@ -59,20 +59,20 @@ class OhemCrossEntropyLoss(nn.Layer):
         with paddle.no_grad():
             chosen, count = self._choose(losses.detach())
             if self.class_weights is not None:
-                chosen = chosen * weights_of_pixels(labels, self.class_weights, self.ignore_index).flatten()
+                chosen = chosen * pixel_weights(labels, self.class_weights, self.ignore_index).flatten()
         return (losses * chosen).sum() / count
 
     def _choose(self, losses: paddle.Tensor) -> Tuple[paddle.Tensor, paddle.Tensor]:
-        """(1 for each pixel to average and 0 for the others [P] float32, how many they are 0-d), for losses [P]."""
+        """(mask of the pixels to average [P] float32, their number 0-d) for losses [P]."""
         n_min = self._n_min(losses.shape[0])
         hard_count = (losses > self.threshold).astype(losses.dtype).sum()
         enough = hard_count > n_min
-        # The CPU can branch. Another device would have to be waited for: there the limit is computed in any case.
+        # Branching would make the host wait for another device, where the limit is therefore always computed.
         if losses.place.is_cpu_place() and enough:
             return (losses > self.threshold).astype(losses.dtype), hard_count
         limit = paddle.where(enough, paddle.full([1], self.threshold, losses.dtype), nth_largest(losses, n_min))
         above = losses > limit
-        # Of equal losses at the limit the first are taken, as many as n_min leaves room for.
+        # Of equal losses at the limit, the first ones are taken until there are n_min.
         room = (n_min - above.astype("int32").sum(dtype="int32")).clip(min=0)
         ties = losses == limit
         ties = paddle.logical_and(ties, ties.astype("int32").cumsum(0) <= room)

@@ -1,4 +1,4 @@
-"""The n-th largest of many values, in passes over them instead of a sort."""
+"""The n-th largest of many values by radix selection, without a sort."""
 
 import paddle
 
@@ -6,13 +6,13 @@ SHIFTS = (20, 10, 0)  # a float32 that is not negative has 31 bits: digits of 11
 
 
 def nth_largest(values: paddle.Tensor, n: int) -> paddle.Tensor:
-    """The n-th largest value, [1] float32, exactly; without waiting for the device.
+    """The n-th largest value, [1] float32, exactly; the host does not wait for the device.
 
-    Floats that are not negative are ordered as their bit patterns are, read as integers. A histogram over the leading
-    bits says which of them the n-th largest has, one among those that have these says the next, and so on.
+    Floats that are not negative have the order of their bit patterns as integers. A histogram of the leading bits gives
+    those of the n-th largest value, a histogram of the next bits among the values that share them the next, and so on.
 
     Args:
-        values: [P] float32, at least 0; what is below counts as 0.
+        values: [P] float32, at least 0; negative ones count as 0.
         n: 1 for the largest, P for the smallest.
     """
     patterns = values.view("int32").clip(min=0)
@@ -24,7 +24,7 @@ def nth_largest(values: paddle.Tensor, n: int) -> paddle.Tensor:
         if leading is not None:
             leading = leading * digits
             digit = digit - leading
-        # A histogram's last bin holds its upper end too: one bin more, which is dropped.
+        # A histogram's last bin includes its upper end, hence one more bin, which is dropped.
         counts = paddle.histogram(digit, digits + 1, 0, digits + 1)[:digits]
         at_most = counts.cumsum(0)
         found = (at_most < rank).astype("int64").sum(0, keepdim=True)

@@ -1,4 +1,4 @@
-"""Class probabilities of single images, and the way of a gradient back through them."""
+"""Softmax over the classes of single images, and its backward pass."""
 
 import functools
 from typing import List
@@ -25,7 +25,7 @@ def class_probabilities(logits: paddle.Tensor) -> List[paddle.Tensor]:
         return [row.multiply_(inverse) for row in rows]
 
 
-def through_softmax(probabilities: List[paddle.Tensor], gradients: List[paddle.Tensor]) -> paddle.Tensor:
+def softmax_backward(probabilities: List[paddle.Tensor], gradients: List[paddle.Tensor]) -> paddle.Tensor:
     """The gradient of one image's logits [K, P], from rows [P] of its probabilities and of their gradients."""
     mean = paddle.zeros_like(probabilities[0])
     for probability, gradient in zip(probabilities, gradients):

@@ -45,11 +45,11 @@ class BiSeSTDC(SegmentationNetwork):
         spatial_widths: channels of the three parts of the spatial path.
         spatial_strides: strides of its two convolutions, (2, 1) or (1, 2).
         align_corners: how logits are resized to the image's size; True in the original.
-        backbone_aux_strides: strides of the backbone's features that an auxiliary head reads as they are, among 8, 16
-            and 32; none in the original.
-        dropout: in the heads of the classes, in training only; see SegmentationNetwork.
+        backbone_aux_strides: strides of the backbone's features that an auxiliary head reads directly, among 8, 16 and
+            32; none in the original.
+        dropout: of the segmentation heads, in training only; see SegmentationNetwork.
         head_channels: channels inside the main head; 256 in the original.
-        aux_channels: channels inside the auxiliary heads; 64 in the original. That at stride 4 has twice as many.
+        aux_channels: channels inside the auxiliary heads; 64 in the original. The one at stride 4 has twice as many.
 
     Raises:
         ValueError: for a stride that is not among these, or a dropout out of range.

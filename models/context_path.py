@@ -29,9 +29,9 @@ class AttentionRefinementModule(nn.Layer):
 
 
 class FeatureFusionModule(nn.Layer):
-    """Fuses spatial and context features of one size; its gate has no biases unless asked for.
+    """Fuses spatial and context features by a 1x1 convolution and a channel gate, by default without biases.
 
-    Shape: [N, in_channels, H, W] in two parts of any split -> [N, out_channels, H, W].
+    Shape: [N, A, H, W] and [N, B, H, W] with A + B = in_channels -> [N, out_channels, H, W].
     """
 
     def __init__(self, in_channels: int, out_channels: int, gate_bias: bool = False):

@@ -1,7 +1,7 @@
 """DDRNet: two branches of different resolution that exchange features (Hong et al., arXiv:2101.06085).
 
 Original: ydhongHIT/DDRNet, `segmentation/DDRNet_23_slim.py`. Every residual block here starts with the ReLU that the
-original applies at the end of the block before or between two blocks, so nothing else needs to know who applies it.
+original applies after the preceding block, so that no caller has to apply it.
 """
 
 from typing import Optional, Tuple
@@ -17,8 +17,9 @@ from models.segmentation import SegmentationNetwork
 
 
 class BNReLUConv(nn.Layer):
-    """Batch norm and ReLU before a k x k convolution that keeps the size; `dropout` of its input, if there is any.
+    """Batch norm and ReLU before a k x k convolution that keeps the size.
 
+    `forward(x, dropout)` drops that share of the convolution's input; none by default.
     Shape: [N, in_channels, H, W] -> [N, out_channels, H, W].
     """
 
@@ -37,7 +38,7 @@ class BNReLUConv(nn.Layer):
 
 
 class ResidualBlock(nn.Layer):
-    """ReLU, then convolutions added to the identity (or to its 1x1 projection where the shape changes); no last ReLU.
+    """ReLU, then convolutions plus the identity (or its 1x1 projection where the shape changes), without a last ReLU.
 
     Shape: [N, in_channels, H, W] -> [N, out_channels, ceil(H/stride), ceil(W/stride)].
     """
@@ -76,7 +77,7 @@ def bottleneck(channels: int, stride: int = 1) -> ResidualBlock:
 
 
 class BilateralFusion(nn.Layer):
-    """Adds each branch, brought to the other's size and channels, to the other (section 3.2).
+    """Adds to each branch the other one, brought to its size and channels (section 3.2).
 
     `down_channels` are the channels after each 3x3 stride-2 convolution on the way from high to low resolution.
     Shape: low [N, C, h, w] and high [N, D, H, W] -> the same.
@@ -95,7 +96,7 @@ class BilateralFusion(nn.Layer):
 
 
 class DAPPM(nn.Layer):
-    """Deep aggregation pyramid pooling: context of growing extent, each added to the next finer (section 3.3).
+    """Deep aggregation pyramid pooling: averages over growing windows, each fused with the next smaller (section 3.3).
 
     Shape: [N, in_channels, H, W] -> [N, out_channels, H, W].
     """
@@ -120,7 +121,7 @@ class DAPPM(nn.Layer):
 
 
 class DualResolutionBackbone(nn.Layer):
-    """Stem and both branches, which is what ImageNet weights hold (table 1).
+    """Stem and both branches, the part that ImageNet weights cover (table 1).
 
     `forward(image [N, 3, H, W])` returns the high-resolution features after the first fusion
     [N, high, ceil(H/8), ceil(W/8)], those at the end [N, 2 * high, ceil(H/8), ceil(W/8)], and the low-resolution

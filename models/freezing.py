@@ -1,4 +1,4 @@
-"""Layers that training leaves as they are."""
+"""Freezing layers in training."""
 
 import re
 from typing import Sequence
@@ -9,25 +9,25 @@ from paddle import nn
 
 
 def freeze(model: nn.Layer, patterns: Sequence[str]) -> int:
-    """Freeze the parameters whose names the patterns find.
+    """Freeze the parameters whose names match any of the patterns, in place.
 
-    They get no gradient, and what lies before them no backward pass. A batch norm of which one parameter is found is
-    frozen as a whole: it normalises by its running statistics in training too, and these stay as they are.
+    They get no gradient, and frozen layers at the input no backward pass. A batch norm with one matching parameter is
+    frozen as a whole: in training, too, it normalises by its running statistics and does not update them.
 
     Args:
-        model: is changed.
-        patterns: regular expressions, sought in names such as `backbone.stages.0.0.conv.weight`.
+        model: the network.
+        patterns: regular expressions, searched for in names such as `backbone.stages.0.0.conv.weight`.
 
     Returns:
-        how many parameters are frozen; to Paddle, running statistics are parameters too.
+        The number of frozen parameters, which include running statistics.
 
     Raises:
-        UserError: for a pattern that finds no parameter.
+        UserError: for a pattern that matches no parameter.
     """
     names = [name for name, _ in model.named_parameters()]
     for pattern in patterns:
         if not any(re.search(pattern, name) for name in names):
-            raise UserError(f"freeze: the pattern {pattern!r} finds no parameter, such as {names[0]}")
+            raise UserError(f"freeze: the pattern {pattern!r} matches no parameter; their names are like {names[0]}")
     frozen = 0
     for prefix, layer in model.named_sublayers(include_self=True):
         own = {f"{prefix}.{name}".strip("."): one for name, one in layer.named_parameters(include_sublayers=False)}

@@ -7,9 +7,9 @@ from models.layers import ConvBNReLU, kaiming_linear
 
 
 class SegHead(nn.Layer):
-    """3x3 convolution to `mid_channels`, then 1x1 to the classes, without bias unless asked for.
+    """3x3 convolution to `mid_channels`, then 1x1 to the classes, by default without bias.
 
-    `forward(x, dropout)` drops that share of the values between the two; by default none, and no layer is added.
+    `forward(x, dropout)` drops that share of the values between the two; none by default.
     Shape: [N, in_channels, H, W] -> logits [N, num_classes, H, W].
     """
 

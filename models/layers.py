@@ -9,7 +9,7 @@ from paddle import nn
 
 
 class ConvBN(nn.Layer):
-    """k x k convolution, without bias unless asked for, then batch norm; a convolution of stride 1 keeps the size.
+    """k x k convolution, by default without bias, then batch norm; at stride 1 the size stays.
 
     Shape: [N, in_channels, H, W] -> [N, out_channels, ceil(H/stride), ceil(W/stride)].
     """
@@ -47,14 +47,14 @@ class ConvBNReLU(ConvBN):
         return F.relu(self.bn(self.conv(x)))
 
 
-def resize(x: paddle.Tensor, size: Sequence[int], mode: str = "bilinear", align_corners: bool = False):
-    """Resize [N, C, H, W] to [N, C, *size]; the same tensor when it has that size already.
+def resize(x: paddle.Tensor, size: Sequence[int], mode: str = "bilinear", align_corners: bool = False) -> paddle.Tensor:
+    """Resize [N, C, H, W] to [N, C, *size]; returns `x` itself when it has that size already.
 
-    In a graph for images of any size the sizes are unknown, so the resizing is always part of it.
+    A static graph always contains the resizing, since sizes may be unknown there.
     """
     if paddle.in_dynamic_mode() and list(x.shape[2:]) == list(size):
         return x
-    if paddle.in_dynamic_mode() and not x.stop_gradient and _goes_by_matrices(x, mode):
+    if paddle.in_dynamic_mode() and not x.stop_gradient and _uses_matrices(x, mode):
         return _resize_by_matrices(x, size, mode, align_corners)
     return F.interpolate(x, size=size, mode=mode, align_corners=align_corners)
 
@@ -63,22 +63,22 @@ _deterministic = False
 
 
 def set_deterministic_resizing(wanted: bool) -> None:
-    """Decide whether `resize` has a gradient that repeats to the bit on a GPU.
+    """Decide whether the gradient of `resize` is bitwise reproducible on a GPU.
 
-    That of Paddle's own kernels does not, since it adds with float atomics in any order; a matrix product's does.
+    Paddle's own kernels sum it by float atomics in any order; a matrix product is reproducible.
     """
     global _deterministic
     _deterministic = wanted
 
 
-def _goes_by_matrices(x: paddle.Tensor, mode: str) -> bool:
+def _uses_matrices(x: paddle.Tensor, mode: str) -> bool:
     return _deterministic or (mode == "bilinear" and x.place.is_cpu_place())
 
 
 def _resize_by_matrices(x: paddle.Tensor, size: Sequence[int], mode: str, align_corners: bool) -> paddle.Tensor:
-    """Resizing as a matrix product from either side: on a CPU less than half of Paddle's time, with gradients.
+    """Resize by a matrix product on either side, which takes less than half of Paddle's time on a CPU with gradients.
 
-    In float32, as autocast computes Paddle's own resizing.
+    Computed in float32, as autocast does for Paddle's own resizing.
     """
     rows, columns = (interpolation_matrix(*lengths, align_corners, mode) for lengths in zip(x.shape[2:], size))
     with paddle.amp.auto_cast(enable=False):
@@ -87,7 +87,7 @@ def _resize_by_matrices(x: paddle.Tensor, size: Sequence[int], mode: str, align_
 
 
 def interpolation_matrix(length: int, new_length: int, align_corners: bool, mode: str = "bilinear") -> paddle.Tensor:
-    """The matrix [new_length, length] of resizing along one axis."""
+    """The matrix [new_length, length] float32 that resizes along one axis."""
     unit = paddle.eye(length).reshape([1, 1, length, length])
     return F.interpolate(unit, size=[new_length, length], mode=mode, align_corners=align_corners)[0, 0]
 

@@ -1,4 +1,4 @@
-"""Networks of other widths than the published: chosen convolutions get fewer channels, and what reads them follows."""
+"""Networks of other widths than published: chosen convolutions get fewer channels, and the layers after them follow."""
 
 from typing import Callable, Dict, List, Mapping, Tuple
 
@@ -7,11 +7,11 @@ from compat import UserError, unknown_name
 import paddle
 from paddle import nn
 
-PROBE = (64, 64)  # height and width of the image that the widths are carried through the network with
+PROBE = (64, 64)  # height and width of the image that is sent through the network
 
 
 def convolutions(model: nn.Layer) -> Dict[str, nn.Conv2D]:
-    """The network's convolutions, by the names that `widths` use: a unit's own name where its convolution is `conv`."""
+    """The network's convolutions by the names that `widths` uses: their layer's name, without `.conv` at its end."""
     found = {}
     for name, layer in model.named_sublayers():
         if isinstance(layer, nn.Conv2D):
@@ -22,17 +22,17 @@ def convolutions(model: nn.Layer) -> Dict[str, nn.Conv2D]:
 def set_widths(model: nn.Layer, widths: Mapping[str, int]) -> None:
     """Give convolutions other numbers of output channels, in place.
 
-    An empty image is sent through the network, and each layer takes the channels that arrive there. So concatenations,
-    sums and gates need no description, and depthwise convolutions and batch norms follow by themselves. Weights keep
-    their first channels.
+    A black image is sent through the network, and each layer adapts to the channels that arrive. So concatenations,
+    sums and gates need no description, and depthwise convolutions and batch norms follow by themselves. Of the weights,
+    the first channels are kept.
 
     Args:
-        model: just built.
-        widths: {name as in `convolutions`: channels}; others keep theirs.
+        model: the network, just built.
+        widths: {name as in `convolutions`: channels}; the other convolutions keep theirs.
 
     Raises:
-        UserError: for a name that is not known, a depthwise convolution, a head's number of classes, and widths that do
-            not go together, such as those of two terms of a sum.
+        UserError: for an unknown name, a width below 1, a depthwise convolution, a head's number of classes, and widths
+            that do not go together, such as those of two terms of a sum.
     """
     named = convolutions(model)
     for name in widths:
@@ -62,7 +62,7 @@ def set_widths(model: nn.Layer, widths: Mapping[str, int]) -> None:
 
 
 def _fitting(wanted: Mapping[int, int]) -> Callable[[nn.Layer, Tuple], None]:
-    """Hook that gives a layer the input channels which arrive, and the output channels wanted of it."""
+    """Hook that fits a layer to the channels that arrive; `wanted` is {id(layer): output channels}."""
 
     def fit(layer: nn.Layer, inputs: Tuple) -> None:
         channels = inputs[0].shape[1]
@@ -82,7 +82,7 @@ def _fitting(wanted: Mapping[int, int]) -> Callable[[nn.Layer, Tuple], None]:
 
 
 def _adopt(layer: nn.Layer, other: nn.Layer) -> None:
-    """Take the parameters of a layer of another size, with our own values where both have them."""
+    """Give `layer` the parameters of a layer of another size, with its own values where the two overlap."""
     for name, parameter in other._parameters.items():
         if parameter is None:
             continue
@@ -100,7 +100,7 @@ def _is_depthwise(layer: nn.Conv2D) -> bool:
 
 @paddle.no_grad()
 def _outputs(model: nn.Layer) -> List[List[int]]:
-    """Shapes of the training outputs of an empty image, which leaves batch norm's statistics as they are."""
+    """Shapes of the training outputs for a black image; batch norm's statistics are not updated."""
     modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
     model.eval()
     model.training = True

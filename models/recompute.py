@@ -1,4 +1,4 @@
-"""Less memory for more time: blocks whose inner maps are computed again in the backward pass (Chen et al., 2016)."""
+"""Less memory for more time: feature maps inside blocks are recomputed in the backward pass (Chen et al., 2016)."""
 
 import contextlib
 import functools
@@ -18,14 +18,14 @@ NORMS = (nn.BatchNorm2D, nn.SyncBatchNorm)
 
 
 def recompute_blocks(model: nn.Layer) -> int:
-    """From now on keep, of each of the network's blocks in training, the inputs only; returns how many these are.
+    """Make each of the network's blocks keep only its inputs in training; returns the number of blocks.
 
-    Gradients, running statistics and random draws are what they would be without: the second forward pass of a block
-    leaves its batch norms' statistics alone and draws from the state that the first one began with.
+    Gradients, running statistics and random draws are unchanged: the second forward pass of a block does not update its
+    batch norms' statistics and starts from the random state of the first.
     """
     blocks = [layer for layer in model.sublayers(include_self=True) if isinstance(layer, BLOCKS)]
     for block in blocks:
-        block.forward = types.MethodType(_forward, block)  # a method, so that a copy of the block is its own
+        block.forward = types.MethodType(_forward, block)  # bound, so that a copied block calls itself
     return len(blocks)
 
 
@@ -38,13 +38,13 @@ def _forward(block: nn.Layer, *inputs: paddle.Tensor) -> paddle.Tensor:
 
 def _compute(block: nn.Layer, *inputs: paddle.Tensor) -> paddle.Tensor:
     """Paddle calls this without gradients in the forward pass, and with them in the backward pass."""
-    with _statistics_kept(block) if paddle.is_grad_enabled() else contextlib.nullcontext():
+    with _statistics_unchanged(block) if paddle.is_grad_enabled() else contextlib.nullcontext():
         return type(block).forward(block, *inputs)
 
 
 @contextlib.contextmanager
-def _statistics_kept(block: nn.Layer) -> Iterator[None]:
-    """Within it batch norms leave their running statistics as they are; a momentum of 1 keeps them to the bit."""
+def _statistics_unchanged(block: nn.Layer) -> Iterator[None]:
+    """Inside, batch norms do not change their running statistics: a momentum of 1 keeps them to the bit."""
     norms = [layer for layer in block.sublayers() if isinstance(layer, NORMS)]
     momenta = [norm._momentum for norm in norms]
     for norm in norms:

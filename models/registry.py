@@ -1,4 +1,4 @@
-"""The names by which recipes and commands ask for a network."""
+"""Networks by the names that recipes and commands use."""
 
 import inspect
 from pathlib import Path
@@ -20,9 +20,9 @@ STDC2_BLOCKS = (4, 5, 3)
 
 
 def _network(network: Callable, blocks: Optional[Sequence[int]] = None, **fixed) -> Callable:
-    """Builder of `network` with the options `fixed`, over an STDC backbone of `blocks` if it takes one.
+    """Builder of `network` with the arguments `fixed`, and with an STDC backbone if `blocks` are given.
 
-    The builder's signature is that of the network without what is fixed: the options that a recipe may set.
+    The builder's signature is the network's without the fixed arguments: the options that a recipe may set.
     """
 
     def build(num_classes: int, **options) -> nn.Layer:
@@ -68,14 +68,14 @@ def build_model(
         num_classes: number of classes K; 1000 for the ImageNet classifiers `stdc1` and `stdc2` as published.
         pretrained: weight file of the whole network.
         backbone_pretrained: weight file of the backbone (that of a converted ImageNet classifier works).
-        widths: output channels of convolutions by name, as models.narrowing takes them; others keep theirs.
-        **options: what the network's class takes besides, e.g. `detail_strides` of STDCSeg.
+        widths: output channels of convolutions by name, see models.narrowing.set_widths.
+        **options: further arguments of the network's class, e.g. `detail_strides` of STDCSeg.
 
     Returns:
         The network, in training mode; its `output_names` names its training outputs in order.
 
     Raises:
-        UserError: for a name that is not known (naming the nearest), no classes, an option that the network does not
+        UserError: for an unknown name (naming the nearest), fewer than one class, an option that the network does not
             have, or widths or weights that do not fit.
     """
     if name not in BUILDERS:

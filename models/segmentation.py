@@ -20,7 +20,7 @@ class SegmentationNetwork(nn.Layer):
         ValueError: for a share out of range.
 
     Attributes:
-        at_stride: whether logits are returned at the heads' own stride instead; for a caller that resizes them itself.
+        at_stride: if True, logits are returned at the heads' own stride, for a caller that resizes them itself.
     """
 
     heads: nn.LayerDict
@@ -34,7 +34,7 @@ class SegmentationNetwork(nn.Layer):
         self.at_stride = False
 
     def segment(self, head: str, x: paddle.Tensor, size: Sequence[int]) -> paddle.Tensor:
-        """Logits [N, num_classes, *size] of a head that reads x [N, C, h, w]; [N, num_classes, h, w] `at_stride`."""
+        """Logits [N, num_classes, *size] of a head that reads x [N, C, h, w]; at x's size with `at_stride`."""
         logits = self.heads[head](x, self.dropout if self.training else 0.0)
         return logits if self.at_stride else self.resized(logits, size)
 
@@ -45,7 +45,7 @@ class SegmentationNetwork(nn.Layer):
 
 @contextlib.contextmanager
 def logits_at_stride(model: nn.Layer) -> Iterator[None]:
-    """Within it a segmentation network returns the logits of all heads at their own stride; another stays as it is."""
+    """Inside, a SegmentationNetwork returns all logits at their heads' stride; other networks are unaffected."""
     former = getattr(model, "at_stride", None)
     if former is None:
         yield

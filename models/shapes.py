@@ -8,7 +8,7 @@ import paddle
 
 @contextlib.contextmanager
 def shapes_only() -> Iterator[None]:
-    """Inside, Paddle only notes the operations of the networks that are built and called, and infers their shapes."""
+    """Inside, Paddle only records the operations of networks that are built and called, and infers their shapes."""
     paddle.enable_static()
     try:
         with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):

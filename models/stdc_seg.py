@@ -27,11 +27,11 @@ class STDCSeg(SegmentationNetwork):
     Args:
         num_classes: number of classes K.
         backbone: the STDC backbone.
-        detail_strides: strides of the backbone's features that a detail head guides, among 2, 4, 8 and 16.
+        detail_strides: strides of the backbone's features that get a detail head, among 2, 4, 8 and 16.
         aux_strides: strides of the context path that an auxiliary head reads, among 8 and 16; both in the original.
-        backbone_aux_strides: strides of the backbone's features that an auxiliary head reads as they are, among 8, 16
-            and 32; none in the original, 16 and 32 in super-gradients' recipe.
-        dropout: in the heads of the classes, in training only; see SegmentationNetwork.
+        backbone_aux_strides: strides of the backbone's features that an auxiliary head reads directly, among 8, 16 and
+            32; none in the original, 16 and 32 in super-gradients' recipe.
+        dropout: of the segmentation heads, in training only; see SegmentationNetwork.
         align_corners: how logits are resized to the image's size; True in the original.
         head_bias: whether the heads' last convolution has a bias, as in mmsegmentation and PaddleSeg.
         gate_bias: whether the convolutions in the gate of the feature fusion have one, as in PaddleSeg.

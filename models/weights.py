@@ -1,4 +1,4 @@
-"""Loading weights: strictly, or with an explanation."""
+"""Strict loading of weight files, with errors that explain what does not fit."""
 
 import pickle
 import re
@@ -17,10 +17,10 @@ CLASSIFIER = re.compile(r"(heads\.(main|aux\d+|backbone\d+)\.(classifier|1\.conv
 
 
 def read_weights(path: Union[str, Path]) -> Mapping[str, paddle.Tensor]:
-    """Read a `.pdparams` or `.safetensors` file into {name: tensor}; those of the latter become float32.
+    """Read a `.pdparams` file, or a `.safetensors` file as float32, into {name: tensor}.
 
     Raises:
-        UserError: for a file that is missing, damaged or no Paddle weights (a torch checkpoint, for instance).
+        UserError: for a file that is missing, damaged or holds no Paddle weights, such as a torch checkpoint.
     """
     path = Path(path)
     if not path.is_file():
@@ -41,7 +41,7 @@ def read_weights(path: Union[str, Path]) -> Mapping[str, paddle.Tensor]:
 def _read_safetensors(path: Path) -> Mapping[str, paddle.Tensor]:
     try:
         state = safetensors.numpy.load_file(str(path))
-    # numpy lacks some types of the format, which ends in one of the latter.
+    # The last three are raised for types that numpy lacks, such as bfloat16.
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a readable safetensors file ({error})") from error
     return {name: paddle.to_tensor(array.astype("float32")) for name, array in state.items()}
@@ -58,13 +58,13 @@ def load_weights(
     Tensors of another type, such as float16, are converted to the model's.
 
     Args:
-        model: takes the weights.
+        model: the network to load into.
         source: a `.pdparams` or `.safetensors` file, or {name: tensor}.
-        leave_out: regular expression; tensors whose name it matches may be missing or differ, and are left as they are.
-        where: names {name: tensor} in an error; a file is named by its path.
+        leave_out: regular expression; tensors whose name it matches may be missing or differ, and are not loaded.
+        where: what errors call a `source` that is no file.
 
     Returns:
-        How many tensors were taken.
+        The number of tensors loaded.
 
     Raises:
         UserError: listing missing, unexpected and differently shaped tensors; the model is then unchanged.
@@ -74,15 +74,15 @@ def load_weights(
     wanted = model.state_dict()
     left_out = re.compile(leave_out) if leave_out else None
 
-    def counts(name):
+    def is_required(name: str) -> bool:
         return not (left_out and left_out.search(name))
 
-    missing = [name for name in wanted if name not in state and counts(name)]
-    unexpected = [name for name in state if name not in wanted and counts(name)]
+    missing = [name for name in wanted if name not in state and is_required(name)]
+    unexpected = [name for name in state if name not in wanted and is_required(name)]
     differing = [
         f"{name} {list(state[name].shape)} here {list(wanted[name].shape)}"
         for name in wanted
-        if name in state and list(state[name].shape) != list(wanted[name].shape) and counts(name)
+        if name in state and list(state[name].shape) != list(wanted[name].shape) and is_required(name)
     ]
     if missing or unexpected or differing:
         _check_backbone_alone(where, state, missing)
@@ -92,18 +92,18 @@ def load_weights(
             f"{_some('unexpected', unexpected)}; {_some('of another shape', differing)}. "
             "Was it trained for another network or another number of classes?"
         )
-    taken = {name: state[name].astype(wanted[name].dtype) for name in wanted if name in state and counts(name)}
+    taken = {name: state[name].astype(wanted[name].dtype) for name in wanted if name in state and is_required(name)}
     model.set_state_dict(taken)
     return len(taken)
 
 
 def _check_backbone_alone(where: str, state: Mapping, missing: List[str]) -> None:
     if missing and all(name.startswith("backbone.") for name in state):
-        raise UserError(f"{where}: holds a backbone alone; load it by --opts model.backbone.pretrained={where}")
+        raise UserError(f"{where}: holds only a backbone; load it with --opts model.backbone.pretrained={where}")
 
 
 def _check_class_count(where: str, state: Mapping, wanted: Mapping, others: List[str], differing: List[str]) -> None:
-    """Raise UserError where nothing but the number of classes differs."""
+    """Raise UserError if only the number of classes differs."""
     names = [text.split()[0] for text in differing]
     if names and all(CLASSIFIER.fullmatch(name) for name in (*names, *others)):
         axis = -1 if names[0] == "classifier.weight" else 0
@@ -115,19 +115,19 @@ def _check_class_count(where: str, state: Mapping, wanted: Mapping, others: List
 
 
 def load_backbone(backbone: nn.Layer, path: Union[str, Path]) -> int:
-    """Load a backbone from its own file, or from that of a network that contains it as `backbone`.
+    """Load a backbone from its own file, or from the file of a network that contains it as `backbone`.
 
     Returns:
-        How many tensors were taken, which is logged too.
+        The number of tensors loaded, which is also logged.
 
     Raises:
-        UserError: as `load_weights`; only the tensors outside `backbone` are left out.
+        UserError: as `load_weights`; tensors outside of `backbone` are ignored.
     """
     prefix = "backbone."
     state = read_weights(path)
     inner = {name[len(prefix) :]: tensor for name, tensor in state.items() if name.startswith(prefix)}
     taken = load_weights(backbone, inner or state)
-    logger.info("backbone: took %d tensors of %d from %s", taken, len(state), path)
+    logger.info("backbone: loaded %d of %d tensors from %s", taken, len(state), path)
     return taken
 
 

@@ -26,7 +26,7 @@ def rate_in_warmup(
 
 
 class Schedule(LRScheduler):
-    """A pure function of the iteration, as Paddle's optimisers take it; `step()` once after each iteration.
+    """Paddle's scheduler of a rate that is a pure function of the iteration; call `step()` after each iteration.
 
     Args:
         rate: (iteration, **options) -> learning rate.

@@ -144,7 +144,7 @@ def _class_count(state: Weights, source: str) -> int:
 
 
 def _backbone_alone(source: str) -> UserError:
-    return UserError(f"--finetune {source}: holds a backbone alone; use --opts model.backbone.pretrained={source}")
+    return UserError(f"--finetune {source}: holds only a backbone; use --opts model.backbone.pretrained={source}")
 
 
 def _mismatch(source: str, theirs: str, ours: str) -> UserError:

@@ -12,7 +12,7 @@ from engine.training.gradients import add_gradients
 from loss import OhemCrossEntropyLoss, build_criterion
 from loss import cross_entropy as cross_entropy_file
 from loss.cross_entropy import CrossEntropyLoss, pixel_cross_entropy
-from loss.resizing import enlarge
+from loss.resizing import upsample
 from loss.selection import nth_largest
 from models import build_model
 
@@ -88,7 +88,7 @@ def test_ohem_on_a_device_equals_the_cpus(thresh, n_min, monkeypatch):
 # --- cross-entropy ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("resize", [enlarge, functools.partial(F.interpolate, mode="bilinear")])
+@pytest.mark.parametrize("resize", [upsample, functools.partial(F.interpolate, mode="bilinear")])
 @pytest.mark.parametrize("images_at_a_time", [1, 2, 9])
 def test_recomputed_cross_entropy_equals_the_kept_one_to_the_bit(device, monkeypatch, resize, images_at_a_time):
     logits, labels = random_case(1)
@@ -106,7 +106,7 @@ def test_recomputed_cross_entropy_equals_the_kept_one_to_the_bit(device, monkeyp
 @pytest.mark.parametrize("ignored", ["some", "none", "all"])
 def test_cross_entropy_loss_is_paddles_own(weights, ignored):
     logits, labels = random_case(5)
-    logits = enlarge(logits, labels.shape[1:]).detach()
+    logits = upsample(logits, labels.shape[1:]).detach()
     if ignored == "none":
         labels = labels % 5
     if ignored == "all":

@@ -70,7 +70,7 @@ def test_over_several_devices_frozen_norms_stay_what_they_are(monkeypatch):
 
 
 def test_a_pattern_that_finds_nothing():
-    with pytest.raises(UserError, match="freeze: the pattern 'zz' finds no parameter, such as 0.weight"):
+    with pytest.raises(UserError, match="freeze: the pattern 'zz' matches no parameter; their names are like 0.weight"):
         freeze(network(), ["^0", "zz"])
 
 

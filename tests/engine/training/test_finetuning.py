@@ -174,7 +174,7 @@ def test_another_network_is_named(cityscapes, tmp_path):
 
 
 def test_a_backbone_alone_is_named(tmp_path, cityscapes):
-    message = "holds a backbone alone; .*--opts model.backbone.pretrained="
+    message = "holds only a backbone; .*--opts model.backbone.pretrained="
     _, file = saved(tmp_path / "b.pdparams", "stdc1_seg", keep=lambda name: name.startswith("backbone."))
     for network in (file, "stdc1_imagenet_mmseg"):
         with pytest.raises(UserError, match=message):
