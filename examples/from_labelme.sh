@@ -3,6 +3,7 @@
 #   sh examples/from_labelme.sh SOURCE SAVE_DIR [WEIGHTS]
 # SOURCE holds images and their JSON files. WEIGHTS to start from are a file or a name, by default stdc1_seg_camvid.
 # From the environment: ITERS of training (100), SIZE as "H W" that the network is exported for ("360 480"), and PYTHON.
+# Needs requirements-deploy.txt, CMake and a C++ compiler.
 set -eu
 source=$1
 out=$2

@@ -164,7 +164,7 @@ def _parser():
     )
     add_recipe_flags(arguments, weights=("model_path",))
     add = arguments.add_argument
-    add("--model_path", required=True, help="weight file, the folder of a checkpoint, or what tool.export wrote")
+    add("--model_path", required=True, help="weight file, name of weights, folder of a checkpoint, or export")
     add("--save_dir", default="output/benchmark", help="where tables, plot and exports go (output/benchmark)")
     add("--engines", nargs="+", choices=COMBINATIONS, help="by default all; tensorrt on a GPU alone")
     add("--precisions", nargs="+", choices=PRECISIONS, default=["fp32", "bf16", "int8"], help="fp32 bf16 int8")
