@@ -76,7 +76,7 @@ def _parser():
     )
     add_recipe_flags(arguments, weights=("model_paths",))
     add = arguments.add_argument
-    add("--model_paths", nargs="+", required=True, metavar="PATH", help="weight files, their names, or folders of checkpoints")
+    add("--model_paths", nargs="+", required=True, metavar="PATH", help="weight files, names, or checkpoint folders")
     add("--save_dir", type=Path, required=True, help="folder for model.pdparams; a mean that is there is replaced")
     add("--batches", type=int, default=50, metavar="N", help="of the recipe's training images, for batch norm (50)")
     add("--seed", type=int, default=0, help="of these images and their augmentation")
