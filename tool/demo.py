@@ -14,7 +14,6 @@ from compat import UserError, logger
 
 from werkzeug.serving import make_server
 
-from data import dataset_classes
 from engine.build import weight_file
 from engine.command import (
     TEMPERATURE,
@@ -79,7 +78,7 @@ def find_choices(arguments) -> List[Choice]:
 
 def _engines(name: str, recipe: Recipe, path: Path, temperature: Optional[float]) -> Iterator[Choice]:
     """A choice for each engine that runs the weights or the exported folder at `path`; weights get the temperature."""
-    classes = dataset_classes(recipe.val_dataset.type, **recipe.val_dataset.options)
+    classes = recipe.val_dataset.class_set
     folder = path if path.is_dir() else path.parent
     if not (folder / DEPLOY_FILE).is_file():
         if not weight_file(str(path)).is_file():

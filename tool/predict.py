@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from data import ClassSet, dataset_classes
+from data import ClassSet
 from data.classes import CITYSCAPES
 from data.submission import submission_names, write_submission
 from engine.build import dataset_of
@@ -59,7 +59,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments = _parser().parse_args(argv)
     choose_device(arguments.device)
     recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
-    classes = dataset_classes(recipe.val_dataset.type, **recipe.val_dataset.options)
+    classes = recipe.val_dataset.class_set
     painter = Painter(classes, arguments.classes, arguments.opacity)
     devices = launched_devices()
     only_the_first_speaks(devices)

@@ -203,8 +203,9 @@ def evaluate_images(
 
     A model is in evaluation mode between the images, and in its former mode when the iterator is exhausted or closed.
     """
-    if any(sample.label is None for sample in dataset.samples):
-        raise UserError(f"{dataset.samples[0].image}: has no label to evaluate against; use a split that has labels")
+    unlabelled = next((sample.image for sample in dataset.samples if sample.label is None), None)
+    if unlabelled:
+        raise UserError(f"{unlabelled}: has no label to evaluate against; use a split that has labels")
     predict = predictor_of(model, dataset.transform.normalize, protocols, details)
     indices = range(len(dataset)) if indices is None else indices
     loader = DataLoader(

@@ -26,10 +26,10 @@ from typing_extensions import Annotated, Literal
 
 from data import dataset_classes
 from data.class_uniform import ClassUniformOptions
-from data.classes import IGNORED
+from data.classes import IGNORED, ClassSet
 from data.copy_paste import CopyPasteOptions
 from data.layouts import LAYOUTS
-from data.transforms import Steps, build_transform
+from data.transforms import Normalize, Steps, build_transform
 from loss.criterion import Objective
 from loss.distillation import DISTILLATIONS
 from models.registry import BUILDERS
@@ -82,9 +82,18 @@ class DatasetRecipe(Options):
         return self.beyond(DatasetRecipe)
 
     @property
+    def class_set(self) -> ClassSet:
+        """Names and colours of the classes, known without the dataset's files."""
+        return dataset_classes(self.type, **self.options)
+
+    @property
     def class_count(self) -> int:
-        """Known without the files."""
-        return len(dataset_classes(self.type, **self.options).names)
+        return len(self.class_set.names)
+
+    @property
+    def normalize(self) -> Normalize:
+        """The normalisation among the transforms, or the default one."""
+        return build_transform(self.transforms, self.mode).normalize
 
     @model_validator(mode="after")
     def _check_transforms(self):

@@ -168,8 +168,12 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     """Read what `save_checkpoint` wrote; every file once.
 
     Raises:
-        UserError: for a folder that lacks a file or is damaged.
+        UserError: for a folder that is missing, lacks a file or is damaged.
     """
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: no such checkpoint; --resume_model takes a folder such as {folder.parent}/iter_1000"
+        )
     for name in (MODEL, OPTIMIZER, EXTRA, STATE):
         if not (folder / name).is_file():
             raise UserError(f"{folder}: lacks {name}, so the run cannot be resumed; --load_from takes weights alone")

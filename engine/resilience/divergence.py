@@ -21,7 +21,7 @@ POLICIES = ("stop", "skip")
 
 
 class Batch(NamedTuple):
-    """What was trained on: images [N, 3, H, W], labels [N, H, W], and the N images' files."""
+    """A training batch: images [N, H, W, 3] uint8 RGB, labels [N, H, W] uint8, and the files of the N images."""
 
     images: np.ndarray
     labels: np.ndarray

@@ -1,7 +1,7 @@
 """What a run writes about itself: `train.log`, and VisualDL's curves.
 
-A killed run has written about iterations that its last checkpoint does not know of. The run that resumes writes about
-them again, so it first takes back what was written after the checkpoint.
+A killed run may have logged iterations after its last checkpoint. The resumed run computes and logs them again, so it
+first takes back what was written after the checkpoint.
 """
 
 import contextlib
@@ -22,18 +22,18 @@ REPEATED = ("[TRAIN]", "[EVAL]")  # lines that a resumed run writes again
 
 
 class LogFile(logging.FileHandler):
-    """Lets errors out that its base class prints with a traceback, and goes on."""
+    """Raises errors, such as a full disk, which its base class prints with a traceback and ignores."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         raise
 
 
 class Records:
-    """Open while it is entered.
+    """The files of a run, open within `with`.
 
     Args:
-        save_dir: where the files are.
-        use_vdl: whether VisualDL's are among them.
+        save_dir: their folder.
+        use_vdl: whether to write VisualDL's curves too.
     """
 
     def __init__(self, save_dir: Path, use_vdl: bool):
@@ -49,9 +49,9 @@ class Records:
         if self.use_vdl:
             from visualdl import LogWriter
 
-            # VisualDL shows one file a folder: the one that was begun goes on.
-            begun = [name for name in self.lengths if name.startswith(VDL) and (self.save_dir / name).is_file()]
-            file_name = Path(begun[0]).name if begun else ""
+            # VisualDL shows one file of a folder, so a resumed run appends to the one that is there.
+            written = [name for name in self.lengths if name.startswith(VDL) and (self.save_dir / name).is_file()]
+            file_name = Path(written[0]).name if written else ""
             with contextlib.redirect_stdout(io.StringIO()):  # it prints that it found the file
                 self.curves = LogWriter(str(self.save_dir / VDL), file_name=file_name)
         self.file = LogFile(self.save_dir / LOG, encoding="utf-8")
@@ -76,24 +76,25 @@ class Records:
             self.curves.add_image(name, picture, iteration)
 
     def state_dict(self) -> Dict[str, Dict[str, int]]:
-        """The files' lengths, as {path within save_dir: bytes}; all of it is on the disk when this returns."""
+        """The files' lengths, as {path within save_dir: bytes}, flushed to the disk; deleted ones are left out."""
         paths = [self.save_dir / LOG]
         self.file.flush()
         if self.curves:
             self.curves.flush()
             paths.append(Path(self.curves.file_name))
+        paths = [path for path in paths if path.is_file()]
         for path in paths:
             flush_to_disk(path)
         return {"lengths": {path.relative_to(self.save_dir).as_posix(): path.stat().st_size for path in paths}}
 
     def set_state_dict(self, state: Mapping[str, Mapping[str, int]]) -> None:
-        """Take what `state_dict` returned; to be called before this is entered."""
+        """Take what `state_dict` returned; to be called before entering."""
         self.lengths = state["lengths"]
 
-    def begin_anew(self) -> None:
-        """Go on from iteration 0 of a run that was killed before its first checkpoint."""
-        begun = (self.save_dir / LOG, *sorted(self.save_dir.glob(f"{VDL}/*")))
-        self.lengths = {path.relative_to(self.save_dir).as_posix(): 0 for path in begun}
+    def start_over(self) -> None:
+        """Take back what a run wrote that was killed before its first checkpoint; to be called before entering."""
+        written = (self.save_dir / LOG, *sorted(self.save_dir.glob(f"{VDL}/*")))
+        self.lengths = {path.relative_to(self.save_dir).as_posix(): 0 for path in written}
 
 
 def take_back(path: Path, length: int) -> None:

@@ -7,8 +7,6 @@ from typing import Optional, Union
 from compat import UserError, logger, unknown_name
 from compat.processor import physical_cores
 
-from data import dataset_classes
-from data.transforms import build_transform
 from engine.build import network_of, weight_file
 from engine.recipe import Recipe
 from engine.runtime.description import Description, read_description
@@ -51,8 +49,7 @@ def open_network(
             raise UserError(f"engine eager: computes in fp32, not in {precision}; export the network for an engine")
         model = network_of(recipe, num_classes, weights=False)
         load_weights(model, weight_file(str(path)))
-        normalize = build_transform(recipe.val_dataset.transforms, "val").normalize
-        return EagerNetwork(model, num_classes, normalize, temperature or 1.0)
+        return EagerNetwork(model, num_classes, recipe.val_dataset.normalize, temperature or 1.0)
     if temperature is not None:
         raise UserError(f"--temperature {temperature}: an exported network has its own; give it to tool.export")
     network = load_network(path, engine, precision)
@@ -69,9 +66,7 @@ def _compare_names(path: Union[str, Path], description: Description, recipe: Rec
     """Warn where the classes of an export are called otherwise than the recipe's: their order may be another too."""
     if description.classes is None:
         return
-    dataset = recipe.val_dataset
-    wanted = dataset_classes(dataset.type, **dataset.options).names
-    for index, (exported, here) in enumerate(zip(description.classes.names, wanted)):
+    for index, (exported, here) in enumerate(zip(description.classes.names, recipe.val_dataset.class_set.names)):
         if exported != here:
             logger.warning(
                 "%s: class %d was exported as %r, the recipe calls it %r; unless they are the same, name the recipe "

@@ -142,8 +142,7 @@ def _eager_teacher(teacher: TeacherRecipe, num_classes: int, ours: Normalize) ->
     with paddle.utils.unique_name.guard("teacher_"):
         network = network_of(theirs, num_classes, weights=False)
     load_weights(network, weight_file(teacher.weights))
-    normalize = next((step for step in theirs.train_dataset.transforms if isinstance(step, Normalize)), Normalize())
-    return Teacher(network, normalize, ours, teacher.flip)
+    return Teacher(network, theirs.train_dataset.normalize, ours, teacher.flip)
 
 
 def _exported_teacher(teacher: TeacherRecipe, num_classes: int, ours: Normalize) -> ExportedTeacher:

@@ -1,4 +1,4 @@
-"""The batches of a run, as the trainer takes them."""
+"""The training batches of a run, by number."""
 
 from pathlib import Path
 from typing import Iterator, Tuple
@@ -13,19 +13,19 @@ from engine.resilience.shared_memory import check_shared_memory
 
 
 class Feed:
-    """Batches by their number, counted from the run's start: what a batch holds is a function of seed and number.
+    """Training batches by number, counted from the start of the run: a batch is a function of seed and number.
 
     Args:
         dataset: to train on.
         batch_size: images of one device's batch.
         seed: of the run.
         num_workers: loader processes.
-        devices: of the run; each has batches of its own.
-        skip_bad_samples: so many images may be unreadable and replaced.
-        save_dir: for the list of those.
+        devices: of the run; each gets its own batches.
+        skip_bad_samples: number of unreadable images that may be replaced by others.
+        save_dir: where these are listed.
 
     Raises:
-        UserError: when loader processes would not find the shared memory that they need.
+        UserError: when there is too little shared memory for the loader processes.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class Feed:
             check_shared_memory((images.numpy(), labels.numpy()), num_workers)
 
     def batches(self, start: int, stop: int) -> Iterator[Tuple[int, paddle.Tensor, paddle.Tensor]]:
-        """(number, images [N, 3, H, W], labels [N, H, W]) of the batches `start` to `stop`, exclusive."""
+        """Yield (number, images [N, H, W, 3] uint8, labels [N, H, W] uint8) of the batches `start` to `stop` - 1."""
         for number, (images, labels, indices) in enumerate(self._loader(start, stop, self.num_workers), start=start):
             self.bad_samples.delivered(sample_numbers(number, self.batch_size, *self.devices), indices)
             yield number, images, labels
 
     def read(self, number: int) -> Batch:
-        """One batch, once more."""
+        """This device's batch of a number, read again."""
         images, labels, indices = next(iter(self._loader(number, number + 1, num_workers=0)))
         files = [self.dataset.file_list[index][0] for index in indices.numpy()]
         return Batch(images.numpy(), labels.numpy(), files)

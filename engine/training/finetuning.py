@@ -8,11 +8,9 @@ from compat import UserError, logger, unknown_name
 import paddle
 from paddle import nn
 
-from data import dataset_classes
-from data.transforms import Normalize
 from engine.build import weight_file
 from engine.recipe import Recipe, load_recipe
-from engine.recipe.schema import CLASSIFIERS, DatasetRecipe
+from engine.recipe.schema import CLASSIFIERS
 from engine.training.options import BY_NAME, RunOptions
 from engine.weights import named_entry, recipe_of_weights
 from models import build_model, list_models
@@ -83,7 +81,7 @@ def _finetune(model: nn.Layer, recipe: Recipe, options: RunOptions) -> None:
     _warn_of_normalization(recipe, options)
     if pairs:
         _copy_rows(model, state, heads.replaced, pairs)
-        names = _class_names(recipe.train_dataset)
+        names = recipe.train_dataset.class_set.names
         new = [name for index, name in enumerate(names) if index not in pairs]
         known = ", ".join(names[index] for index in pairs)
         logger.info("--finetune_classes: classifiers know %s; new: %s", known, ", ".join(new) or "none")
@@ -114,7 +112,7 @@ def _check_options(source: str, recipe: Recipe, heads: _Heads) -> None:
 def _warn_of_normalization(recipe: Recipe, options: RunOptions) -> None:
     """Log how the weights' images were normalised, where their recipe is known and it was otherwise."""
     known = _their_recipe(options)
-    ours, theirs = (_normalize(one.train_dataset) if one else None for one in (recipe, known))
+    ours, theirs = (one.train_dataset.normalize if one else None for one in (recipe, known))
     if theirs and (ours.mean, ours.std) != (theirs.mean, theirs.std):
         opts = (
             f"{part}_dataset.transforms.Normalize.{key}={list(getattr(theirs, key))}".replace(" ", "")
@@ -124,10 +122,6 @@ def _warn_of_normalization(recipe: Recipe, options: RunOptions) -> None:
         logger.warning(
             "--finetune %s: learned from images that were normalised by --opts %s", options.finetune, " ".join(opts)
         )
-
-
-def _normalize(recipe: DatasetRecipe) -> Normalize:
-    return next((step for step in recipe.transforms if isinstance(step, Normalize)), Normalize())
 
 
 def _class_count(state: Weights, source: str) -> int:
@@ -209,7 +203,7 @@ def _paired_classes(recipe: Recipe, options: RunOptions, count: int) -> Dict[int
     Raises:
         UserError: where their names are not known, a name is none, or nothing is paired.
     """
-    ours, theirs = _class_names(recipe.train_dataset), _their_names(options, count)
+    ours, theirs = recipe.train_dataset.class_set.names, _their_names(options, count)
     numbers = {_plain(name): number for number, name in enumerate(theirs)}
     pairs = {}
     if BY_NAME in options.finetune_classes:
@@ -241,7 +235,7 @@ def _their_names(options: RunOptions, count: int) -> Tuple[str, ...]:
             f"--finetune_classes: {options.finetune} does not say what its classes are called; name the recipe that it "
             "was trained with by --finetune_config"
         )
-    names = _class_names(recipe.train_dataset)
+    names = recipe.train_dataset.class_set.names
     if len(names) != count:
         raise UserError(f"--finetune_config: that recipe has {len(names)} classes, and {options.finetune} {count}")
     return names
@@ -253,10 +247,6 @@ def _their_recipe(options: RunOptions) -> Optional[Recipe]:
         return load_recipe(options.finetune_config)
     named = recipe_of_weights(options.finetune)
     return load_recipe(named[0], {}, named[1]) if named else None
-
-
-def _class_names(recipe: DatasetRecipe) -> Tuple[str, ...]:
-    return dataset_classes(recipe.type, **recipe.options).names
 
 
 def _plain(name: str) -> str:

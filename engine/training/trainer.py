@@ -43,7 +43,7 @@ from engine.training.feed import Feed
 from engine.training.finetuning import take_starting_weights
 from engine.training.memory import training_advice
 from engine.training.optimizer import build_optimizer, build_schedule
-from engine.training.options import RunOptions
+from engine.training.options import AUTO, RunOptions
 from engine.training.precision import Precision
 from engine.training.progress import Progress
 from engine.training.sparsity import shrinkage_of
@@ -317,7 +317,7 @@ class Trainer:
             finish_replacements(self.save_dir)
         wait_for_all(self.devices)
         source = self.options.resume_model
-        if source not in (None, "auto"):
+        if source not in (None, AUTO):
             return read_checkpoint(Path(source))
         if source is None:
             found = list_checkpoints(self.save_dir)
@@ -328,7 +328,7 @@ class Trainer:
         if checkpoint is None:
             logger.info("--resume_model auto: no checkpoint in %s yet, starting at iteration 0", self.save_dir)
             if self._is_first:
-                self.records.begin_anew()
+                self.records.start_over()
         return checkpoint
 
     def _check_origin(self, folder: Path, state: RunState) -> None:

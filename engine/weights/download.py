@@ -170,7 +170,9 @@ def _write(file, chunk: bytes) -> None:
 def _check_space(part: Path, needed: int) -> None:
     free = shutil.disk_usage(part.parent).free
     if needed + FREE_BESIDE > free:
-        raise UserError(f"{part.parent}: has {free >> 20} MiB free, and the download needs {(needed >> 20) + 64}")
+        raise UserError(
+            f"{part.parent}: has {free >> 20} MiB free, and the download needs {(needed + FREE_BESIDE) >> 20} MiB"
+        )
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:

@@ -140,6 +140,8 @@ def test_same_seed_same_weights_and_resuming_changes_nothing(small_recipe, tmp_p
     assert any((whole[name] != tensor).any() for name, tensor in weights(trainer).items())
     with pytest.raises(UserError, match="was trained with --seed 3, not 0"):
         Trainer(small_recipe(), RunOptions(save_dir=str(tmp_path / "parts"), validate=False, resume_model="auto"))
+    with pytest.raises(UserError, match="nowhere: no such checkpoint"):
+        Trainer(small_recipe(), RunOptions(save_dir=str(tmp_path / "x"), validate=False, resume_model="nowhere"))
     with pytest.raises(UserError, match="lacks model.pdparams"):
         Trainer(small_recipe(), RunOptions(save_dir=str(tmp_path / "x"), validate=False, resume_model=str(tmp_path)))
 

@@ -9,7 +9,6 @@ from compat import UserError
 import numpy as np
 from paddle import nn
 
-from data import dataset_classes
 from engine.build import weight_file
 from engine.export import export_network
 from engine.export.quantize import quantize_exported
@@ -134,7 +133,7 @@ def open_format(source: Source, one: Format, folder: Optional[Path]) -> Network:
 def open_eager(source: Source) -> Network:
     """The recipe's network, which sees images at the size that the exported ones are fixed to."""
     recipe = load_recipe(source.config, source.overrides, source.opts)
-    classes = dataset_classes(recipe.val_dataset.type, **recipe.val_dataset.options)
+    classes = recipe.val_dataset.class_set
     network = open_network(recipe, len(classes.names), source.path, "eager")
     network.description = dataclasses.replace(network.description, size=tuple(source.size))
     return network

@@ -2,7 +2,10 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
+
+from compat import UserError
 
 import numpy as np
 import paddle
@@ -155,3 +158,9 @@ def test_images_go_to_the_device_once_as_bytes_and_labels_stay(val_set):
 def wrapped(where, name):
     """A patch that calls what it stands for."""
     return mock.patch.object(where, name, wraps=getattr(where, name))
+
+
+def test_the_image_without_a_label_is_named():
+    samples = [SimpleNamespace(image="a.png", label="a_label.png"), SimpleNamespace(image="b.png", label=None)]
+    with pytest.raises(UserError, match="b.png: has no label"):
+        next(evaluate_images(None, SimpleNamespace(samples=samples), {}))

@@ -124,7 +124,7 @@ def test_without_a_connection(target):
 def test_a_full_disk_is_named_and_what_arrived_is_kept(server, target, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(download.shutil, "disk_usage", lambda path: DiskUsage(10**9, 10**9, 1 << 20))
-        with pytest.raises(UserError, match="has 1 MiB free, and the download needs 64"):
+        with pytest.raises(UserError, match="has 1 MiB free, and the download needs 64 MiB"):
             fetch(server.url, target, PREFIX, "weights")
     written = []
 
