@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from compat import check_writable, text_table
-from compat.allocator import KEEPING
+from compat.allocator import MALLOC_SETTINGS
 from compat.processor import mkl_cpu_type, physical_cores
 
 from benchmarks.figures.record import write_figures
@@ -72,7 +72,7 @@ def _seconds(value: float, reference: float) -> Tuple[str, str]:
 def settings(kind: str) -> Dict[str, Dict[str, str]]:
     """Environments to compare by name; `kind` is MKL's, or empty where MKL is left alone."""
     mkl = {**NEUTRAL, "MKL_DEBUG_CPU_TYPE": kind}
-    memory = {"MKL_DEBUG_CPU_TYPE": "", **{name: str(value) for name, (_, value) in KEEPING.items()}}
+    memory = {"MKL_DEBUG_CPU_TYPE": "", **{name: str(value) for name, (_, value) in MALLOC_SETTINGS.items()}}
     choices = {AS_IT_COMES: NEUTRAL, "freed memory kept": memory}
     return {**choices, f"MKL_DEBUG_CPU_TYPE={kind}": mkl, "both": {**memory, **mkl}} if kind else choices
 

@@ -1,8 +1,8 @@
 """What every other package relies on before it touches Paddle.
 
 Importing this package, before paddle, sets what can only be set that early: the zlib that Paddle 2.6.2 shadows, the
-number of CPU threads, the kernels of MKL, and what happens to freed memory. It also makes paddle's DataLoader pass
-errors on. `repair_paddleseg()` repairs the calls of PaddleSeg 2.8 that crash on today's Paddle.
+number of CPU threads, the kernels of MKL, and what happens to freed memory. It also makes paddle's DataLoader report
+the errors of a dataset. `repair_paddleseg()` repairs the calls of PaddleSeg 2.8 that crash on today's Paddle.
 """
 
 import zlib  # noqa: F401  Paddle 2.6.2 ships its own zlib; the system's must be loaded first or `import cv2` crashes
@@ -10,14 +10,14 @@ import zlib  # noqa: F401  Paddle 2.6.2 ships its own zlib; the system's must be
 from compat.allocator import keep_freed_memory
 from compat.errors import UserError, unknown_name
 from compat.files import check_writable, json_text, write_json, write_text
-from compat.interrupt import end_quietly_while_importing, interrupt_as_usual
+from compat.interrupt import exit_quietly_on_interrupt, restore_keyboard_interrupt
 from compat.log import logger
-from compat.processor import use_processor_well
+from compat.processor import configure_cpu
 from compat.quiet_import import import_paddle_quietly
 from compat.text_table import markdown_table, text_table
 
-end_quietly_while_importing()
-use_processor_well()
+exit_quietly_on_interrupt()
+configure_cpu()
 keep_freed_memory()
 import_paddle_quietly()
 
@@ -30,15 +30,13 @@ repair_data_loader()
 __all__ = [
     "UserError",
     "check_writable",
-    "interrupt_as_usual",
+    "restore_keyboard_interrupt",
     "json_text",
-    "keep_freed_memory",
     "logger",
     "markdown_table",
     "repair_paddleseg",
     "text_table",
     "unknown_name",
-    "use_processor_well",
     "write_json",
     "write_text",
 ]

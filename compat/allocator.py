@@ -1,14 +1,14 @@
-"""How the C library manages the memory of Paddle's CPU tensors."""
+"""Settings of the C library that allocates Paddle's CPU tensors."""
 
 import ctypes
 import os
 import sys
 from typing import Dict, Mapping, Tuple
 
-# Environment variable that glibc reads at a program's start: (mallopt's number of the same setting, value).
-KEEPING: Dict[str, Tuple[int, int]] = {
-    "MALLOC_MMAP_MAX_": (-4, 0),  # nothing is so large that the system takes it back at once
-    "MALLOC_TRIM_THRESHOLD_": (-1, 2**31 - 1),  # bytes that may stay free before the system takes them back
+# {environment variable that glibc reads when a program starts: (mallopt's number of that setting, value)}
+MALLOC_SETTINGS: Dict[str, Tuple[int, int]] = {
+    "MALLOC_MMAP_MAX_": (-4, 0),  # no allocation is so large that freeing it returns it to the system
+    "MALLOC_TRIM_THRESHOLD_": (-1, 2**31 - 1),  # free bytes that are kept before some are returned to the system
 }
 
 
@@ -23,7 +23,7 @@ def keep_freed_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return
-    for name, (setting, value) in KEEPING.items():
+    for name, (setting, value) in MALLOC_SETTINGS.items():
         mallopt(setting, value)
         os.environ[name] = str(value)
 

@@ -1,9 +1,9 @@
 """CUDA's libraries from the registry, where Paddle 2.6 looks for them: `python -m compat.cuda_libraries` links them.
 
-The GPU wheel opens them at run time by unversioned names (`libcudnn.so`), which dlopen seeks in LD_LIBRARY_PATH, then
-in `paddle/libs`, then in the system's folders; never in the `nvidia` packages. cuDNN's parts and cuBLAS ask for each
-other by versioned names (`libcudnn_ops_infer.so.8`) in the folder of the link. So each library is linked into
-`paddle/libs` under both. Where the packages are not installed nothing is linked, and the host's CUDA is used.
+The GPU wheel opens them at run time by unversioned names (`libcudnn.so`), which dlopen searches for in LD_LIBRARY_PATH,
+`paddle/libs` and the system's folders, never in the `nvidia` packages. cuDNN's parts and cuBLAS open each other by
+versioned names (`libcudnn_ops_infer.so.8`) in the folder of the link. So each library is linked into `paddle/libs`
+under both names. If the packages are not installed, nothing is linked and the host's CUDA is used.
 """
 
 import ctypes
@@ -16,7 +16,8 @@ from compat.errors import UserError
 
 DRIVER = "libcuda.so.1"
 DRIVER_FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/lib/wsl/lib", "/usr/local/nvidia/lib64")
-# Of each library, a function that gives its version without a GPU, and whether it takes a part (0 to 2) of it.
+# A function of each library that gives its version without a GPU, and how: as the value returned, as one number or a
+# pair of numbers through pointers, or one part (0 to 2) at a time.
 VERSION_FUNCTIONS = {
     "cudnn": ("cudnnGetVersion", "returned"),
     "cublas": ("cublasGetProperty", "part"),
@@ -44,10 +45,10 @@ def libraries_folder() -> Path:
 def link_libraries(libraries: Iterable[Path], folder: Path) -> List[str]:
     """Link libraries into `folder` under their versioned and their unversioned names.
 
-    A file of that name that is no link is Paddle's own and stays.
+    An existing file that is no link belongs to Paddle and is kept.
 
     Returns:
-        The names that were linked or stood already, sorted.
+        The names that were linked, now or before, sorted.
     """
     names = []
     for library in libraries:
@@ -102,18 +103,18 @@ def _version(name: str, folder: Path) -> str:
     except OSError as error:
         return f"missing ({error})"
     function, kind = VERSION_FUNCTIONS[name]
-    ask = getattr(library, function)
+    query = getattr(library, function)
     numbers = (ctypes.c_int(), ctypes.c_int(), ctypes.c_int())
     if kind == "returned":
-        return str(ask())
+        return str(query())
     if kind == "number":
-        ask(ctypes.byref(numbers[0]))
+        query(ctypes.byref(numbers[0]))
         return str(numbers[0].value)
     if kind == "pair":
-        ask(ctypes.byref(numbers[0]), ctypes.byref(numbers[1]))
+        query(ctypes.byref(numbers[0]), ctypes.byref(numbers[1]))
         return f"{numbers[0].value}.{numbers[1].value}"
     for part, number in enumerate(numbers):
-        ask(part, ctypes.byref(number))
+        query(part, ctypes.byref(number))
     return ".".join(str(number.value) for number in numbers)
 
 
@@ -129,7 +130,7 @@ def main() -> None:
         raise UserError(f"Paddle {paddle.__version__} is built for the CPU; run: make install DEVICE=gpu")
     folder = libraries_folder()
     packaged = packaged_libraries()
-    # Paddle 3 looks into the packages itself.
+    # Paddle 3 searches the packages itself.
     names = link_libraries(packaged, folder) if paddle.__version__.startswith("2.") else []
     driver = "found" if link_driver_if_there() else "not found"
     print(f"{len(packaged)} libraries of the nvidia packages, {len(names)} links in paddle/libs; driver {driver}")

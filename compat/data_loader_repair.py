@@ -1,9 +1,9 @@
-"""Repairs of paddle.io.DataLoader: what a dataset raises must arrive where the loader is iterated, and an abandoned
-loader must not keep the process alive.
+"""Repairs of paddle.io.DataLoader: a dataset's exception must reach the loop over the loader, and an abandoned loader
+must not keep the process alive.
 
-In Paddle's own code an image that cannot be read ends the loader's reader thread; without worker processes the training
-loop then waits for that thread for ever, and with them it gets a SystemError about a queue. An iterator that is garbage
-collected waits for ever for its workers: their queues may be gone before they are told to end.
+In Paddle's own code an image that cannot be read ends the loader's reader thread. Without worker processes the training
+loop then waits for that thread forever; with them it gets a SystemError about a queue. The destructor of an iterator
+waits forever for its workers if their queues are gone before they are told to end.
 """
 
 import multiprocessing

@@ -1,4 +1,4 @@
-"""The one exception that means: the user can correct this."""
+"""The exception for everything that the user can correct."""
 
 import difflib
 from typing import Iterable
@@ -11,8 +11,8 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str):
-        # A loader's worker process passes its exceptions on as text with a traceback, and Paddle makes a new exception
-        # of that text: only our message in it is meant for the user.
+        # A loader's worker process sends an exception as text with its traceback, and Paddle builds a new exception of
+        # the same class from it; only our message in that text is meant for the user.
         super().__init__(message.rpartition("UserError: ")[2].strip())
 
 

@@ -1,4 +1,4 @@
-"""Text and JSON files as commands and benchmarks write them: whole or not at all, with one line where that fails."""
+"""Text and JSON files, written atomically; failures are one-line errors."""
 
 import json
 import math
@@ -10,9 +10,9 @@ from compat.errors import UserError
 
 
 def check_writable(*paths: Union[str, Path, None]) -> None:
-    """Raise UserError for a file that could not be written; to be called before the work whose result goes there.
+    """Raise UserError for a path that cannot be written; for use before the work whose result is written there.
 
-    The folders of the files are made. None stands for a file that is not wanted.
+    Missing folders are created. None, for a file that was not asked for, is skipped.
     """
     for path in map(Path, filter(None, paths)):
         try:
@@ -29,10 +29,10 @@ def check_writable(*paths: Union[str, Path, None]) -> None:
 
 
 def write_text(path: Union[str, Path], text: str) -> None:
-    """Write a text file in UTF-8; its folder is made if need be.
+    """Write a text file in UTF-8; a missing folder is created.
 
     Raises:
-        UserError: where the file cannot be written; one that was there is kept.
+        UserError: if the file cannot be written; an existing one is kept.
     """
     path = Path(path)
     check_writable(path)

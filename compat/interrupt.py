@@ -1,4 +1,4 @@
-"""Ctrl-C while a command still imports what it needs, which takes seconds."""
+"""Ctrl-C while a command is still importing its packages, which takes seconds."""
 
 import multiprocessing
 import signal
@@ -9,10 +9,11 @@ ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ("train.py", "tool", "benchmarks")
 
 
-def end_quietly_while_importing() -> None:
-    """Let ctrl-C end a command of ours at once, instead of by a traceback out of whatever is being imported.
+def exit_quietly_on_interrupt() -> None:
+    """Let ctrl-C end one of this project's commands at once, without a traceback from whatever is being imported.
 
-    A program that imports us as a library keeps its own handling; so do a loader's processes, and what ignores ctrl-C.
+    Nothing changes in a program that imports this project as a library, in a loader's worker process, and where ctrl-C
+    is ignored or handled already.
     """
     program = Path(sys.argv[0]).resolve()
     is_ours = ROOT in program.parents and program.relative_to(ROOT).parts[0] in COMMANDS
@@ -21,7 +22,7 @@ def end_quietly_while_importing() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def interrupt_as_usual() -> None:
-    """From here on ctrl-C is a KeyboardInterrupt again, which saves what there is to save."""
+def restore_keyboard_interrupt() -> None:
+    """Make ctrl-C raise KeyboardInterrupt again, so that a command can save its work."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,8 +1,8 @@
-"""Options as people write them, checked: frozen pydantic models, whose mistakes become one `UserError`.
+"""Validation of what users write: frozen pydantic models of options, whose errors become one `UserError`.
 
-A recipe, a transform and an optimiser are `Options` written out. The options of what has a constructor, such as a loss
-or a network, are taken from its signature (`options_of`), so that a new argument is an option at once. `ByType` chooses
-among models by the key `type`.
+Recipes, transforms and optimisers are subclasses of `Options`. The options of a loss or a network are derived from the
+signature of its constructor (`options_of`), so that a new argument is an option at once. `ByType` chooses among models
+by the key `type`.
 """
 
 import functools
@@ -57,7 +57,7 @@ class Options(BaseModel):
         return raw
 
     def beyond(self, kind: Type["Options"]) -> Dict[str, Any]:
-        """What was given for the fields that the base `kind` does not have."""
+        """{name: value} of the fields that were given and that the base class `kind` does not have."""
         return {name: getattr(self, name) for name in type(self).model_fields if self._is_beyond(name, kind)}
 
     def _is_beyond(self, name: str, kind: Type["Options"]) -> bool:
@@ -65,7 +65,7 @@ class Options(BaseModel):
 
 
 def custom_error(message: str) -> PydanticCustomError:
-    """What a validator raises to say `message`, after the key that it is about."""
+    """The exception for a validator to raise; `check` puts the dotted key before the message."""
     return PydanticCustomError("mistake", "{message}", {"message": message})
 
 
@@ -112,11 +112,11 @@ Pattern = Annotated[str, AfterValidator(_regular_expression)]
 
 
 class ByType:
-    """In `Annotated[Base, ByType(models)]`: that of `models` whose field `type`, a Literal, has the value given.
+    """`Annotated[Base, ByType(models)]` is the one of `models` whose Literal field `type` has the value given.
 
     Args:
         models: subclasses of Base.
-        default: the type where none is given; None: it must be given.
+        default: the type if none is given; None makes it required.
     """
 
     def __init__(self, models: Iterable[Type[Options]], default: Optional[str] = None):
@@ -135,13 +135,14 @@ class ByType:
 
 
 def options_of(build: Callable, name: str, base: Type[Options] = Options, skip: Sequence[str] = ()) -> Type[Options]:
-    """The model of the arguments of `build`, by its signature, as a subclass of `base` with `type` fixed to `name`.
+    """A model of the arguments of `build`: a subclass of `base` with the field `type` fixed to `name`.
 
     Args:
-        build: class or function, annotated; ranges stand in `Annotated[float, Field(gt=0)]`. Sequences become tuples.
-        name: the type's name in a recipe.
-        base: what every such model has besides.
-        skip: arguments that a recipe does not give.
+        build: annotated class or function; ranges are written as `Annotated[float, Field(gt=0)]`. Sequences become
+            tuples.
+        name: the value of `type` in a recipe.
+        base: base class of the model, with the fields that all such models share.
+        skip: arguments that a recipe cannot set.
     """
     fields: Dict[str, Any] = {"type": (Literal[name], name if "type" not in base.model_fields else ...)}
     for parameter in inspect.signature(build).parameters.values():
@@ -152,7 +153,7 @@ def options_of(build: Callable, name: str, base: Type[Options] = Options, skip: 
 
 
 def _strict(annotation: Any) -> Any:
-    """The annotation with our numbers, which take no true or false, and tuples for its sequences."""
+    """The annotation with Whole and Number, which refuse booleans, for int and float, and with tuples for sequences."""
     if annotation in (int, float):
         return Whole if annotation is int else Number
     if hasattr(annotation, "__metadata__"):
@@ -169,11 +170,11 @@ def _strict(annotation: Any) -> Any:
 
 
 def check(kind: Any, raw: Any, where: str = "", key: str = "") -> Any:
-    """The value `raw` as the model or type `kind`.
+    """Validate `raw` and return it as the model or type `kind`.
 
     Args:
-        where: what the messages begin with, such as the recipe's file.
-        key: the dotted key of `raw`.
+        where: prefix of the messages, such as the recipe's file.
+        key: the dotted key of `raw` in it.
 
     Raises:
         UserError: naming the dotted key, what was expected there, and what was found.
@@ -186,11 +187,11 @@ def check(kind: Any, raw: Any, where: str = "", key: str = "") -> Any:
         raise UserError(": ".join(part for part in (where, *first) if part) + more) from None
 
 
-_adapter = functools.cache(TypeAdapter)  # it takes longer to make than to use
+_adapter = functools.cache(TypeAdapter)  # building one takes longer than using it
 
 
 def _mistakes(errors: List[Dict], raw: Any, key: str) -> List[Tuple[str, str]]:
-    """(dotted key, message) of each mistake. Of the ways to read one value, the one that went deepest counts."""
+    """(dotted key, message) of each mistake. Among the members of a union, the one that matched deepest counts."""
     located: List[Tuple[Tuple[str, ...], Dict]] = [(_keys(error["loc"], raw), error) for error in errors]
     found: Dict[Tuple[str, ...], List[Dict]] = {}
     for keys, error in located:
@@ -200,7 +201,7 @@ def _mistakes(errors: List[Dict], raw: Any, key: str) -> List[Tuple[str, str]]:
 
 
 def _keys(location: Sequence, raw: Any) -> Tuple[str, ...]:
-    """pydantic's location less what does not stand in `raw`: the names of union members, and what validators added."""
+    """pydantic's location without the parts that are not in `raw`: names of union members and of validators."""
     keys = []
     for part in location:
         if isinstance(raw, Mapping) and part in raw:
@@ -242,7 +243,7 @@ _NAME_ERRORS = ("literal_error", "union_tag_invalid", "union_tag_not_found")
 
 
 def _message(errors: Sequence[Dict]) -> str:
-    """What is wrong with one value; `errors` are those of the ways in which it could be read."""
+    """What is wrong with one value; `errors` has one entry for each type that it may have."""
     names = [error for error in errors if error["type"] in _NAME_ERRORS]
     for error in errors:
         if error["type"] == "missing":
@@ -268,7 +269,7 @@ def _expected(error: Dict) -> str:
 
 
 def _unknown(error: Dict) -> str:
-    """A name that is none of those expected, or the missing name of a type."""
+    """The message for a name that is not among those expected, or a missing `type`."""
     if error["type"] == "union_tag_not_found":
         return "the key 'type' is missing"
     known = re.findall(r"'([^']*)'", error["ctx"].get("expected") or error["ctx"]["expected_tags"])

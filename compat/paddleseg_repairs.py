@@ -14,7 +14,7 @@ def repair_paddleseg() -> list:
     """Make `paddleseg.core.evaluate`, `train` and the cross-entropy losses run. Calling it again changes nothing.
 
     Returns:
-        Names of what was replaced by this call.
+        Names of the functions and methods that this call replaced.
     """
     importlib.import_module("paddleseg.core")
     # `paddleseg.core.train` is the function; the module of that name is only in sys.modules.
@@ -77,8 +77,8 @@ def _probe_labels(loss_class):
 def _keeping_labels(forward):
     """DiceLoss, which makes ignored pixels class 0 in place, on a copy of the labels.
 
-    In PaddleSeg's MixedLoss the other losses get the same labels: those before it lose what their gradient needs, and
-    those after it count the ignored pixels as class 0.
+    In PaddleSeg's MixedLoss all losses get the same labels: those before it would lose values that their backward pass
+    needs, and those after it would count ignored pixels as class 0.
     """
 
     def repaired(self, logits, labels):

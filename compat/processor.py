@@ -34,7 +34,7 @@ def mkl_cpu_type(cpuinfo: str) -> str:
     return "5" if {"avx2", "fma"} <= flags else ""
 
 
-def use_processor_well() -> None:
+def configure_cpu() -> None:
     """Set the number of threads and MKL's kernels through the environment, unless the user has set them.
 
     Paddle's eager CPU kernels use one thread without OMP_NUM_THREADS.

@@ -8,7 +8,7 @@ GAP = 2  # spaces between columns
 
 
 def text_table(header: Sequence[object], rows: Iterable[Sequence[object]], left: int = 1, rule: bool = True) -> str:
-    """Columns as wide as their widest cell, without a line break at the end.
+    """A table whose columns are as wide as their widest cell, without a line break at the end.
 
     Args:
         header: a title for each column; titles may be empty or repeat each other.
@@ -27,7 +27,7 @@ def text_table(header: Sequence[object], rows: Iterable[Sequence[object]], left:
 
 
 def markdown_table(header: Sequence[object], rows: Iterable[Sequence[object]], left: int = 1) -> str:
-    """The same as a table of Markdown; its titles must differ."""
+    """A table in Markdown, with the arguments of `text_table`; the titles must differ."""
     table = PrettyTable([str(title) for title in header])
     table.set_style(MARKDOWN)
     _fill(table, rows, left)

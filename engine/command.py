@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Callable, NoReturn, Optional, Sequence, Tuple
 
-from compat import UserError, interrupt_as_usual, logger
+from compat import UserError, logger, restore_keyboard_interrupt
 
 import paddle
 
@@ -26,7 +26,7 @@ def run(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        interrupt_as_usual()
+        restore_keyboard_interrupt()
         sys.exit(main(None) or 0)
     except UserError as error:
         sys.exit(f"error: {error}")  # on standard error, with status 1

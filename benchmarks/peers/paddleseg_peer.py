@@ -7,10 +7,10 @@ import threading
 from typing import Tuple
 
 from compat import UserError
-from compat.allocator import KEEPING
+from compat.allocator import MALLOC_SETTINGS
 from compat.processor import physical_cores
 
-OURS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", *KEEPING)
+OURS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", *MALLOC_SETTINGS)
 """What compat sets before paddle is imported, and a user of PaddleSeg does not."""
 
 PATIENCE = 600  # seconds for one reply

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, Dict
 
 import compat  # noqa: F401  it must come before paddle
-from compat.allocator import KEEPING
+from compat.allocator import MALLOC_SETTINGS
 from compat.processor import physical_cores
 
 import paddle
 
 PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddleseg", "onnxruntime", "openvino", "MNN", "numpy")
 INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "i8mm")
-SETTINGS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", *KEEPING)
+SETTINGS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", *MALLOC_SETTINGS)
 
 
 def describe_hardware(threads: int) -> Dict[str, Any]:
