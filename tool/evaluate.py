@@ -1,8 +1,8 @@
-"""Evaluate a network on the validation split of a recipe: every protocol in one table, then the classes of each.
+"""Evaluate a network on the validation split of a recipe: one table of all protocols, then the classes under each.
 
---report writes it as a page to look at, with the worst and the best images. --compare evaluates two networks under the
-first protocol, and tests whether they differ. --engine evaluates the class maps that ship: those of tool.predict and of
-what tool.export wrote; without it a network is evaluated by PaddleSeg's protocols, to the last pixel. --calibrate fits
+--report writes an HTML page with the scores and the worst and best images. --compare evaluates two networks under the
+first protocol and tests whether they differ. --engine evaluates the class maps that are deployed, those of tool.predict
+and of an exported network; without it, results equal those of PaddleSeg's evaluation pixel by pixel. --calibrate fits
 the temperature of the confidence. Under Paddle's launcher the processes share the images:
 PYTHONPATH=. python -m paddle.distributed.launch tool/evaluate.py ...
 """
@@ -57,9 +57,21 @@ from tool.evaluation.report.gathered import Gathered
 from tool.evaluation.report.page import write_report
 from tool.evaluation.score_table import as_csv, as_dict, class_table, protocol_table
 
+NEEDED = {  # flags that mean nothing without another one
+    "scales": ("flip_horizontal", "flip_vertical", "is_slide"),
+    "compare": ("compare_config",),
+    "engine": ("precision",),
+}
+
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Evaluate one network or compare two, print the tables, and write the files that the flags ask for.
+
+    Raises:
+        UserError: before the evaluation, for flags, files or networks that do not fit together.
+    """
     arguments = _parser().parse_args(argv)
+    check_flags(arguments)
     choose_device(arguments.device)
     devices = join_devices()
     only_the_first_speaks(devices)
@@ -69,14 +81,15 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if arguments.compare:
         subjects = [open_subject(arguments, *one) for one in compared_recipes(arguments)]
         check_same_images(*subjects)
+        check_calibration(arguments, subjects[0])
         networks = [evaluate_subject(arguments, subject) for subject in subjects]
         comparison = compare_networks(*networks)
         tables = [comparison_table(comparison, networks[0].card)]
         print(f"\nA: {networks[0].describe()}\nB: {networks[1].describe()}\n\n{table_text(tables[0])}")
     else:
-        networks = [
-            evaluate_subject(arguments, open_subject(arguments, arguments.model_path, arguments.config, arguments.opts))
-        ]
+        subject = open_subject(arguments, arguments.model_path, arguments.config, arguments.opts)
+        check_calibration(arguments, subject)
+        networks = [evaluate_subject(arguments, subject)]
         print_scores(networks[0])
         if arguments.engine:
             print(f"\n{drop_table(networks[0], lambda subject: evaluate_subject(arguments, subject))}")
@@ -97,11 +110,28 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         print(f"report: {write_report(arguments.report, build_report(networks, tables))}")
 
 
+def check_flags(arguments) -> None:
+    """Raise UserError for a flag that has no effect without another one, which is missing."""
+    for other, flags in NEEDED.items():
+        for flag in flags:
+            if getattr(arguments, flag) and not getattr(arguments, other):
+                raise UserError(f"--{flag}: has no effect without --{other}; add that flag, or leave this one out")
+
+
+def check_calibration(arguments, subject: Subject) -> None:
+    """Raise UserError if --calibrate is given for a network or a first protocol that has no temperature to fit."""
+    if not arguments.calibrate:
+        return
+    deployed_scale(*first_protocol(subject.protocols))
+    if isinstance(subject.model, Network) and not subject.model.gives_logits:
+        raise UserError(f"--calibrate: {subject.path} returns no logits; export it with --output_op none")
+
+
 def compared_recipes(arguments) -> List[Tuple[str, str, Sequence[str]]]:
-    """(path, recipe file, overrides) of A and of B: those of the flags, or without --config those that names bring."""
+    """(path, recipe file, overrides) of A and B: from the flags, or without --config from the named weights."""
     first, second = arguments.compare
     recipe, typed = (arguments.config, arguments.opts), arguments.typed_opts
-    if typed is None:  # --config is given, and there are no overrides but the typed ones
+    if typed is None:  # --config is given, so all overrides come from --opts
         other = (arguments.compare_config or arguments.config, arguments.opts)
     elif arguments.compare_config:
         other = (arguments.compare_config, typed)
@@ -112,7 +142,7 @@ def compared_recipes(arguments) -> List[Tuple[str, str, Sequence[str]]]:
 
 
 def open_subject(arguments, path: str, config: str, opts: Sequence[str]) -> Subject:
-    """The network of a recipe with the weights of `path`, its images, and how it is to be evaluated."""
+    """The network of recipe `config` with the weights of `path`, its validation images and its protocols."""
     recipe = load_recipe(config, dataset_overrides(arguments.dataset_root), opts)
     protocols = chosen_protocols(arguments, recipe)
     if arguments.compare:
@@ -126,16 +156,16 @@ def open_subject(arguments, path: str, config: str, opts: Sequence[str]) -> Subj
 
 
 def open_model(arguments, path: str, recipe: Recipe, dataset: SegmentationDataset) -> Union[nn.Layer, Network]:
-    """The recipe's network with the weights of `path`; with --engine as it is deployed."""
+    """The recipe's network with the weights of `path`; with --engine, the network as it is deployed."""
     exported = is_exported(path)
     if exported and not arguments.engine:
-        raise UserError(f"{path}: an exported network; say what computes it: --engine {'|'.join(EXPORTED_ENGINES)}")
-    # Of two networks, one may be a checkpoint: the engine is the other's.
+        raise UserError(f"{path}: is an exported network; choose its engine: --engine {'|'.join(EXPORTED_ENGINES)}")
+    # When a checkpoint is compared with an exported network, --engine is for the exported one.
     if arguments.engine and (exported or not arguments.compare):
         network = open_network(recipe, dataset.num_classes, path, arguments.engine, arguments.precision)
         if network.size:
             size = "x".join(map(str, network.size[::-1]))
-            logger.warning("%s: fixed to %s: it sees images at this size, whatever scale a protocol names", path, size)
+            logger.warning("%s: has a fixed input size of %s; the scales of the protocols are ignored", path, size)
         return network
     model = network_of(recipe, dataset.num_classes, weights=False)
     load_weights(model, weight_file(path))
@@ -143,7 +173,7 @@ def open_model(arguments, path: str, recipe: Recipe, dataset: SegmentationDatase
 
 
 def evaluate_subject(arguments, subject: Subject) -> Evaluated:
-    """Every score, and what a comparison or a report needs of each image; processes share the images."""
+    """All scores, and the results of each image that a comparison or a report needs; processes share the images."""
     devices = launched_devices()
     gathered = Gathered(subject.dataset, views=bool(arguments.report))
     name = next(iter(subject.protocols))
@@ -164,7 +194,7 @@ def evaluate_subject(arguments, subject: Subject) -> Evaluated:
 
 
 def calibrate_subject(subject: Subject) -> Calibration:
-    """The temperature of a network as it is deployed under the first protocol; see engine.evaluation.calibration."""
+    """Fit the temperature of a network as it is deployed under the first protocol; see engine.evaluation.calibration."""
     network, normalize = subject.model, subject.dataset.transform.normalize
     if not isinstance(network, Network):
         network = EagerNetwork(network, subject.dataset.num_classes, normalize)
@@ -172,7 +202,7 @@ def calibrate_subject(subject: Subject) -> Calibration:
 
 
 def print_scores(network: Evaluated) -> None:
-    """The table of the protocols, and the classes of each."""
+    """Print the table of the protocols, and the table of the classes under each."""
     protocols = network.subject.protocols
     print(f"\n{network.describe()}\n\n{protocol_table(network.cards, protocols)}")
     for name, card in network.cards.items():
@@ -180,10 +210,11 @@ def print_scores(network: Evaluated) -> None:
 
 
 def chosen_protocols(arguments, recipe: Recipe) -> Dict[str, Protocol]:
-    """The protocols that the command's flags ask for; by default the recipe's.
+    """The protocols that the flags choose; by default all of the recipe.
 
     Raises:
-        UserError: for a name that neither the recipe nor the field's list has.
+        UserError: for a name that is neither in the recipe nor in STANDARD_PROTOCOLS, and for --crop_size or --stride
+            if no protocol has a sliding window.
     """
     window = {flag: getattr(arguments, flag) for flag in ("crop_size", "stride") if getattr(arguments, flag)}
     if arguments.scales:
@@ -203,6 +234,9 @@ def chosen_protocols(arguments, recipe: Recipe) -> Dict[str, Protocol]:
     else:
         protocols = dict(recipe.test_config)
     if window:
+        if not any(protocol.is_slide for protocol in protocols.values()):
+            flags = " and ".join(f"--{flag}" for flag in window)
+            raise UserError(f"{flags}: no protocol has a sliding window; choose --protocols sliding_window")
         protocols = {
             name: check(Protocol, {**dict(protocol), **window}, name) if protocol.is_slide else protocol
             for name, protocol in protocols.items()
@@ -213,7 +247,7 @@ def chosen_protocols(arguments, recipe: Recipe) -> Dict[str, Protocol]:
 
 
 def score_options(arguments, recipe: Recipe) -> ScoreOptions:
-    """What the command's flags ask to be counted; the detail target is that of the recipe's loss."""
+    """The options of the scores that the flags choose; the detail target is that of the recipe's loss."""
     terms = [term for terms in recipe.loss.values() for term in terms]
     return ScoreOptions(
         absent=arguments.absent,
@@ -251,39 +285,50 @@ def _parser():
     add = arguments.add_argument
     which = arguments.add_mutually_exclusive_group(required=True)
     which.add_argument(
-        "--model_path", help="weight file, name of weights, folder of a checkpoint, or with --engine of an export"
+        "--model_path", help="weight file, name of weights, or folder of a checkpoint; with --engine also of an export"
     )
-    which.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two of these: test whether they differ")
-    add("--compare_config", metavar="F", help="recipe of B, where it is another than A's")
-    add("--engine", choices=ENGINES, help="evaluate class maps as this engine makes them of each image")
-    add("--precision", choices=PRECISIONS, help="with --engine; by default that of the file, or fp32")
-    add("--report", metavar="DIR", help="write DIR/report.html, a page with everything and the worst and best images")
-    add(
+    which.add_argument("--compare", nargs=2, metavar=("A", "B"), help="test whether two such networks differ")
+    add("--compare_config", metavar="F", help="recipe of B, if it differs from that of A")
+    add("--engine", choices=ENGINES, help="evaluate the deployed class maps, computed by this engine")
+    add("--precision", choices=PRECISIONS, help="with --engine: by default that of the file, or fp32")
+    add("--report", metavar="DIR", help="write DIR/report.html: all scores, and the worst and best images")
+    chosen = arguments.add_mutually_exclusive_group()
+    chosen.add_argument(
         "--protocols",
         nargs="+",
         metavar="NAME",
-        help=f"instead of all of the recipe's: some of them or of {', '.join(STANDARD_PROTOCOLS)}; `all` for these",
+        help=f"some of the recipe's, or of {', '.join(STANDARD_PROTOCOLS)} (`all` for all of these); by default all of "
+        "the recipe's",
     )
-    add("--scales", nargs="+", type=real_number(0.01, 16), help="scales to average over, instead of named protocols")
+    chosen.add_argument(
+        "--scales", nargs="+", type=real_number(0.01, 16), help="scales to average over, instead of named protocols"
+    )
     add("--flip_horizontal", action="store_true", help="with --scales: average with the mirrored image")
     add("--flip_vertical", action="store_true", help="with --scales: average with the image upside down")
-    add("--is_slide", action="store_true", help="with --scales: sliding window")
+    add("--is_slide", action="store_true", help="with --scales: predict in sliding windows")
     add("--crop_size", nargs=2, type=SIDE, metavar=("W", "H"), help="of sliding windows")
     add("--stride", nargs=2, type=SIDE, metavar=("W", "H"), help="of sliding windows")
     add("--align_corners", action="store_true", help="resize images and logits as the original STDC-Seg does")
-    add("--absent", choices=tuple(ABSENT), default="zero", help="IoU of a class that does not occur; nan: no IoU")
-    add("--boundary_widths", nargs="+", type=SIDE, default=[], metavar="D", help="boundary scores, D pixels wide")
+    add("--absent", choices=tuple(ABSENT), default="zero", help="IoU of a class that does not occur (zero); nan: none")
+    add(
+        "--boundary_widths",
+        nargs="+",
+        type=SIDE,
+        default=[],
+        metavar="D",
+        help="also score boundaries that are D pixels wide",
+    )
     add("--detail", action="store_true", help="also score the detail head against its target")
-    add("--calibrate", action="store_true", help="fit the temperature of the confidence, and say what it is worth")
+    add("--calibrate", action="store_true", help="fit the temperature of the confidence, and measure its effect")
     add(
         "--bootstrap",
         type=whole_number(0, 10**6),
         default=1000,
         metavar="N",
-        help="replicates for the interval of the mean IoU",
+        help="bootstrap replicates for the interval of the mean IoU (1000)",
     )
     add("--json", type=Path, metavar="F", help="write all figures and the confusion matrices to F")
-    add("--csv", type=Path, metavar="F", help="write all figures to F, one a line")
+    add("--csv", type=Path, metavar="F", help="write all figures to F, one per line")
     add("--num_workers", type=WORKERS, default=0, help="loader processes")
     return arguments
 

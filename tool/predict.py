@@ -1,10 +1,10 @@
-"""Segment images, videos or a camera: colour maps, overlays and side-by-side pictures.
+"""Segment images, videos or a camera stream: class maps, overlays and side-by-side pictures.
 
-Without --image_path or --camera the validation split of the recipe is predicted, and its labels stand in the pictures
-too. Reading, inference and writing overlap; the last line says how many frames a second that made, end to end.
---cityscapes_submission writes the zip that the Cityscapes server takes instead, of the test split by default;
---pseudo_labels writes label files and their list, which a recipe adds to its training set as `extra_list`. Under
-Paddle's launcher the processes share the images and videos, as with tool.evaluate.
+Without --image_path or --camera the validation split of the recipe is predicted, and the side-by-side pictures show its
+labels too. Reading, inference and writing overlap; the last line gives the frames per second, end to end.
+--cityscapes_submission instead writes a zip for the Cityscapes server, by default of the test split. --pseudo_labels
+writes label files and their list, which a recipe adds to its training set as `extra_list`. Under Paddle's launcher the
+processes share the images and videos, as with tool.evaluate.
 """
 
 import argparse
@@ -52,10 +52,22 @@ from tool.prediction.sources import (
     read_picture,
     result_names,
 )
-from tool.prediction.windows import add_window_flags, asked_windows, predict_large, split_by_size, warn_of_whole_images
+from tool.prediction.windows import (
+    add_window_flags,
+    predict_large,
+    requested_windows,
+    split_by_size,
+    warn_of_whole_images,
+)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Predict, and write the results into --save_dir.
+
+    Raises:
+        UserError: for wrong flags, a network that does not fit them, or a file that cannot be read or written; results
+            that are already written are kept.
+    """
     arguments = _parser().parse_args(argv)
     choose_device(arguments.device)
     recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
@@ -81,7 +93,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         print(f"{len(pictures)} images in {save_dir}/{', '.join(arguments.results)}{share}: {timing}")
     for picture in large:
         predict_large(picture, classify, save_dir, painter, arguments.results)
-        print(f"{picture.file}: in {save_dir}/{', '.join(arguments.results)}")
+        print(f"{picture.file} in {save_dir}/{', '.join(arguments.results)}")
     for video in videos:
         timing = predict_video(video, classify, save_dir, painter, arguments)
         print(f"{video.source}: {timing}")
@@ -113,9 +125,9 @@ def load_classifier(arguments, recipe: Recipe, num_classes: int) -> Classify:
     """The network that the flags name; see open_classifier.
 
     Raises:
-        UserError: for results of a confidence that the network does not give.
+        UserError: as open_classifier does, also for flags that need a confidence the network does not return.
     """
-    needs_confidence = {
+    needing_confidence = {
         f"--pseudo_labels {arguments.pseudo_labels}": arguments.pseudo_labels,
         f"--unknown_below {arguments.unknown_below}": arguments.unknown_below,
         f"--results {CONFIDENCE}": CONFIDENCE in arguments.results,
@@ -128,16 +140,18 @@ def load_classifier(arguments, recipe: Recipe, num_classes: int) -> Classify:
         arguments.precision,
         arguments.pseudo_labels or arguments.unknown_below,
         arguments.temperature,
-        asked_windows(arguments),
-        confidence_for=next((flag for flag, asked in needs_confidence.items() if asked), None),
+        requested_windows(arguments),
+        confidence_for=next((flag for flag, given in needing_confidence.items() if given), None),
     )
 
 
 def predict_submission(arguments, recipe: Recipe, classes: ClassSet, pictures: Sequence[Picture]) -> None:
-    """Write the zip for the Cityscapes server; raises UserError for another dataset's classes."""
+    """Write the zip for the Cityscapes server; raises UserError for other classes than those of Cityscapes."""
     file = arguments.cityscapes_submission
     if classes is not CITYSCAPES:
-        raise UserError(f"--cityscapes_submission: the recipe has {len(classes.names)} classes, not Cityscapes' 19")
+        raise UserError(
+            f"--cityscapes_submission: the recipe has {len(classes.names)} classes, not the 19 of Cityscapes"
+        )
     if not pictures:
         raise UserError("--cityscapes_submission: takes images, not videos or a camera; see --image_path")
     prepare_save_dir(Path(file).parent)
@@ -148,15 +162,15 @@ def predict_submission(arguments, recipe: Recipe, classes: ClassSet, pictures: S
     progress = tqdm(own, unit="image", disable=devices.rank > 0)
     class_maps = ((names[one.file], classify(read_picture(one).image)) for one in progress)
     if devices.count > 1:
-        class_maps = _of_all(class_maps, devices)
+        class_maps = _gather_class_maps(class_maps, devices)
         if devices.rank > 0:
             return
     write_submission(file, class_maps)
-    print(f"{len(pictures)} images in {file}; before sending: python -m tool.prepare_data check-submission")
+    print(f"{len(pictures)} images in {file}; to check it: python -m tool.prepare_data check-submission {file}")
 
 
 def predict_pseudo_labels(arguments, recipe: Recipe, classes: ClassSet, pictures: Sequence[Picture]) -> None:
-    """Write label files, and their list when all are written; raises UserError where there is no image."""
+    """Write label files, then the list of them; raises UserError if there is no image."""
     if not pictures:
         raise UserError("--pseudo_labels: takes images, not videos or a camera; see --image_path")
     save_dir = prepare_save_dir(arguments.save_dir)
@@ -172,13 +186,15 @@ def predict_pseudo_labels(arguments, recipe: Recipe, classes: ClassSet, pictures
     write_text(file, "".join(f"{one.line}\n" for one in labelled))
     known = 100 * sum(one.known for one in labelled) / len(pictures)
     print(
-        f"{file}: labels of {len(labelled)} of {len(pictures)} images, {known:.1f} % of all pixels have a class; to "
-        f"train on them too: --opts train_dataset.extra_list={file}\n{timing}"
+        f"{file}: labels of {len(labelled)} of {len(pictures)} images; on average {known:.1f} % of an image's pixels "
+        f"have a class; to train on them too: --opts train_dataset.extra_list={file}\n{timing}"
     )
 
 
-def _of_all(class_maps: Iterable[Tuple[str, np.ndarray]], devices: Devices) -> Iterator[Tuple[str, np.ndarray]]:
-    """The named class maps [H, W] uint8 of every process, sent as PNGs."""
+def _gather_class_maps(
+    class_maps: Iterable[Tuple[str, np.ndarray]], devices: Devices
+) -> Iterator[Tuple[str, np.ndarray]]:
+    """The named class maps [H, W] uint8 of all processes, exchanged as PNGs."""
     parts = gather([(name, cv2.imencode(".png", classes)[1]) for name, classes in class_maps], devices)
     return ((name, cv2.imdecode(png, cv2.IMREAD_UNCHANGED)) for part in parts for name, png in part)
 
@@ -186,7 +202,7 @@ def _of_all(class_maps: Iterable[Tuple[str, np.ndarray]], devices: Devices) -> I
 def predict_pictures(
     pictures: Sequence[Picture], classify: Classify, writer: Union[PictureWriter, PseudoLabelWriter]
 ) -> Timing:
-    """Predict images, several of which are read and written at a time."""
+    """Predict images, reading and writing several at a time."""
     with tqdm(total=len(pictures), unit="image") as bar:
         infer = _inference(classify, bar, CONFIDENCE in writer.kinds)
         return overlap(pictures, read_picture, infer, writer.write, threads=2)
@@ -243,20 +259,25 @@ def _parser():
     add(
         "--model_path",
         required=True,
-        help="weights, their name, or the folder of a checkpoint; with --engine, what tool.export wrote",
+        help="weight file, name of weights, or folder of a checkpoint; with --engine, an exported network",
     )
     add("--engine", choices=ENGINES, default="eager", help="what computes the network")
     add("--precision", choices=PRECISIONS, help="of an exported network; by default that of the file")
-    add("--image_path", help="image, video, folder of both, or .txt list; by default the recipe's validation split")
+    source = arguments.add_mutually_exclusive_group()
+    source.add_argument(
+        "--image_path", help="image, video, folder of both, or .txt list; by default the recipe's validation split"
+    )
+    source.add_argument(
+        "--camera", type=whole_number(0, 99), metavar="N", help="predict camera N until ctrl-C, or --max_frames"
+    )
     add_window_flags(arguments)
-    add("--camera", type=whole_number(0, 99), metavar="N", help="predict camera N until ctrl-C, or --max_frames")
     add("--save_dir", default="output/predictions", help="where the results go")
     add(
         "--results",
         nargs="+",
         choices=(*KINDS, CONFIDENCE),
         default=list(KINDS),
-        help=f"what to write; by default all but {CONFIDENCE}, grey from 0 to 255 for the probability of the class",
+        help=f"what to write, by default all but {CONFIDENCE}: the probability of the class as grey from 0 to 255",
     )
     add(
         "--unknown_below",
@@ -265,16 +286,24 @@ def _parser():
         metavar="P",
         help="class 255 where the confidence is below P",
     )
-    add("--temperature", type=TEMPERATURE, metavar="T", help="of eager's confidence; see tool.evaluate --calibrate")
-    add("--classes", nargs="+", default=[], metavar="CLASS", help="names or numbers of the only classes to show")
-    add("--opacity", type=real_number(0, 1), default=0.6, help="of the colours in overlays, 0 to 1")
-    add("--frames", action="store_true", help="write a video's frames as images, class maps with exact ids")
-    add("--cityscapes_submission", metavar="ZIP", help="write labelIds for the Cityscapes server, and no pictures")
     add(
+        "--temperature",
+        type=TEMPERATURE,
+        metavar="T",
+        help="of the confidence in eager mode; see tool.evaluate --calibrate",
+    )
+    add("--classes", nargs="+", default=[], metavar="CLASS", help="show only these classes, by name or number")
+    add("--opacity", type=real_number(0, 1), default=0.6, help="of the colours in overlays, 0 to 1")
+    add("--frames", action="store_true", help="write the frames of a video as images, class maps with exact ids")
+    instead = arguments.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--cityscapes_submission", metavar="ZIP", help="instead of pictures, write labelIds for the Cityscapes server"
+    )
+    instead.add_argument(
         "--pseudo_labels",
         type=real_number(0, 1),
         metavar="P",
-        help="write label files, ignored where the confidence is below P, and no pictures",
+        help="instead of pictures, write label files, 255 where the confidence is below P",
     )
     add("--max_frames", type=whole_number(1), metavar="N", help="stop a video or camera after N frames")
     return arguments

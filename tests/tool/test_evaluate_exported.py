@@ -119,7 +119,7 @@ def test_a_checkpoint_against_what_is_exported(exported, dataset, sample_root, t
     rows = json.loads((tmp_path / "out.json").read_text())["compared_with"]["rows"]
     assert rows[0]["second"] == pytest.approx(evaluate(Pixelwise(), dataset, Protocol()).miou)
     assert rows[0]["first"] != rows[0]["second"]
-    with pytest.raises(UserError, match="an exported network; say what computes it: --engine paddle"):
+    with pytest.raises(UserError, match="is an exported network; choose its engine: --engine paddle"):
         main([*common, "--compare", weights, str(folder)])
     with pytest.raises(UserError, match="deploy.yaml: no such file; export the network"):
         main([*common, "--engine", "paddle", "--model_path", str(tmp_path)])

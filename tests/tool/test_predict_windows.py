@@ -21,7 +21,7 @@ from tool.prediction import windows
 from tool.prediction.png_rows import PngRows
 from tool.prediction.results import Painter
 from tool.prediction.sources import Picture
-from tool.prediction.windows import add_window_flags, asked_windows, predict_large
+from tool.prediction.windows import add_window_flags, predict_large, requested_windows
 
 ROAD, CAR = CITYSCAPES.names.index("road"), CITYSCAPES.names.index("car")
 CONFIG = "configs/stdc1_seg_sample.yml"
@@ -91,13 +91,13 @@ def flags(text):
     ],
 )
 def test_windows_by_our_flags_and_by_paddlesegs(text, expected):
-    assert asked_windows(flags(text)) == expected
+    assert requested_windows(flags(text)) == expected
 
 
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("--overlap 8", "--overlap 8: of which windows"),
+        ("--overlap 8", "--overlap 8: has no effect without --window"),
         ("--window 64x32 --overlap 32", "--overlap 32: must be less than both sides of --window 64x32"),
         ("--is_slide", "--is_slide, --crop_size W H and --stride W H go together"),
         ("--crop_size 8 8 --stride 8 8", "go together"),
@@ -107,7 +107,7 @@ def test_windows_by_our_flags_and_by_paddlesegs(text, expected):
 )
 def test_flags_that_contradict_each_other(text, message):
     with pytest.raises(UserError, match=message):
-        asked_windows(flags(text))
+        requested_windows(flags(text))
 
 
 @pytest.mark.parametrize(
@@ -142,12 +142,12 @@ def test_a_large_image_gets_the_class_map_of_a_small_one(tmp_path, network, imag
     pytest.importorskip("pyvips")
     file = tmp_path / f"street{suffix}"
     Image.open(image).save(file)
-    monkeypatch.setattr(windows, "REDUCED", 50)
+    monkeypatch.setattr(windows, "REDUCED_SIDE", 50)
     kinds = ["pseudo_color_prediction", "confidence", "added_prediction", "side_by_side"]
     asked = ["--window", "48x32", "--unknown_below", "0.7", "--classes", "road", "--results", *kinds]
     asked += ["--opts", f"test_config.full.scales={scale}"]
     run(tmp_path / "whole", file, *asked)
-    monkeypatch.setattr(windows, "LARGE", 90 * 130 - 1)
+    monkeypatch.setattr(windows, "LARGE_IMAGE", 90 * 130 - 1)
     run(tmp_path / "bands", file, *asked)
     for kind in kinds[:2]:
         whole, bands = (read_label(tmp_path / way / kind / "street.png") for way in ("whole", "bands"))
@@ -165,12 +165,12 @@ def test_a_large_image_gets_the_class_map_of_a_small_one(tmp_path, network, imag
 def test_a_whole_image_that_needs_gigabytes_gets_a_warning(tmp_path, network, image, monkeypatch, caplog):
     monkeypatch.setattr(logging.getLogger("stdc_seg"), "propagate", True)
     run(tmp_path, image)
-    assert "goes through the network as a whole" not in caplog.text
-    monkeypatch.setattr(windows, "MOST_LOGITS", 4 * 19 * 90 * 130 - 1)
+    assert "is predicted as a whole" not in caplog.text
+    monkeypatch.setattr(windows, "MAX_LOGITS", 4 * 19 * 90 * 130 - 1)
     run(tmp_path, image, "--window", "48x32")
     assert "as a whole" not in caplog.text
     run(tmp_path, image)
-    assert "image: goes through the network as a whole, 130x90 pixels" in caplog.text
+    assert "image: is predicted as a whole at 130x90 pixels" in caplog.text
 
 
 def test_an_image_too_large_for_opencv_is_one_line(tmp_path):
@@ -185,7 +185,7 @@ def test_a_large_image_that_breaks_off_leaves_no_file(tmp_path, network, monkeyp
     file = tmp_path / "street.png"
     write_picture(file, np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8))
     file.write_bytes(file.read_bytes()[:100_000])
-    monkeypatch.setattr(windows, "LARGE", 1000)
+    monkeypatch.setattr(windows, "LARGE_IMAGE", 1000)
     with pytest.raises(UserError, match="street.png: not a complete image file"):
         run(tmp_path / "out", file, "--window", "48x32")
     assert not list((tmp_path / "out" / "pseudo_color_prediction").iterdir())
@@ -221,7 +221,7 @@ def peak(file):
 def test_memory_does_not_depend_on_the_height(tmp_path, monkeypatch):
     """4096 rows of 512 pixels are 6 MB as an image, 2 MB as a class map, and 8 MB as a confidence."""
     pytest.importorskip("pyvips")
-    monkeypatch.setattr(windows, "REDUCED", 64)
+    monkeypatch.setattr(windows, "REDUCED_SIDE", 64)
     for height in (512, 4096):
         with PngRows(tmp_path / f"{height}.png", (height, 512)) as png:
             png.write(np.full((height, 512), 200, np.uint8))

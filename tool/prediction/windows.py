@@ -1,10 +1,10 @@
-"""Prediction by windows: the flags that ask for it, and images too large to be decoded as a whole."""
+"""Prediction in windows: its flags, and images that are too large to be decoded as a whole."""
 
 import argparse
 import contextlib
 import math
 from pathlib import Path
-from typing import Callable, List, NamedTuple, Optional, Sequence
+from typing import Callable, List, Optional, Sequence, Tuple
 
 from compat import UserError, logger
 
@@ -20,12 +20,12 @@ from tool.prediction.png_rows import PngRows
 from tool.prediction.results import CLASS_MAP, CONFIDENCE, Painter, Predicted, grey
 from tool.prediction.sources import Frame, Picture
 
-LARGE = 2**25
-"""Pixels beyond which an image is read and written in bands. Up to seven are in memory otherwise; see overlap()."""
-MOST_LOGITS = 2**32
-"""Bytes of logits beyond which an image that is predicted as a whole gets a warning."""
-REDUCED = 2048
-"""Pixels of the longer side of a large image's overlay."""
+LARGE_IMAGE = 2**25
+"""Images of more pixels are read and written in bands; of smaller ones, up to seven are in memory (see `overlap`)."""
+MAX_LOGITS = 2**32
+"""Bytes of logits above which a warning is given for an image that is predicted as a whole."""
+REDUCED_SIDE = 2048
+"""Longest side, in pixels, of the overlays and side-by-side pictures of a large image."""
 
 
 def add_window_flags(arguments: argparse.ArgumentParser) -> None:
@@ -43,8 +43,8 @@ def add_window_flags(arguments: argparse.ArgumentParser) -> None:
     add("--stride", nargs=2, type=SIDE, metavar=("W", "H"), help="of --is_slide")
 
 
-def asked_windows(arguments: argparse.Namespace) -> Optional[Windows]:
-    """The windows that the flags ask for, or None.
+def requested_windows(arguments: argparse.Namespace) -> Optional[Windows]:
+    """The windows that the flags choose, or None without such flags.
 
     Raises:
         UserError: for flags that contradict each other, or windows that would leave pixels out.
@@ -52,7 +52,7 @@ def asked_windows(arguments: argparse.Namespace) -> Optional[Windows]:
     slides = arguments.is_slide or arguments.crop_size or arguments.stride
     if arguments.window is None:
         if arguments.overlap is not None:
-            raise UserError(f"--overlap {arguments.overlap}: of which windows? Name their size with --window WxH")
+            raise UserError(f"--overlap {arguments.overlap}: has no effect without --window WxH; add it")
         if not slides:
             return None
         if not (arguments.is_slide and arguments.crop_size and arguments.stride):
@@ -71,44 +71,47 @@ def asked_windows(arguments: argparse.Namespace) -> Optional[Windows]:
 
 
 def warn_of_whole_images(frame: Frame, classify: Callable) -> None:
-    """Warn where an image goes through a network in one piece that needs gigabytes."""
+    """Warn if an image is predicted as a whole and its logits take gigabytes."""
     if not isinstance(classify, Segmenter):
         return
     height, width = classify.seen_size(frame.image.shape[:2])
     logits = 4 * classify.network.num_classes * height * width
-    if logits > MOST_LOGITS:
+    if logits > MAX_LOGITS:
         logger.warning(
-            "%s: goes through the network as a whole, %dx%d pixels, whose logits alone take %.0f GB; --window 1024x512 "
-            "bounds the memory",
+            "%s: is predicted as a whole at %dx%d pixels, and its logits alone take %.0f GB; --window 1024x512 bounds "
+            "the memory",
             *(frame.name, width, height, logits / 1e9),
         )
 
 
-class Split(NamedTuple):
-    small: List[Picture]
-    large: List[Picture]
-
-
-def split_by_size(pictures: Sequence[Picture], windows: bool) -> Split:
-    """Pictures to decode as a whole, and those of more than LARGE pixels, which are none without windows."""
-    split = Split([], [])
+def split_by_size(pictures: Sequence[Picture], windows: bool) -> Tuple[List[Picture], List[Picture]]:
+    """(pictures to decode as a whole, those of more than LARGE_IMAGE pixels); without windows all are in the first."""
+    if not windows:
+        return list(pictures), []
+    small: List[Picture] = []
+    large: List[Picture] = []
     for picture in pictures:
-        split.large.append(picture) if windows and math.prod(file_size(picture.file)) > LARGE else split.small.append(
-            picture
-        )
-    return split
+        (large if math.prod(file_size(picture.file)) > LARGE_IMAGE else small).append(picture)
+    return small, large
 
 
 def predict_large(
     picture: Picture, segmenter: WindowSegmenter, save_dir: Path, painter: Painter, kinds: Sequence[str]
 ) -> None:
-    """Predict an image in bands: its class map and confidence in full size, other kinds of results reduced.
+    """Predict an image in bands of rows: class map and confidence at full size, other kinds of results reduced.
+
+    Args:
+        picture: the image.
+        segmenter: predicts the bands.
+        save_dir: folder of the results, save_dir/KIND/NAME.png.
+        painter: draws the results.
+        kinds: of results, as `PictureWriter` takes them.
 
     Raises:
-        UserError: where the image cannot be read or a result not be written; unfinished files are removed.
+        UserError: if the image cannot be read or a result cannot be written; unfinished files are removed.
     """
     source = FileRows(picture.file)
-    factor = -(-max(source.size) // REDUCED)
+    factor = -(-max(source.size) // REDUCED_SIDE)
     files = {kind: save_dir / kind / f"{picture.name}.png" for kind in kinds}
     wants_confidence = CONFIDENCE in kinds
     small_classes = []
@@ -124,7 +127,7 @@ def predict_large(
             if confidence:
                 confidence.write(grey(band.confidence))
             first = -band.top % factor
-            small_classes.append(classes[first::factor, ::factor].copy())  # a view would keep the band
+            small_classes.append(classes[first::factor, ::factor].copy())  # a view would keep the whole band alive
             bar.update(len(classes))
     reduced_kinds = [kind for kind in kinds if kind not in (CLASS_MAP, CONFIDENCE)]
     if reduced_kinds:

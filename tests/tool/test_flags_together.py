@@ -1,0 +1,86 @@
+"""Flags that contradict each other, or have no effect without another one, are refused before any work."""
+
+from types import SimpleNamespace
+
+from compat import UserError
+
+import pytest
+
+import tool.evaluate
+import tool.export
+import tool.predict
+from engine.recipe import Protocol, load_recipe
+from engine.runtime import Description, Network
+
+SAMPLE = "configs/stdc1_seg_sample.yml"
+COMMON = ["--config", SAMPLE, "--model_path", "none.pdparams"]
+
+
+class StandIn(Network):
+    """An exported network that must not be run."""
+
+    def run(self, batch):
+        pytest.fail("run")
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        (tool.evaluate, "--scales 1 --protocols full"),
+        (tool.predict, "--camera 0 --image_path street.png"),
+        (tool.predict, "--cityscapes_submission maps.zip --pseudo_labels 0.9"),
+    ],
+)
+def test_flags_that_exclude_each_other_are_wrong_arguments(command, flags, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command.main([*COMMON, *flags.split()])
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "needed"),
+    [
+        ("--flip_horizontal", "--scales"),
+        ("--flip_vertical --protocols full", "--scales"),
+        ("--is_slide --crop_size 8 8 --stride 8 8", "--scales"),
+        ("--compare_config other.yml", "--compare"),
+        ("--precision int8", "--engine"),
+    ],
+)
+def test_evaluate_refuses_flags_that_it_would_ignore(flags, needed):
+    with pytest.raises(UserError, match=f"has no effect without {needed}"):
+        tool.evaluate.main([*COMMON, *flags.split()])
+
+
+def test_the_size_of_windows_needs_a_protocol_with_windows():
+    def protocols(*flags):
+        return tool.evaluate.chosen_protocols(tool.evaluate._parser().parse_args([*COMMON, *flags]), recipe)
+
+    recipe = load_recipe(SAMPLE)
+    with pytest.raises(UserError, match="--crop_size: no protocol has a sliding window"):
+        protocols("--crop_size", "64", "32")
+    flags = ["--protocols", "sliding_window", "--crop_size", "64", "32", "--stride", "32", "32"]
+    assert protocols(*flags)["sliding_window"].crop_size == (64, 32)
+
+
+@pytest.mark.parametrize(
+    ("output_op", "protocol", "message"),
+    [
+        ("argmax", Protocol(), "weights returns no logits; export it with --output_op none"),
+        ("softmax", Protocol(), "weights returns no logits"),
+        ("none", Protocol(scales=(0.5, 1.0)), "one scale and no flip"),
+    ],
+)
+def test_what_has_no_temperature_is_refused_before_the_evaluation(output_op, protocol, message, monkeypatch):
+    """It was refused after it, and the figures for --json were lost."""
+    network = StandIn("onnxruntime", "fp32", Description(19, output_op=output_op))
+    subject = SimpleNamespace(model=network, protocols={"full": protocol}, path="weights")
+    monkeypatch.setattr(tool.evaluate, "open_subject", lambda *_: subject)
+    monkeypatch.setattr(tool.evaluate, "evaluate_subject", lambda *_: pytest.fail("evaluated first"))
+    with pytest.raises(UserError, match=message):
+        tool.evaluate.main([*COMMON, "--engine", "onnxruntime", "--calibrate"])
+
+
+def test_int8_needs_an_engine_that_has_it():
+    with pytest.raises(UserError, match="--int8: is for openvino and onnxruntime, not for --engines paddle mnn"):
+        tool.export.main([*COMMON, "--int8", "--engines", "paddle", "mnn"])
