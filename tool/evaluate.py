@@ -194,7 +194,7 @@ def evaluate_subject(arguments, subject: Subject) -> Evaluated:
 
 
 def calibrate_subject(subject: Subject) -> Calibration:
-    """Fit the temperature of a network as it is deployed under the first protocol; see engine.evaluation.calibration."""
+    """Fit the temperature of a network as deployed under the first protocol; see engine.evaluation.calibration."""
     network, normalize = subject.model, subject.dataset.transform.normalize
     if not isinstance(network, Network):
         network = EagerNetwork(network, subject.dataset.num_classes, normalize)
