@@ -21,7 +21,7 @@ from engine.command import parser, run, whole_number
 from tool.speed.clock import Latency, time_alternating
 from tool.speed.cost import CITYSCAPES_CLASSES, deployed_cost
 from tool.speed.hardware import describe_hardware
-from tool.speed.networks import Wanted, build_variants
+from tool.speed.networks import VariantOptions, build_variants
 from tool.speed.peak import measure_peaks
 
 SEG50, SEG75 = (512, 1024), (768, 1536)
@@ -82,7 +82,7 @@ def measure(case: str, options) -> Measured:
     """Time one network and its peers in turns."""
     model, (height, width) = CASES[case]
     image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
-    wanted = Wanted((height, width), precisions=options.precisions, threads=physical_cores())
+    wanted = VariantOptions((height, width), precisions=options.precisions, threads=physical_cores())
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         variants, absent = build_variants(model, CITYSCAPES_CLASSES, wanted, Path(folder))

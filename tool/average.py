@@ -1,9 +1,10 @@
-"""Average the weights of several checkpoints of one network, such as the best ones of a run's end.
+"""Average the weights of several checkpoints of one network, such as the last ones of a run.
 
-The mean of weights has no batch-norm statistics of its own, so these are measured anew on training images. What is
-written is evaluated, exported and used as any other weights.
+The batch-norm statistics of the average are unknown, so they are measured on training images. The result is used like
+any other weights.
 """
 
+import shlex
 from pathlib import Path
 from typing import Iterator, Optional, Sequence
 
@@ -15,7 +16,7 @@ from data import train_batches
 from engine.build import dataset_of, default_workers, network_of, weight_file
 from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
 from engine.recipe import Recipe, load_recipe
-from engine.resilience.checkpoint import CHECKSUMS, MODEL, prepare_save_dir, save_checkpoint
+from engine.resilience.checkpoint import CHECKSUMS, MODEL, check_replaceable, prepare_save_dir, save_checkpoint
 from engine.training.averaging import mean_weights, measure_statistics
 from models.freezing import freeze
 from models.weights import load_weights, read_weights
@@ -24,11 +25,11 @@ WRITTEN = (MODEL, CHECKSUMS)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Write SAVE_DIR/model.pdparams; raises UserError when the checkpoints do not belong together."""
+    """Write SAVE_DIR/model.pdparams; raises UserError if the checkpoints are not of one network, or of the recipe's."""
     arguments = _parser().parse_args(argv)
     if arguments.batches < 1:
-        raise UserError(f"--batches {arguments.batches}: batch norm's statistics need at least 1")
-    _check_replaceable(arguments.save_dir, arguments.model_paths)
+        raise UserError(f"--batches {arguments.batches}: measuring batch-norm statistics takes at least 1")
+    check_replaceable(arguments.save_dir, WRITTEN, arguments.model_paths)
     choose_device(arguments.device)
     recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
     save_dir = prepare_save_dir(arguments.save_dir)
@@ -41,25 +42,15 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     count = measure_statistics(model, _images(recipe, dataset, arguments.batches, arguments.seed))
     save_checkpoint(save_dir, model)
     logger.info(
-        "%s: the mean of %d checkpoints, batch norm measured on %d batches of %d images; to evaluate it: "
+        "%s: mean of %d checkpoints, batch norm measured on %d batches of %d images; to evaluate it: "
         "python -m tool.evaluate --config %s --model_path %s",
         save_dir,
         len(arguments.model_paths),
         count,
         recipe.batch_size,
-        arguments.config,
-        save_dir,
+        shlex.quote(arguments.config),
+        shlex.quote(str(save_dir)),
     )
-
-
-def _check_replaceable(save_dir: Path, model_paths: Sequence[str]) -> None:
-    """Raises UserError where replacing the folder would delete what this command did not write, or reads."""
-    others = sorted(path.name for path in save_dir.iterdir() if path.name not in WRITTEN) if save_dir.is_dir() else []
-    if others:
-        raise UserError(f"--save_dir {save_dir}: is replaced as a whole, but holds {others[0]}; name a new folder")
-    for path in map(Path, model_paths):
-        if save_dir.resolve() in (path.resolve(), path.resolve().parent):
-            raise UserError(f"--save_dir {save_dir}: holds {path}, which is averaged; name a new folder")
 
 
 def _images(recipe: Recipe, dataset, batches: int, seed: int) -> Iterator[paddle.Tensor]:
@@ -77,9 +68,9 @@ def _parser():
     add_recipe_flags(arguments, weights=("model_paths",))
     add = arguments.add_argument
     add("--model_paths", nargs="+", required=True, metavar="PATH", help="weight files, names, or checkpoint folders")
-    add("--save_dir", type=Path, required=True, help="folder for model.pdparams; a mean that is there is replaced")
-    add("--batches", type=int, default=50, metavar="N", help="of the recipe's training images, for batch norm (50)")
-    add("--seed", type=int, default=0, help="of these images and their augmentation")
+    add("--save_dir", type=Path, required=True, help="folder for model.pdparams; an earlier average there is replaced")
+    add("--batches", type=int, default=50, metavar="N", help="batches of training images for batch norm (50)")
+    add("--seed", type=int, default=0, help="of the order and augmentation of these images (0)")
     return arguments
 
 

@@ -1,10 +1,10 @@
-"""One table to choose a format by: every engine and precision that is installed here, and which one to take.
+"""Compare all formats of a network, each engine in each precision that is installed here, and recommend one.
 
 The network is exported for every engine, quantised with images of the training split, evaluated on the validation
-split as it is deployed, and timed: from a uint8 image to its class map, one image at a time, all formats in turns.
-Memory is that of a process of its own, which loads and runs the network. With --at_least_miou or --at_most_ms the
-choice is by that budget, and status 1 says that nothing meets it; without, it is the fastest within 0.5 points of
-float32. A format that cannot be had stays in the table, with the reason.
+split as it is deployed, and timed from a uint8 image to its class map, one image at a time, all formats in alternation.
+Memory is measured in a separate process that loads and runs the network. The recommendation respects --at_least_miou
+and --at_most_ms, with status 1 if no format does; without these flags it is the fastest format within 0.5 points of the
+mIoU of float32. A format that does not work here stays in the table, with the reason.
 
 Writes benchmark.md, .csv, .json and .svg (mIoU against latency) into --save_dir, and the exported networks beside them.
 """
@@ -32,25 +32,25 @@ from engine.command import (
 from engine.protocols import first_protocol
 from engine.recipe import load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
-from engine.runtime import DEPLOY_FILE, EXPORTED_ENGINES, PRECISIONS, Description, read_description
+from engine.runtime import EXPORTED_ENGINES, PRECISIONS, Description, exported_folder, read_description
 from engine.runtime.segmenter import scaled_size
 from tool.benchmarking.choice import Budget, choose
 from tool.benchmarking.formats import COMBINATIONS, Source, exported_folders, wanted_formats
 from tool.benchmarking.measurement import Measurement
 from tool.benchmarking.plot import Point, draw
-from tool.benchmarking.run import Made, Subject, make_formats, measure, reference
+from tool.benchmarking.run import Exports, Subject, make_formats, measure, reference
 from tool.benchmarking.tables import Report, as_csv, as_dict, as_markdown, as_text
 from tool.speed.hardware import processor_name
-from tool.speed.provenance import provenance, without_place
+from tool.speed.provenance import portable_path, provenance
 
 NAME = "benchmark"
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Export, evaluate, time, write and choose.
+    """Export, evaluate and time the formats, write the report, and print the recommendation.
 
     Raises:
-        UserError: for the user's mistakes before the work, and after it where nothing meets the budget.
+        UserError: for wrong flags or files, and after the report is written if no format meets the budget.
     """
     arguments = _parser().parse_args(argv)
     choose_device(arguments.device)
@@ -59,10 +59,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     wanted = wanted_formats(arguments.engines or default_engines(exported), arguments.precisions)
     folder = prepare_save_dir(arguments.save_dir)
     if exported:
-        made = Made(exported_folders(exported), {})
+        exports = Exports(exported_folders(exported), {})
     else:
-        made = make_formats(subject, wanted, folder / "exported", arguments.calibration_images, arguments.max_drop)
-    rows = measure(subject, wanted, made, arguments.runs, arguments.device)
+        exports = make_formats(subject, wanted, folder / "exported", arguments.calibration_images, arguments.max_drop)
+    rows = measure(subject, wanted, exports, arguments.runs, arguments.device)
     report = report_of(rows, subject, arguments)
     write(report, folder)
     print(f"\n{as_text(report)}")
@@ -71,24 +71,19 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     print(f"{report.choice.sentence}\n{folder}: {NAME}.md, {NAME}.csv, {NAME}.json, {NAME}.svg")
 
 
-def exported_folder(path: str) -> Optional[Path]:
-    """The folder, where the path is one of tool.export or a file in one."""
-    folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    return folder if (folder / DEPLOY_FILE).is_file() else None
-
-
 def default_engines(exported: Optional[Path]) -> List[str]:
-    """All that can be expected to run here; of what is exported already, those that it was exported for."""
+    """All engines that may run here; for an exported network, those that it was exported for."""
     engines = ["eager", *EXPORTED_ENGINES, *(["tensorrt"] if paddle.device.get_device().startswith("gpu") else [])]
     return [engine for engine in engines if engine in exported_folders(exported)] if exported else engines
 
 
 def subject_of(arguments, description: Optional[Description]) -> Subject:
-    """What is measured on what. The size is that of the export, or of --size, or what is seen of the first image.
+    """The network, and the images that it is evaluated on.
+
+    The input size is that of the export, else --size, else that of the first image at the recipe's scale.
 
     Raises:
-        UserError: for a recipe or a dataset that is wrong, and an export that does not fit them or takes several
-            images at a time.
+        UserError: for a wrong recipe or dataset, and for an export that does not fit them or takes batches.
     """
     overrides = dataset_overrides(arguments.dataset_root)
     recipe = load_recipe(arguments.config, overrides, arguments.opts)
@@ -108,16 +103,17 @@ def subject_of(arguments, description: Optional[Description]) -> Subject:
                 f"{dataset.num_classes}; name the recipe that it was exported with"
             )
         if arguments.size or (description.batch or 1) > 1:
-            fixed = "a size of its own" if arguments.size else f"batches of {description.batch}, not single images"
-            raise UserError(
-                f"{arguments.model_path}: an exported network, which has {fixed}; leave --size out, or name the weights"
-            )
+            if arguments.size:
+                reason = "is an exported network, whose size is fixed; leave --size out"
+            else:
+                reason = f"was exported for batches of {description.batch}, not for single images; export it again"
+            raise UserError(f"{arguments.model_path}: {reason}, or name the weights")
         size = description.size or size
     return subject._replace(source=source._replace(size=size))
 
 
 def report_of(rows: Sequence[Measurement], subject: Subject, arguments) -> Report:
-    """What was measured and what to take."""
+    """The report of all measurements, with the recommended format."""
     budget = Budget(arguments.at_least_miou, arguments.at_most_ms)
     float32 = reference(rows)
     best = max((row.miou for row in rows if row.measured), default=0.0)
@@ -126,13 +122,13 @@ def report_of(rows: Sequence[Measurement], subject: Subject, arguments) -> Repor
     summary = (
         f"{subject.recipe.model.type}, images of {width}x{height}; mIoU in percent on {len(subject.indices)} of "
         f"{len(subject.dataset)} images of the validation split as deployed, drop against "
-        f"{float32.name if float32 else 'nothing'}; medians of {arguments.runs} runs in turns on "
+        f"{float32.name if float32 else 'nothing'}; medians of {arguments.runs} alternating runs on "
         f"{processor_name()}, {arguments.threads} thread{'s' * (arguments.threads > 1)}"
     )
     about: Dict[str, Any] = {
         "network": subject.recipe.model.type,
-        "config": without_place(arguments.config),
-        "model_path": without_place(arguments.model_path),
+        "config": portable_path(arguments.config),
+        "model_path": portable_path(arguments.model_path),
         "protocol": first_protocol(subject.recipe.test_config)[0],
         "images": len(subject.indices),
         "size": [width, height],
@@ -145,7 +141,7 @@ def report_of(rows: Sequence[Measurement], subject: Subject, arguments) -> Repor
 
 
 def write(report: Report, folder: Path) -> None:
-    """The report in every form."""
+    """Write the report as Markdown, CSV, JSON and plot; raises UserError if a file cannot be written."""
     write_text(folder / f"{NAME}.md", as_markdown(report))
     write_text(folder / f"{NAME}.csv", as_csv(report))
     write_json(folder / f"{NAME}.json", as_dict(report))
@@ -165,22 +161,37 @@ def _parser():
     add_recipe_flags(arguments, weights=("model_path",))
     add = arguments.add_argument
     add("--model_path", required=True, help="weight file, name of weights, folder of a checkpoint, or export")
-    add("--save_dir", default="output/benchmark", help="where tables, plot and exports go (output/benchmark)")
-    add("--engines", nargs="+", choices=COMBINATIONS, help="by default all; tensorrt on a GPU alone")
+    add(
+        "--save_dir",
+        default="output/benchmark",
+        help="folder of the tables, the plot and the exports (output/benchmark)",
+    )
+    add("--engines", nargs="+", choices=COMBINATIONS, help="by default all; tensorrt only on a GPU")
     add("--precisions", nargs="+", choices=PRECISIONS, default=["fp32", "bf16", "int8"], help="fp32 bf16 int8")
-    add("--size", type=image_size, metavar="WxH", help="to export for; by default what is seen of the first image")
-    add("--images", type=whole_number(1, 10**6), metavar="N", help="of the validation split; by default all")
+    add("--size", type=image_size, metavar="WxH", help="input size of the exports; by default that of the first image")
+    add("--images", type=whole_number(1, 10**6), metavar="N", help="validation images to evaluate; by default all")
     add("--runs", type=whole_number(1, 10**6), default=30, metavar="N", help="timed runs of each format (30)")
-    add("--threads", type=whole_number(1, 1024), default=physical_cores(), help="of engines; eager: OMP_NUM_THREADS")
-    add("--calibration_images", type=whole_number(1, 10**6), default=100, metavar="N", help="for int8 (100)")
+    add(
+        "--threads",
+        type=whole_number(1, 1024),
+        default=physical_cores(),
+        help="of the engines; eager uses OMP_NUM_THREADS",
+    )
+    add(
+        "--calibration_images",
+        type=whole_number(1, 10**6),
+        default=100,
+        metavar="N",
+        help="training images for int8 (100)",
+    )
     add(
         "--max_drop",
         type=real_number(0, 100),
         metavar="X",
-        help="points of mIoU that int8 may lose: layers go back to float until it holds; by default none do",
+        help="points of mIoU that int8 may lose: layers are kept in float until it holds; by default none is",
     )
     add("--at_least_miou", type=real_number(1, 100), metavar="X", help="budget: mIoU in percent")
-    add("--at_most_ms", type=real_number(0.001, 10**6), metavar="Y", help="budget: milliseconds an image")
+    add("--at_most_ms", type=real_number(0.001, 10**6), metavar="Y", help="budget: milliseconds per image")
     return arguments
 
 

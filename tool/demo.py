@@ -1,7 +1,7 @@
-"""Serve a page to try networks on: drop an image, see its classes. By default it serves this machine alone.
+"""Serve a web page to try networks on your own images; by default, only for browsers on this machine.
 
---config and --model_path take one or several: weights for the network of a recipe, or folders of tool.export, which
-every installed engine that they hold files for can run. A single recipe counts for all models.
+--model_path takes one or several networks: weights, or exported folders, which are offered with every installed engine
+they hold files for. --config takes one recipe for all of them, or one for each.
 """
 
 import logging
@@ -25,7 +25,7 @@ from engine.command import (
     whole_number,
 )
 from engine.recipe import Recipe, load_recipe
-from engine.runtime import DEPLOY_FILE, read_description
+from engine.runtime import exported_folder, read_description
 from engine.runtime.load import engine_class
 from engine.weights import recipe_of_weights
 from tool.demonstration.app import create_app, is_loopback
@@ -37,10 +37,11 @@ CONFIG, MODEL = "configs/stdc1_seg_sample.yml", "output/demo/best_model"
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Serve the page until ctrl-C; raises UserError for models that do not load or an address that is not free."""
     arguments = _parser().parse_args(argv)
     choose_device(arguments.device)
     networks = Networks(find_choices(arguments))
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line for each file of the page says nothing
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # no log line for each request
     app = create_app(networks, arguments.host, arguments.max_megabytes)
     try:
         listening = socket.create_server((arguments.host, arguments.port))
@@ -50,16 +51,19 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         port = listening.getsockname()[1]
         server = make_server(arguments.host, port, app, threaded=True, fd=listening.fileno())
         if not is_loopback(arguments.host):
-            logger.warning("--host %s: everyone who reaches this machine can use the page", arguments.host)
-        print(f"http://{arguments.host}:{port}/  (ctrl-C ends it)", flush=True)
+            logger.warning("--host %s: anyone who can reach this machine can use the page", arguments.host)
+        print(f"http://{arguments.host}:{port}/  (press ctrl-C to stop)", flush=True)
         server.serve_forever()
 
 
 def find_choices(arguments) -> List[Choice]:
-    """What the page offers; a model is called by its recipe, and by its path too where two would be called the same.
+    """The models and engines that the page offers.
+
+    A model is named after its recipe, with its path if two would have the same name.
 
     Raises:
-        UserError: for a model that is not there or that no engine runs, or recipes that do not pair with models.
+        UserError: for a model that is missing or that no installed engine runs, or if the numbers of recipes and models
+            do not match.
     """
     configs, paths = arguments.config, [Path(path) for path in arguments.model_path]
     if configs and len(configs) not in (1, len(paths)):
@@ -79,10 +83,10 @@ def find_choices(arguments) -> List[Choice]:
 def _engines(name: str, recipe: Recipe, path: Path, temperature: Optional[float]) -> Iterator[Choice]:
     """A choice for each engine that runs the weights or the exported folder at `path`; weights get the temperature."""
     classes = recipe.val_dataset.class_set
-    folder = path if path.is_dir() else path.parent
-    if not (folder / DEPLOY_FILE).is_file():
+    folder = exported_folder(path)
+    if folder is None:
         if not weight_file(str(path)).is_file():
-            raise UserError(f"{path}: no such model; make demo trains {MODEL}, or name another with --model_path")
+            raise UserError(f"{path}: no such model; train {MODEL} with make demo, or name another with --model_path")
         load = partial(open_classifier, recipe, len(classes.names), str(path), temperature=temperature)
         yield Choice(name, "Paddle eager", classes, load, True, temperature or 1.0)
         return
@@ -117,19 +121,23 @@ def _parser():
         "--config",
         nargs="+",
         default=[],
-        help=f"recipe, or one for each model; by default {CONFIG}, or what weights by name bring",
+        help=f"recipe, or one for each model; by default {CONFIG}, or that of the named weights",
     )
     add(
         "--model_path",
         nargs="+",
         default=[MODEL],
-        help="weights, names of weights, or exported folders; by default what make demo wrote",
+        help="weight files, names of weights, or exported folders; by default what make demo wrote",
     )
-    add("--temperature", type=TEMPERATURE, metavar="T", help="of the confidence of weights; an export has its own")
-    add("--host", default="127.0.0.1", help="address to listen on; another than this one opens the page to others")
-    add("--port", type=whole_number(0, 65535), default=8000, help="0 takes a free one")
+    add("--temperature", type=TEMPERATURE, metavar="T", help="of the confidence; exported networks have their own")
+    add(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (127.0.0.1); any other may open the page to other machines",
+    )
+    add("--port", type=whole_number(0, 65535), default=8000, help="port to listen on (8000); 0 chooses a free one")
     add_override_flags(arguments)
-    add("--max_megabytes", type=whole_number(1, 2000), default=20, help="of an uploaded image")
+    add("--max_megabytes", type=whole_number(1, 2000), default=20, help="largest upload (20)")
     return arguments
 
 

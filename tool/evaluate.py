@@ -39,7 +39,15 @@ from engine.parallel import gather, join_devices, launched_devices, only_the_fir
 from engine.protocols import STANDARD_PROTOCOLS, deployed_scale, describe, first_protocol
 from engine.recipe import Protocol, Recipe, load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
-from engine.runtime import ENGINES, EXPORTED_ENGINES, PRECISIONS, EagerNetwork, Network, open_network
+from engine.runtime import (
+    ENGINES,
+    EXPORTED_ENGINES,
+    PRECISIONS,
+    EagerNetwork,
+    Network,
+    exported_folder,
+    open_network,
+)
 from engine.weights import recipe_of_weights
 from models.weights import load_weights
 from tool.evaluation.build_report import build_report
@@ -52,7 +60,7 @@ from tool.evaluation.comparison import (
     comparison_table,
     table_text,
 )
-from tool.evaluation.exported import drop_table, is_exported
+from tool.evaluation.exported import drop_table
 from tool.evaluation.report.gathered import Gathered
 from tool.evaluation.report.page import write_report
 from tool.evaluation.score_table import as_csv, as_dict, class_table, protocol_table
@@ -157,7 +165,7 @@ def open_subject(arguments, path: str, config: str, opts: Sequence[str]) -> Subj
 
 def open_model(arguments, path: str, recipe: Recipe, dataset: SegmentationDataset) -> Union[nn.Layer, Network]:
     """The recipe's network with the weights of `path`; with --engine, the network as it is deployed."""
-    exported = is_exported(path)
+    exported = exported_folder(path) is not None
     if exported and not arguments.engine:
         raise UserError(f"{path}: is an exported network; choose its engine: --engine {'|'.join(EXPORTED_ENGINES)}")
     # When a checkpoint is compared with an exported network, --engine is for the exported one.

@@ -25,6 +25,7 @@ from engine.command import (
 from engine.evaluation.evaluator import evaluate
 from engine.export import export_network
 from engine.export.describe import describe_graph
+from engine.export.quantizable import FORMS
 from engine.export.quantize import calibration_batches, quantize_exported
 from engine.protocols import deployed_scale, first_protocol
 from engine.recipe import Recipe, load_recipe
@@ -33,7 +34,7 @@ from engine.runtime import DEFAULT_ENGINES, EXPORTED_ENGINES, Segmenter, load_ne
 from engine.runtime.description import INPUTS, OUTPUT_OPS
 from models.weights import load_weights
 
-INT8_ENGINES = ("openvino", "onnxruntime")
+INT8_ENGINES = tuple(FORMS)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:

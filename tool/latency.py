@@ -1,12 +1,12 @@
-"""How fast a network is here, in every engine that is installed: percentiles of one call, from uint8 images on.
+"""Measure the latency of networks in every installed engine: percentiles of one call, starting from uint8 images.
 
-Networks are those of --model with random weights, or folders of tool.export. The calls take turns, so that a slow
-moment of the machine hits all of them. GMAC/s are multiply-accumulates a second, in 10^9; `of peak` compares them with
-the most that the processor was just seen to do in the same precision, in large convolutions and matrix products.
+The networks are those of --model, with random weights, or exported folders. The calls alternate, so that a slow phase
+of the machine affects all of them. GMAC/s is 10^9 multiply-accumulates per second; `of peak` is its ratio to the
+highest rate just measured on this processor in the same precision, with large convolutions and matrix products.
 
-graphs: class_map    uint8 image to class map, all inside the timer
-        logits       the same without argmax: logits at the image's size
-        stride_logits  without the last resize too: logits at the head's stride
+graphs: class_map      from uint8 image to class map, all inside the timer
+        logits         the same without argmax: logits at the image's size
+        stride_logits  also without the final resize: logits at the head's stride
 """
 
 import tempfile
@@ -25,19 +25,20 @@ from engine.runtime import EXPORTED_ENGINES, PRECISIONS, read_description
 from tool.speed.clock import Latency, time_alternating
 from tool.speed.cost import CITYSCAPES_CLASSES, deployed_cost
 from tool.speed.hardware import describe_hardware
-from tool.speed.networks import ENGINES, GRAPHS, Found, Wanted, build_variants, load_variants
+from tool.speed.networks import ENGINES, GRAPHS, VariantOptions, Variants, build_variants, load_variants
 from tool.speed.peak import measure_peaks
 from tool.speed.published import published
 
-CPU_ENGINES = ("onnxruntime", "openvino", "mnn")  # the others compute where Paddle does
+CPU_ENGINES = ("onnxruntime", "openvino", "mnn")  # the other engines compute on the device of Paddle
 
 
 @dataclass(frozen=True)
 class Row:
     """One measured variant.
 
-    gmacs: multiply-accumulates of a call in 10^9; None where the network is not known.
-    device: what computes it, as Paddle names it.
+    size: (h, w) of the images.
+    gmacs: multiply-accumulates of a call in 10^9; None if the network is not known.
+    device: that computes it, as Paddle names it.
     """
 
     model: str
@@ -52,14 +53,16 @@ class Row:
 
     @property
     def gmacs_per_second(self) -> Optional[float]:
+        """GMAC/s of the median latency; None if the network is not known."""
         return None if self.gmacs is None else self.gmacs / self.latency.p50 * 1000
 
     def share_of_peak(self, peaks: Mapping[str, float]) -> Optional[float]:
-        """GMAC/s over the processor's peak in this precision; None where either is not known, and on a GPU."""
+        """GMAC/s over the processor's peak in this precision, in [0, 1]; None if either is not known, and on a GPU."""
         known = self.gmacs is not None and self.precision in peaks and self.device == "cpu"
         return self.gmacs_per_second / peaks[self.precision] if known else None
 
     def as_dict(self, peaks: Mapping[str, float]) -> Dict[str, Any]:
+        """Plain values, with FPS, the share of the peak, and the published speed if there is one."""
         known = published(self.model, self.size)
         return {
             **{key: getattr(self, key) for key in ("model", "engine", "precision", "graph", "size", "batch", "device")},
@@ -72,10 +75,11 @@ class Row:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Measure, print the table, write the figures; raises UserError for unknown networks, wrong folders or files."""
     arguments = _parser().parse_args(argv)
     check_writable(arguments.json)
     choose_device(arguments.device)
-    wanted = wanted_of(arguments)
+    wanted = options_of(arguments)
     peaks = measure_peaks(wanted.threads)
     print(f"{describe_hardware(wanted.threads)['processor']}, {wanted.threads} threads, peak GMAC/s ", end="")
     print(", ".join(f"{precision} {peak:.0f}" for precision, peak in peaks.items()), end="")
@@ -99,10 +103,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         write_json(arguments.json, as_dict(rows, absent, peaks, wanted.threads))
 
 
-def wanted_of(arguments) -> Wanted:
-    """What the flags ask for."""
+def options_of(arguments) -> VariantOptions:
+    """The variants that the flags choose."""
     width, height = arguments.size
-    return Wanted(
+    return VariantOptions(
         (height, width),
         arguments.batch,
         arguments.engines,
@@ -112,19 +116,27 @@ def wanted_of(arguments) -> Wanted:
     )
 
 
-def exported_variants(folder: Path, wanted: Wanted) -> Tuple[Found, Wanted]:
-    """What an exported folder holds, at the size and batch that it is fixed to."""
+def exported_variants(folder: Path, wanted: VariantOptions) -> Tuple[Variants, VariantOptions]:
+    """The variants of an exported folder, and the options with the size and batch that the export is fixed to."""
     description = read_description(folder)
     wanted = wanted._replace(size=description.size or wanted.size, batch=description.batch or wanted.batch)
-    found = Found([], [])
+    found = Variants([], [])
     graph = "logits" if description.output_op == "none" else "class_map"
     engines = [engine for engine in EXPORTED_ENGINES if engine in wanted.engines and engine in description.files]
     load_variants(folder, engines, wanted, graph, found)
     return found, wanted
 
 
-def measure(model: str, found: Found, wanted: Wanted, gmacs: Optional[float], arguments) -> List[Row]:
-    """Time the variants of one network in turns."""
+def measure(model: str, found: Variants, wanted: VariantOptions, gmacs: Optional[float], arguments) -> List[Row]:
+    """Time the variants of one network, alternating their calls.
+
+    Args:
+        model: name of the network, for the table.
+        found: its variants.
+        wanted: size and batch of the images.
+        gmacs: multiply-accumulates of a call in 10^9, if known.
+        arguments: the number of runs and of warm-up runs.
+    """
     images = np.random.default_rng(0).integers(0, 256, (wanted.batch, *wanted.size, 3), dtype=np.uint8)
     calls = {variant: (lambda call=variant.call: call(images)) for variant in found.variants}
     latencies = time_alternating(calls, arguments.runs, arguments.warmup)
@@ -138,7 +150,7 @@ def measure(model: str, found: Found, wanted: Wanted, gmacs: Optional[float], ar
 
 
 def table(rows: Sequence[Row], peaks: Mapping[str, float]) -> str:
-    """The rows, with what is published of the network at this size."""
+    """The rows as text, with the published speed of the network at this size."""
     header = ["model", "size", "engine", "precision", "graph", "p50 ms", "p90", "p99", "FPS", "GMAC/s", "of peak"]
     lines = []
     for row in rows:
@@ -176,21 +188,27 @@ def _parser():
         __doc__, "python -m tool.latency --model stdc1_seg stdc2_seg --size 1024x512 --json latency.json"
     )
     add = arguments.add_argument
-    add("--model", nargs="+", default=[], metavar="NAME", help="networks with random weights; by default stdc2_seg")
-    add("--exported", nargs="+", default=[], metavar="FOLDER", help="what tool.export wrote")
+    add("--model", nargs="+", default=[], metavar="NAME", help="networks, with random weights; by default stdc2_seg")
+    add("--exported", nargs="+", default=[], metavar="FOLDER", help="exported folders")
     add("--engines", nargs="+", choices=ENGINES, default=list(ENGINES), help="by default all that are installed")
-    add("--precisions", nargs="+", choices=PRECISIONS, default=["fp32", "bf16", "int8"], help="of exported networks")
+    add(
+        "--precisions",
+        nargs="+",
+        choices=PRECISIONS,
+        default=["fp32", "bf16", "int8"],
+        help="of exported networks (fp32 bf16 int8)",
+    )
     add("--graphs", nargs="+", choices=GRAPHS, default=list(GRAPHS[:1]), help="see above; by default class_map")
     add("--size", type=image_size, default=(1024, 512), metavar="WxH", help="of the images; by default 1024x512")
-    add("--batch", type=whole_number(1, 1024), default=1, help="images a call")
+    add("--batch", type=whole_number(1, 1024), default=1, help="images per call (1)")
     add(
         "--threads",
         type=whole_number(1, 1024),
         default=physical_cores(),
-        help="of engines; eager takes OMP_NUM_THREADS",
+        help="of the engines; eager uses OMP_NUM_THREADS",
     )
-    add("--warmup", type=whole_number(0, 10**6), default=3, help="runs that are not timed")
-    add("--runs", type=whole_number(1, 10**6), default=30, help="timed runs of each")
+    add("--warmup", type=whole_number(0, 10**6), default=3, help="runs of each that are not timed (3)")
+    add("--runs", type=whole_number(1, 10**6), default=30, help="timed runs of each (30)")
     add("--device", help="cpu, gpu or gpu:N; by default the GPU where there is one")
     add("--json", type=Path, metavar="F", help="write the figures and the hardware to F")
     return arguments

@@ -1,4 +1,4 @@
-"""What each network costs: parameters, multiply-accumulates, outputs, and memory of a training step."""
+"""Print the cost of networks: parameters, multiply-accumulates, outputs, and memory of a training step."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -12,16 +12,16 @@ from engine.recipe import load_recipe
 from tool.speed.cost import CROP, ModelInfo, inspect_model, segments
 
 EXPLANATION = """\
-deployed   what evaluation runs: the main output alone.
-GMAC       multiply-accumulates of the convolutions and linear layers at batch 1, in 10^9; deployed network.
-training   GB = 10^9 bytes of one float32 training step at crop {0}x{1} and batch 1, an estimate: what is kept for
-           the backward pass, cross-entropy of the outputs included, and three times the parameters (weights,
-           gradients, momentum). What the backward pass holds for a moment comes on top: on the CPU, with Paddle
+deployed   parameters of the network in evaluation, which computes only the main output.
+GMAC       10^9 multiply-accumulates of the convolutions and linear layers of the deployed network at batch 1.
+training   Estimated GB (10^9 bytes) of one float32 training step at crop {0}x{1} and batch 1: what is kept for the
+           backward pass, including the cross-entropy of the outputs, and three times the parameters (weights,
+           gradients, momentum). Temporary memory of the backward pass is not included: on the CPU, with Paddle
            3.3.1, the peak of a step was 21-24 % higher (stdc1_seg, bisestdc, ddrnet23_slim)."""
 
 
 def format_table(infos: Sequence[ModelInfo]) -> str:
-    """The table of the command: a line a model, then the outputs of each."""
+    """The command's output: a table with a line for each model, a table of their outputs, and EXPLANATION."""
     sizes = list(infos[0].multiply_accumulates)
     header = ["model", "parameters", "deployed", *(f"GMAC {size}" for size in sizes), "training GB"]
     rows = [
@@ -57,7 +57,7 @@ def _or_dash(number: Optional[int]) -> str:
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Print the table of one model or of all; raises UserError for an unknown model."""
     arguments = parser(__doc__, "python -m tool.model_info --model stdc2_seg --json output/model_info.json")
-    arguments.add_argument("--model", help=f"one of {', '.join(models.list_models())}; all of them without this flag")
+    arguments.add_argument("--model", help=f"one of {', '.join(models.list_models())}; by default all of them")
     arguments.add_argument(
         "--num_classes", type=whole_number(1, 10**4), help="default: 19, and 1000 for the classifiers stdc1 and stdc2"
     )
@@ -66,9 +66,11 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         nargs="+",
         type=whole_number(1, 10**4),
         metavar="N",
-        help="a line for each width of the main head, such as 256 128 64; by default the published width",
+        help="widths of the main head to compare, such as 256 128 64; by default the published width",
     )
-    arguments.add_argument("--config", nargs="+", default=[], metavar="F", help="also the networks of these recipes")
+    arguments.add_argument(
+        "--config", nargs="+", default=[], metavar="F", help="the networks of these recipes, and of --model if given"
+    )
     arguments.add_argument("--json", type=Path, metavar="F", help="write the same figures to this file")
     options = arguments.parse_args(argv)
     check_writable(options.json)

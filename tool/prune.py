@@ -1,10 +1,10 @@
-"""Cut the channels of a trained network that matter least, until a share of its multiply-accumulates is left.
+"""Prune the least important channels of a trained network, until a share of its multiply-accumulates is left.
 
-Which channels belong together is found from the network. What is written is a recipe with the new widths and the cut
-weights, so the pruned network trains, evaluates and is exported as any other; the recipe names the unpruned network as
-teacher for the training that recovers what was lost.
+Channels that must be pruned together are found by tracing the network. The command writes the pruned weights and a
+recipe with the new widths, so the pruned network is trained, evaluated and exported like any other; the recipe names
+the unpruned network as teacher for the training that recovers the accuracy.
 
-criteria: sensitivity  change of the recipe's main loss on training images when a channel is cut, to first order
+criteria: sensitivity  first-order estimate of how the recipe's main loss changes when a channel is removed
           bn_scale     scales of the batch norms, for a network that was trained with a penalty on them
 """
 
@@ -38,7 +38,7 @@ from engine.pruning.importance import CRITERIA, scales, sensitivity
 from engine.pruning.pruner import Importance, Pruned, prune
 from engine.pruning.written import write_recipe
 from engine.recipe import Recipe, load_recipe
-from engine.resilience.checkpoint import CHECKSUMS, MODEL, prepare_save_dir, save_checkpoint
+from engine.resilience.checkpoint import CHECKSUMS, MODEL, check_replaceable, prepare_save_dir, save_checkpoint
 from engine.runtime import EXPORTED_ENGINES
 from loss.criterion import Criterion
 from models.weights import load_weights
@@ -48,12 +48,16 @@ RECIPE = "recipe.yml"
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Write SAVE_DIR/recipe.yml and SAVE_DIR/model.pdparams."""
+    """Write SAVE_DIR/recipe.yml and SAVE_DIR/model.pdparams.
+
+    Raises:
+        UserError: for wrong flags, recipes, weights or datasets, and for a target that cannot be reached.
+    """
     arguments = _parser().parse_args(argv)
-    _check_replaceable(arguments.save_dir, arguments.model_path)
+    check_replaceable(arguments.save_dir, (MODEL, CHECKSUMS, RECIPE), [arguments.model_path])
     for opt in arguments.opts:
         if opt.startswith("model."):
-            raise UserError(f"--opts {opt}: the pruned network builds on {arguments.config}; put it into the recipe")
+            raise UserError(f"--opts {opt}: the written recipe builds on {arguments.config}; put the key there")
     choose_device(arguments.device)
     recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
     dataset = dataset_of(recipe.train_dataset)
@@ -78,24 +82,24 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         arguments.rounds,
     )
     if arguments.latency:
-        logger.info("takes %.1f ms", latency_meter(arguments, dataset.num_classes)(pruned.model))
+        logger.info("the pruned network takes %.1f ms", latency_meter(arguments, dataset.num_classes)(pruned.model))
     save_checkpoint(save_dir, pruned.model)
     command = shlex.join(["python", "-m", "tool.prune", *(sys.argv[1:] if argv is None else argv)])
     header = f"{pruned.share:.3f} of the multiply-accumulates of {arguments.config}, written by\n  {command}"
     write_recipe(save_dir / RECIPE, arguments.config, str(weights), save_dir / MODEL, pruned.recipe.model, header)
     print(table(pruned))
     logger.info(
-        "%s: %.1f %% of the multiply-accumulates are left; batch norm measured on %d batches. To recover what was "
-        "lost: python train.py --config %s --save_dir output/recovered",
+        "%s: %.1f %% of the multiply-accumulates are left; batch norm measured on %d batches. To recover the "
+        "accuracy: python train.py --config %s --save_dir output/recovered",
         save_dir,
         100 * pruned.share,
         arguments.batches,
-        save_dir / RECIPE,
+        shlex.quote(str(save_dir / RECIPE)),
     )
 
 
 def target_of_latency(arguments, recipe: Recipe, model: nn.Layer, num_classes: int, importance: Importance) -> float:
-    """The share for --latency; what matters is measured once for all shares that are tried."""
+    """The share of the multiply-accumulates that meets --latency; the importance is measured only once."""
     found = []
 
     def measured(network: nn.Layer, channels: Channels) -> np.ndarray:
@@ -112,13 +116,13 @@ def target_of_latency(arguments, recipe: Recipe, model: nn.Layer, num_classes: i
 
 
 def latency_meter(arguments, num_classes: int) -> Callable[[nn.Layer], float]:
-    """Measures a network's milliseconds as the flags say."""
+    """Returns a function that measures the milliseconds of a network with the engine, size and threads of the flags."""
     width, height = arguments.size
     return lambda model: measure(model, num_classes, arguments.engine, (height, width), arguments.threads)
 
 
 class Batches:
-    """The first batches of a training run, as often as they are asked for."""
+    """The first `count` batches of a training run; each call iterates over the same ones."""
 
     def __init__(self, recipe: Recipe, dataset: SegmentationDataset, count: int, seed: int):
         self.arguments = (dataset, recipe.batch_size, seed, 0, count, default_workers())
@@ -131,14 +135,14 @@ class Batches:
 
 
 def main_loss(recipe: Recipe, model: nn.Layer, dataset: SegmentationDataset) -> Callable:
-    """The recipe's loss of the main output alone."""
+    """The recipe's loss of the main output: (logits, labels) -> 0-d tensor."""
     whole = criterion_of(recipe, model, dataset)
     criterion = Criterion(("main",), [term for term in whole.terms if term.output == "main"], whole.resize)
     return lambda logits, labels: criterion([logits], labels)[0]
 
 
 def table(pruned: Pruned) -> str:
-    """A line for each group that lost channels, then the whole."""
+    """A line for each group that lost channels, then the multiply-accumulates of the network."""
     rows = [
         [name[: -len(".weight")], str(before), str(after)]
         for name, (before, after) in pruned.channels.items()
@@ -146,16 +150,6 @@ def table(pruned: Pruned) -> str:
     ]
     rows.append([f"GMAC at {SIZE[0]}x{SIZE[1]}", *(f"{count / 1e9:.2f}" for count in pruned.multiply_accumulates)])
     return text_table(["channels made by", "before", "after"], rows)
-
-
-def _check_replaceable(save_dir: Path, model_path: str) -> None:
-    """Raises UserError where replacing the folder would delete what this command did not write, or reads."""
-    written = (MODEL, CHECKSUMS, RECIPE)
-    others = sorted(path.name for path in save_dir.iterdir() if path.name not in written) if save_dir.is_dir() else []
-    if others:
-        raise UserError(f"--save_dir {save_dir}: is replaced as a whole, but holds {others[0]}; name a new folder")
-    if save_dir.resolve() in (Path(model_path).resolve(), Path(model_path).resolve().parent):
-        raise UserError(f"--save_dir {save_dir}: holds the weights that are pruned; name a new folder")
 
 
 def _parser():
@@ -167,28 +161,28 @@ def _parser():
     add_recipe_flags(arguments, weights=("model_path",))
     add = arguments.add_argument
     add("--model_path", required=True, help="weight file, name of weights, or the folder of a checkpoint")
-    add("--save_dir", type=Path, required=True, help=f"folder for {RECIPE} and {MODEL}; is replaced as a whole")
+    add("--save_dir", type=Path, required=True, help=f"folder for {RECIPE} and {MODEL}; replaced as a whole")
     goal = arguments.add_mutually_exclusive_group(required=True)
-    goal.add_argument("--target", type=real_number(0.01, 1), help="share of the multiply-accumulates that is left")
+    goal.add_argument("--target", type=real_number(0.01, 1), help="share of the multiply-accumulates to keep")
     goal.add_argument(
         "--latency",
         type=real_number(0.01, 10**6),
         metavar="MS",
-        help="of an image to its class map, in float32",
+        help="milliseconds to reach, from image to class map in float32",
     )
-    add("--engine", choices=EXPORTED_ENGINES, default="openvino", help="for --latency (openvino)")
+    add("--engine", choices=EXPORTED_ENGINES, default="openvino", help="that measures --latency (openvino)")
     add("--size", type=image_size, default=(1024, 512), metavar="WxH", help="of the image for --latency (1024x512)")
-    add("--threads", type=whole_number(1, 1024), default=physical_cores(), help="for --latency; default: all cores")
-    add("--criterion", choices=list(CRITERIA), default="sensitivity", help="what decides which channels matter")
-    add("--multiple", type=whole_number(1, 1024), default=16, help="widths end as multiples of this (16)")
-    add("--rounds", type=whole_number(1, 100), default=4, help="after each, what matters is measured anew (4)")
+    add("--threads", type=whole_number(1, 1024), default=physical_cores(), help="for --latency; by default all cores")
+    add("--criterion", choices=list(CRITERIA), default="sensitivity", help="importance of channels (sensitivity)")
+    add("--multiple", type=whole_number(1, 1024), default=16, help="widths are rounded to multiples of this (16)")
+    add("--rounds", type=whole_number(1, 100), default=4, help="importance is measured again in each round (4)")
     add(
         "--batches",
         type=whole_number(1, 10**6),
         default=16,
-        help="of the recipe's training images a round, for the criterion and for batch norm's statistics (16)",
+        help="batches of training images per round, for the criterion and the batch-norm statistics (16)",
     )
-    add("--seed", type=whole_number(), default=0, help="of these images and their augmentation")
+    add("--seed", type=whole_number(), default=0, help="of the order and augmentation of these images (0)")
     return arguments
 
 

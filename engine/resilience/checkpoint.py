@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Union
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 from compat import UserError, logger
 
@@ -58,6 +58,22 @@ def prepare_save_dir(save_dir: Union[str, Path]) -> Path:
             f"{folder}: cannot write there ({error.strerror or error}); choose another --save_dir"
         ) from error
     return folder
+
+
+def check_replaceable(save_dir: Path, written: Sequence[str], sources: Iterable[Union[str, Path]]) -> None:
+    """Raise UserError if replacing a folder would delete files of others, or weights that the command reads.
+
+    Args:
+        save_dir: to be replaced by save_checkpoint.
+        written: names of the files that the command writes there.
+        sources: files or folders that it reads.
+    """
+    others = sorted(path.name for path in save_dir.iterdir() if path.name not in written) if save_dir.is_dir() else []
+    if others:
+        raise UserError(f"--save_dir {save_dir}: is replaced as a whole, but holds {others[0]}; name a new folder")
+    for source in map(Path, sources):
+        if save_dir.resolve() in (source.resolve(), source.resolve().parent):
+            raise UserError(f"--save_dir {save_dir}: holds {source}, which is read; name a new folder")
 
 
 def save_checkpoint(

@@ -6,7 +6,7 @@ The section `Deploy` is PaddleSeg's; `Network` is what our engines need besides.
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 from compat import UserError
 
@@ -90,6 +90,12 @@ def _network(description: Description) -> Dict[str, Any]:
         "size": list(description.size) if description.size else None,
         "classes": {name: list(color) for name, color in zip(*classes)} if classes else None,
     }
+
+
+def exported_folder(path: Union[str, Path]) -> Optional[Path]:
+    """The folder of an export, if `path` is that folder or a file in it; None otherwise."""
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    return folder if (folder / DEPLOY_FILE).is_file() else None
 
 
 def read_description(folder: Path) -> Description:

@@ -183,6 +183,14 @@ def test_an_engine_that_is_not_installed_is_a_reason(tmp_path, monkeypatch):
     assert found == ({}, {("openvino", "fp32"): "engine openvino: install it"})
 
 
+def test_an_engine_that_the_export_lacks_is_a_reason():
+    """It was `TypeError: expected str, bytes or os.PathLike object, not NoneType`."""
+    source = Source(SAMPLE, {}, [], "", (32, 32), threads=1)
+    for engine in ("mnn", "tensorrt"):
+        with pytest.raises(UserError, match=f"no network for {engine}; export it with: .* --engines "):
+            formats.open_format(source, (engine, "fp32"), None)
+
+
 def test_the_memory_is_that_of_another_process(network_file, tmp_path):
     ballast = np.ones(600 * 2**20, np.uint8)  # of this process, which must not count
     source = Source(SAMPLE, {}, [], str(network_file), (32, 32), threads=1)
@@ -252,11 +260,11 @@ def test_the_command(common, tmp_path, capsys):
     assert all((tmp_path / "out" / f"benchmark.{kind}").stat().st_size for kind in ("md", "csv", "svg"))
     assert "take eager fp32: the fastest within 0.5 points of float32" in capsys.readouterr().out
     again = [*common[:-1], str(folder), "--precisions", "fp32", "--at_most_ms", "1"]
-    with pytest.raises(UserError, match="nothing here has at most 1 ms; the nearest is onnxruntime fp32"):
+    with pytest.raises(UserError, match="no format has at most 1 ms; the nearest is onnxruntime fp32"):
         benchmark.main(again)
     (row,) = json.loads((tmp_path / "out" / "benchmark.json").read_text())["rows"]
     assert row["engine"] == "onnxruntime" and row["miou"] == float32["miou"]
-    with pytest.raises(UserError, match="exported: an exported network, which has a size of its own; leave --size out"):
+    with pytest.raises(UserError, match="exported: is an exported network, whose size is fixed; leave --size out"):
         benchmark.main([*again, "--size", "64x64"])
 
 

@@ -21,7 +21,7 @@ from engine.runtime.tensorrt import check_tensorrt
 from tool import latency
 from tool.speed import clock, hardware, networks, peak
 from tool.speed.clock import Latency, latency_of, time_alternating
-from tool.speed.networks import Found, Variant, Wanted, build_variants, model_for
+from tool.speed.networks import Variant, VariantOptions, Variants, build_variants, model_for
 
 SIZE = (32, 64)
 
@@ -110,7 +110,7 @@ def test_a_missing_engine_is_a_line_that_says_how_to_install_it(tmp_path, monkey
         raise UserError(f"engine {engine}: No module; install the engines with: pip install -r requirements-deploy.txt")
 
     monkeypatch.setattr(networks, "engine_class", absent)
-    found = build_variants("stdc1_seg", 19, Wanted(SIZE), tmp_path)
+    found = build_variants("stdc1_seg", 19, VariantOptions(SIZE), tmp_path)
     assert [(variant.engine, variant.precision) for variant in found.variants] == [("eager", "fp32")]
     assert sum("pip install -r requirements-deploy.txt" in line for line in found.absent) == 4
     assert any("tensorrt: needs an NVIDIA GPU" in line and "DEVICE=gpu" in line for line in found.absent)
@@ -131,7 +131,7 @@ def gpu_without_tensorrt(monkeypatch):
 
 
 def test_a_missing_tensorrt_is_a_line_and_the_run_goes_on(gpu_without_tensorrt, monkeypatch, tmp_path):
-    found = build_variants("stdc1_seg", 19, Wanted(SIZE, engines=("eager", "tensorrt")), tmp_path)
+    found = build_variants("stdc1_seg", 19, VariantOptions(SIZE, engines=("eager", "tensorrt")), tmp_path)
     assert [variant.engine for variant in found.variants] == ["eager"]
     assert [line.split(";")[0] for line in found.absent] == [
         "engine tensorrt: Paddle is built with TensorRT 8.5.1, whose libnvinfer is not found here"
@@ -152,7 +152,7 @@ def test_a_tensorrt_that_fails_is_a_line_and_the_run_goes_on(gpu_without_tensorr
     )
     monkeypatch.setattr(tensorrt, "config_of", lambda file: mock.Mock())
     monkeypatch.setattr("engine.runtime.paddle.inference.create_predictor", fails)
-    found = build_variants("stdc1_seg", 19, Wanted(SIZE, engines=("eager", "tensorrt")), tmp_path)
+    found = build_variants("stdc1_seg", 19, VariantOptions(SIZE, engines=("eager", "tensorrt")), tmp_path)
     assert [variant.engine for variant in found.variants] == ["eager"]
     assert len(found.absent) == 2 and all(
         "TensorRT cannot build its engine ((Fatal) no engine)" in line for line in found.absent
@@ -160,7 +160,7 @@ def test_a_tensorrt_that_fails_is_a_line_and_the_run_goes_on(gpu_without_tensorr
 
 
 def test_an_engine_returns_the_graph_that_is_named(tmp_path):
-    wanted = Wanted(SIZE, engines=("paddle",), precisions=("fp32", "int8"), graphs=("stride_logits",))
+    wanted = VariantOptions(SIZE, engines=("paddle",), precisions=("fp32", "int8"), graphs=("stride_logits",))
     found = build_variants("stdc1_seg", 19, wanted, tmp_path)
     images = np.zeros((1, *SIZE, 3), np.uint8)
     assert [variant.call(images).shape for variant in found.variants] == [(1, 19, SIZE[0] // 8, SIZE[1] // 8)]
@@ -188,7 +188,7 @@ def fixed_times(monkeypatch):
 
 
 def test_the_table_and_the_json(fixed_times, monkeypatch, tmp_path, capsys):
-    found = Found([Variant("openvino", "bf16", "class_map", StandIn().classes)], ["engine x: pip install x"])
+    found = Variants([Variant("openvino", "bf16", "class_map", StandIn().classes)], ["engine x: pip install x"])
     monkeypatch.setattr(latency, "build_variants", lambda *arguments: found)
     file = tmp_path / "latency.json"
     latency.main(["--model", "stdc2_seg", "--runs", "7", "--json", str(file)])

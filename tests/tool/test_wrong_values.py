@@ -29,7 +29,7 @@ import tool.latency
 import tool.model_info
 import tool.prepare_data
 from engine.training.trainer import Trainer
-from tool.speed.networks import Found
+from tool.speed.networks import Variants
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = sorted(file.stem for file in (ROOT / "benchmarks").glob("[a-z]*.py"))
@@ -121,7 +121,7 @@ def stand_ins(files):
         patch.setattr(tool.export, "export_network", lambda *arguments: {})
         patch.setattr(tool.export, "report_int8", lambda *arguments: None)
         patch.setattr(tool.latency, "measure_peaks", lambda threads: {})
-        patch.setattr(tool.latency, "build_variants", lambda *arguments: Found([], []))
+        patch.setattr(tool.latency, "build_variants", lambda *arguments: Variants([], []))
         patch.setattr(tool.latency, "deployed_cost", lambda *arguments: (0, 0))
         render = tool.prepare_data.render_sample
 

@@ -1,1 +1,1 @@
-"""What `python -m tool.benchmark` is made of: exporting, scoring and timing a network in every format, and choosing."""
+"""The parts of tool.benchmark: exporting, scoring and timing a network in every format, and choosing one."""

@@ -1,4 +1,4 @@
-"""Which of the measured formats to take for a budget: a function of figures alone."""
+"""Choosing one of the measured formats for a budget."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Optional, Sequence
@@ -6,14 +6,14 @@ from typing import NamedTuple, Optional, Sequence
 from tool.benchmarking.measurement import Measurement
 
 DEFAULT_DROP = 0.5
-"""Points of mIoU that the choice may lose against float32 where no budget is given."""
+"""Points of mIoU that the choice may lose against float32 if there is no budget."""
 TIE = 0.05
-"""Points of mIoU that count as equal: engines in float32 differ by rounding."""
+"""Differences of the mIoU below this many points count as equal: engines in float32 differ by rounding."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """at_least_miou: in percent; at_most_ms: of the median latency. None for no limit."""
+    """Limits of a choice. at_least_miou: in percent; at_most_ms: of the median latency; None: no limit."""
 
     at_least_miou: Optional[float] = None
     at_most_ms: Optional[float] = None
@@ -22,10 +22,10 @@ class Budget:
         return self.excess(row) == 0
 
     def excess(self, row: Measurement) -> float:
-        """How far the row is outside: the sum of what it lacks in mIoU and takes too long, as shares of the limits."""
-        lacking = max(0.0, self.at_least_miou - row.miou) / self.at_least_miou if self.at_least_miou else 0.0
-        too_long = max(0.0, row.milliseconds - self.at_most_ms) / self.at_most_ms if self.at_most_ms else 0.0
-        return lacking + too_long
+        """How far the row exceeds the budget: missing mIoU plus excess latency, each as a fraction of its limit."""
+        missing = max(0.0, self.at_least_miou - row.miou) / self.at_least_miou if self.at_least_miou else 0.0
+        excess = max(0.0, row.milliseconds - self.at_most_ms) / self.at_most_ms if self.at_most_ms else 0.0
+        return missing + excess
 
     def __str__(self) -> str:
         limits = []
@@ -37,18 +37,18 @@ class Budget:
 
 
 class Choice(NamedTuple):
-    """row: what to take, or None where nothing meets the budget; sentence: why, in one line."""
+    """row: the recommended format, None if no format meets the budget; sentence: why, in one line."""
 
     row: Optional[Measurement]
     sentence: str
 
 
 def choose(rows: Sequence[Measurement], budget: Budget, reference_miou: float) -> Choice:
-    """The format to take.
+    """The recommended format.
 
-    - A limit on the mIoU, alone or with one on the latency: the fastest that meets them.
-    - A limit on the latency alone: the highest mIoU within it; of those within TIE of that, the fastest.
-    - No limit: the fastest within DEFAULT_DROP points of `reference_miou`, which is float32's.
+    - With a limit on the mIoU, alone or with one on the latency: the fastest format that meets them.
+    - With a limit on the latency only: the fastest format whose mIoU is within TIE of the best that meets it.
+    - Without limits: the fastest format within DEFAULT_DROP points of `reference_miou`, the mIoU of float32.
     """
     measured = [row for row in rows if row.measured]
     if not measured:
@@ -79,4 +79,4 @@ def _nearest(measured: Sequence[Measurement], budget: Budget) -> str:
     if budget.at_most_ms is not None and row.milliseconds > budget.at_most_ms:
         apart.append(f"{row.milliseconds - budget.at_most_ms:.1f} ms too slow")
     figures = f"mIoU {row.miou:.2f}, {row.milliseconds:.1f} ms"
-    return f"nothing here has {budget}; the nearest is {row.name} ({figures}: {' and '.join(apart)})"
+    return f"no format has {budget}; the nearest is {row.name} ({figures}: {' and '.join(apart)})"

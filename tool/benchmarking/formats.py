@@ -1,4 +1,4 @@
-"""A network in every format: exporting, quantising and opening it; what fails is a reason, and the rest goes on."""
+"""Exporting, quantising and opening a network in each format; a failure is reported, and the others go on."""
 
 import dataclasses
 from pathlib import Path
@@ -26,18 +26,19 @@ COMBINATIONS = {
     "mnn": ("fp32",),
     "tensorrt": ("fp32", "fp16"),
 }
-"""The precisions of each engine; those that a processor or a version of Paddle lacks are found when one is opened."""
+"""The precisions of each engine; whether the processor and Paddle support one shows when it is opened."""
 
 Format = Tuple[str, str]  # engine, precision
 Size = Tuple[int, int]  # h, w
 
 
 class Source(NamedTuple):
-    """Where a network comes from, in plain values, as another process needs them.
+    """Where a network comes from, in plain values that can be passed to another process.
 
-    path: weight file, name or checkpoint of the recipe's network.
-    overrides, opts: of the recipe.
-    size: (h, w) of the images that the network sees.
+    config, overrides, opts: the recipe and its overrides.
+    path: weight file, name of weights, or checkpoint folder of the recipe's network.
+    size: (h, w) of the network's input.
+    threads: of the engines.
     """
 
     config: str
@@ -49,15 +50,17 @@ class Source(NamedTuple):
 
 
 def wanted_formats(engines: Sequence[str], precisions: Sequence[str]) -> List[Format]:
-    """Raises UserError where none of the engines has one of the precisions."""
-    formats = [(engine, one) for engine in engines for one in COMBINATIONS[engine] if one in precisions]
+    """Each engine in each of the precisions that it has; raises UserError if there are none."""
+    formats = [
+        (engine, precision) for engine in engines for precision in COMBINATIONS[engine] if precision in precisions
+    ]
     if not formats:
         raise UserError(f"--precisions {' '.join(precisions)}: not of --engines {' '.join(engines)}")
     return formats
 
 
 def reason_of(error: Exception) -> str:
-    """The first line of an error, with its kind unless it is one of ours."""
+    """The first line of an error's message, with its type unless it is a UserError."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
 
@@ -65,12 +68,12 @@ def reason_of(error: Exception) -> str:
 def export_formats(
     model: nn.Layer, description: Description, folder: Path, formats: Sequence[Format]
 ) -> Tuple[Dict[str, Path], Dict[Format, str]]:
-    """Write what the formats need in float32.
+    """Export the network in float32 for the engines of the formats.
 
-    All in one folder; where one cannot be written, each in one of its own, so that the others are kept.
+    All engines share one folder; if one of them fails, each gets a subfolder of its own, so that the others are kept.
 
     Returns:
-        {engine: its folder}, and {format: reason} of those that cannot be had.
+        {engine: its folder}, and {format: reason} of those that failed.
     """
     engines, reasons = [], {}
     for engine in dict.fromkeys("paddle" if engine == "tensorrt" else engine for engine, _ in formats):
@@ -88,13 +91,14 @@ def export_formats(
         try:
             export_network(model, description, where, group)
             folders.update(dict.fromkeys(group, where))
-        except Exception as error:  # whatever a writer or an engine raises is a reason in the table
+        except Exception as error:  # any error of a writer or an engine is reported in the table
             reasons.update(dict.fromkeys(group, reason_of(error)))
     if "paddle" in folders:
         folders["tensorrt"] = folders["paddle"]
     elif "paddle" in reasons:
         reasons["tensorrt"] = reasons["paddle"]
-    return folders, {one: reasons[one[0]] for one in formats if one[0] in reasons and one[0] not in folders}
+    failed = [format_ for format_ in formats if format_[0] in reasons and format_[0] not in folders]
+    return folders, {format_: reasons[format_[0]] for format_ in failed}
 
 
 def quantize_formats(
@@ -104,9 +108,14 @@ def quantize_formats(
     score: Callable[[Network], float],
     max_drop: Optional[float],
 ) -> Dict[Format, str]:
-    """Add int8 for the engines to their folders; returns {format: reason} of those that cannot be had.
+    """Add int8 networks for the engines to their folders; returns {format: reason} of those that failed.
 
-    Without `max_drop` every layer becomes int8 that can, and what that costs is for the table to say.
+    Args:
+        folders: {engine: folder of its float32 network}.
+        engines: to quantise for.
+        calibration: input batches.
+        score: mIoU of a network, in percent.
+        max_drop: points of mIoU that may be lost; layers are kept in float until it holds. None: no layer is.
     """
     reasons = {}
     for engine in engines:
@@ -120,18 +129,27 @@ def quantize_formats(
     return reasons
 
 
-def open_format(source: Source, one: Format, folder: Optional[Path]) -> Network:
-    """The network in a format; raises UserError where it cannot be loaded or computed here."""
-    engine, precision = one
+def open_format(source: Source, format_: Format, folder: Optional[Path]) -> Network:
+    """The network in a format; raises UserError if it cannot be loaded or computed here.
+
+    Args:
+        source: of the network.
+        format_: engine and precision.
+        folder: of the exported network; None if there is none for the engine.
+    """
+    engine, precision = format_
     if engine == "eager":
         return open_eager(source)
+    if folder is None:
+        written = "paddle" if engine == "tensorrt" else engine
+        raise UserError(f"no network for {engine}; export it with: python -m tool.export --engines {written}")
     if engine == "tensorrt":
         return TensorRTNetwork(folder, precision)
     return load_network(folder, engine, precision, source.threads)
 
 
 def open_eager(source: Source) -> Network:
-    """The recipe's network, which sees images at the size that the exported ones are fixed to."""
+    """The recipe's network in eager mode, with the fixed input size of the exported ones."""
     recipe = load_recipe(source.config, source.overrides, source.opts)
     classes = recipe.val_dataset.class_set
     network = open_network(recipe, len(classes.names), source.path, "eager")
@@ -139,9 +157,9 @@ def open_eager(source: Source) -> Network:
     return network
 
 
-def file_bytes(one: Format, folder: Path) -> int:
-    """Size of the files that an engine loads."""
-    engine, precision = one
+def file_bytes(format_: Format, folder: Path) -> int:
+    """Size of the files that the engine loads for a format."""
+    engine, precision = format_
     engine = "paddle" if engine == "tensorrt" else engine
     names = read_description(folder).files[engine]
     stem = Path(names["int8" if precision == "int8" else "fp32"]).stem
@@ -155,6 +173,6 @@ def weight_bytes(source: Source) -> int:
 
 
 def exported_folders(folder: Path) -> Dict[str, Path]:
-    """{engine: folder} of what tool.export wrote."""
+    """{engine: folder} of the engines that an exported folder holds files for."""
     found = {engine: folder for engine in EXPORTED_ENGINES if engine in read_description(folder).files}
     return {**found, "tensorrt": folder} if "paddle" in found else found

@@ -1,4 +1,4 @@
-"""What is known of a network in one engine and precision."""
+"""The measurement of a network in one engine and precision."""
 
 from dataclasses import dataclass
 from typing import Any, Dict, NamedTuple, Optional
@@ -9,8 +9,8 @@ from tool.speed.clock import Latency
 class Memory(NamedTuple):
     """Resident memory of a process that loads and runs a network, in MiB.
 
-    before: with the engine's packages imported and the network not yet loaded.
-    peak: the most that the process took up to its end.
+    before: after the engine's packages are imported, before the network is loaded.
+    peak: the maximum up to the end of the process.
     """
 
     before: float
@@ -21,12 +21,12 @@ class Memory(NamedTuple):
 class Measurement:
     """One line of the table.
 
-    miou: in percent, of the images that were evaluated.
-    drop: points of mIoU below float32.
-    latency: of one call, image to class map.
-    file_bytes: of the files that the engine loads.
-    memory: None where the system does not say.
-    reason: why there are no figures; empty where there are.
+    miou: in percent, on the images that were evaluated.
+    drop: points of mIoU lost against float32.
+    latency: of one call, from image to class map.
+    file_bytes: size of the files that the engine loads.
+    memory: None if it cannot be measured on this system.
+    reason: why there are no figures; empty if there are.
     """
 
     engine: str
@@ -49,12 +49,12 @@ class Measurement:
 
     @property
     def milliseconds(self) -> float:
-        """The median."""
+        """Median latency."""
         return self.latency.p50
 
     @property
     def fps(self) -> float:
-        """Images a second, one after the other."""
+        """Images per second, one at a time."""
         return 1000 / self.latency.p50
 
     def as_dict(self) -> Dict[str, Any]:

@@ -1,7 +1,7 @@
-"""How much memory a network takes: of a process of its own, which loads it and runs it a few times.
+"""The memory that a network takes, measured in a separate process that loads it and runs it a few times.
 
-A process that measures several would count them all, and so would the peak that a child inherits from a large parent in
-`ru_maxrss`; /proc counts from the start of the program.
+One process for several networks would count them all. The peak is read from /proc, because `ru_maxrss` of a child
+starts at the size of its parent.
 """
 
 import json
@@ -24,36 +24,38 @@ from tool.benchmarking.measurement import Memory
 ROOT = Path(__file__).parents[2]
 STATUS = Path("/proc/self/status")
 RUNS = 3
-PATIENCE = 600  # seconds
+TIMEOUT = 600  # seconds
 
 
-def peak_memory(source: Source, one: Format, folder: Optional[Path], device: Optional[str] = None) -> Optional[Memory]:
-    """Of a process that opens the format and runs it; None where the system does not say, or the process fails."""
+def peak_memory(
+    source: Source, format_: Format, folder: Optional[Path], device: Optional[str] = None
+) -> Optional[Memory]:
+    """Memory of a process that opens the format and runs it; None without /proc, or if the process fails."""
     if not STATUS.is_file():
         return None
     folder = str(folder.resolve()) if folder else None
-    asked = json.dumps({"source": source._asdict(), "format": one, "folder": folder, "device": device})
-    command = [sys.executable, "-c", f"from {__name__} import main; main()", asked]
-    # The folder of the caller counts for relative paths, the project's for imports.
+    request = json.dumps({"source": source._asdict(), "format": format_, "folder": folder, "device": device})
+    command = [sys.executable, "-c", f"from {__name__} import main; main()", request]
+    # Relative paths refer to the current folder, so the project's folder is only added for imports.
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": paths}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, env=environment)
         return Memory(**json.loads(done.stdout.splitlines()[-1]))
     except (subprocess.TimeoutExpired, IndexError, ValueError, TypeError):
-        compat.logger.warning("%s: its memory could not be measured", " ".join(one))
+        compat.logger.warning("%s: its memory could not be measured", " ".join(format_))
         return None
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    """What the process does: prints a Memory as JSON."""
-    asked = json.loads((sys.argv[1:] if argv is None else argv)[0])
-    choose_device(asked["device"])
-    source, one = Source(**asked["source"]), tuple(asked["format"])
-    if one[0] not in ("eager", "tensorrt"):
-        engine_class(one[0])
+    """The program of the separate process: prints a Memory as JSON."""
+    request = json.loads((sys.argv[1:] if argv is None else argv)[0])
+    choose_device(request["device"])
+    source, format_ = Source(**request["source"]), tuple(request["format"])
+    if format_[0] not in ("eager", "tensorrt"):
+        engine_class(format_[0])
     before = resident()["VmRSS"]
-    network = open_format(source, one, asked["folder"] and Path(asked["folder"]))
+    network = open_format(source, format_, request["folder"] and Path(request["folder"]))
     images = np.zeros((1, *source.size, 3), np.uint8)
     for _ in range(RUNS):
         network.classes(images)
@@ -61,6 +63,6 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 
 def resident() -> Dict[str, float]:
-    """MiB that this process has in memory now (VmRSS) and had at most (VmHWM)."""
+    """Resident size of this process in MiB: now (VmRSS) and its maximum so far (VmHWM)."""
     found = re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)
     return {name: int(kibibytes) / 1024 for name, kibibytes in found}

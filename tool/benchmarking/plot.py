@@ -1,4 +1,4 @@
-"""mIoU against latency as a picture."""
+"""A plot of mIoU against latency."""
 
 from pathlib import Path
 from typing import List, NamedTuple, Sequence
@@ -15,7 +15,7 @@ TICKS = (1, 1.5, 2, 3, 4, 6)  # of each decade
 
 
 class Point(NamedTuple):
-    """group: what has a colour of its own, such as an engine or a network."""
+    """One point. group: an engine or a network, which gets a colour; miou in percent."""
 
     group: str
     precision: str
@@ -24,15 +24,16 @@ class Point(NamedTuple):
 
 
 def draw(points: Sequence[Point], file: Path, title: str = "", ring: Sequence[Point] = ()) -> None:
-    """A scatter plot, with a line along the points that no other beats in both.
+    """Draw a scatter plot with the Pareto front; the latency axis is logarithmic.
 
     Args:
-        points: any number; the latency's axis is logarithmic.
-        file: its suffix says the format, as `.svg` or `.png`.
-        ring: those to put a ring around.
+        points: any number.
+        file: to write; its suffix, such as `.svg` or `.png`, determines the format.
+        title: of the plot.
+        ring: points to put a ring around.
 
     Raises:
-        UserError: where the file cannot be written.
+        UserError: if the file cannot be written.
     """
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=(7.5, 5), layout="constrained")
@@ -51,12 +52,12 @@ def draw(points: Sequence[Point], file: Path, title: str = "", ring: Sequence[Po
         metadata = {"Date": None} if file.suffix == ".svg" else {}
         try:
             figure.savefig(file, metadata=metadata)
-        except (OSError, ValueError) as error:  # ValueError: a suffix that stands for no format
+        except (OSError, ValueError) as error:  # ValueError: unknown suffix
             raise UserError(f"{file}: cannot be written ({error}); name another file") from error
 
 
 def pareto_front(points: Sequence[Point]) -> List[Point]:
-    """The points that no other is both as fast and as accurate as, the fastest first."""
+    """The points for which no other is at least as fast and as accurate, the fastest first."""
     front: List[Point] = []
     for one in sorted(points, key=lambda one: (one.milliseconds, -one.miou)):
         if not front or one.miou > front[-1].miou:
@@ -65,7 +66,7 @@ def pareto_front(points: Sequence[Point]) -> List[Point]:
 
 
 def _scatter(axes, points: Sequence[Point]) -> None:
-    """Colours by group, markers by precision, and a legend of both."""
+    """Draw the points, coloured by group and with markers by precision, and the legend."""
     groups = list(dict.fromkeys(one.group for one in points))
     for number, group in enumerate(groups):
         for precision, marker in PRECISIONS.items():

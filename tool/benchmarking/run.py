@@ -1,4 +1,4 @@
-"""Making a network's formats and measuring them, one after the other, and their latencies in turns."""
+"""Making the formats of a network and measuring them: accuracy one after the other, latency in alternation."""
 
 import dataclasses
 from pathlib import Path
@@ -32,15 +32,15 @@ from tool.benchmarking.peak_memory import peak_memory
 from tool.speed.clock import time_alternating
 
 
-class Made(NamedTuple):
-    """{engine: folder of its networks}, and {format: why there is none}."""
+class Exports(NamedTuple):
+    """The exported networks. folders: {engine: folder}; reasons: {format: why it could not be exported}."""
 
     folders: Mapping[str, Path]
     reasons: Mapping[Format, str]
 
 
 class Subject(NamedTuple):
-    """A network, and the images of the validation split that it is evaluated on, by their numbers."""
+    """A network, and the indices of the images in `dataset`, the validation split, that it is evaluated on."""
 
     source: Source
     recipe: Recipe
@@ -52,19 +52,26 @@ class Subject(NamedTuple):
         return deployed_scale(*first_protocol(self.recipe.test_config))
 
     def miou(self, network: Network) -> float:
-        """In percent, under the recipe's first protocol, as the network is deployed."""
+        """mIoU in percent under the recipe's first protocol, of the network as it is deployed."""
         protocol = first_protocol(self.recipe.test_config)[1]
         return 100 * evaluate(network, self.dataset, protocol, indices=self.indices).miou
 
     def first_batch(self, network: Network) -> np.ndarray:
-        """What the network sees of the first image, [1, h, w, 3] uint8."""
+        """The first image as the network's input, [1, h, w, 3] uint8."""
         return Segmenter(network, self.scale).batch(self.dataset.read_image(self.indices[0]))
 
 
 def make_formats(
     subject: Subject, wanted: Sequence[Format], folder: Path, calibration_images: int, max_drop: Optional[float]
-) -> Made:
+) -> Exports:
     """Export and quantise the network of the recipe into `folder`.
+
+    Args:
+        subject: the network and the validation images.
+        wanted: formats.
+        folder: of the exports.
+        calibration_images: number of training images for int8.
+        max_drop: see quantize_formats.
 
     Raises:
         UserError: for weights that cannot be loaded, and training images that cannot be read.
@@ -80,37 +87,37 @@ def make_formats(
         calibration = calibration_batches(Segmenter(eager, subject.scale), train, calibration_images)
         logger.info("quantising for %s with %d images", " and ".join(engines), len(calibration))
         reasons.update(quantize_formats(folders, engines, calibration, subject.miou, max_drop))
-    return Made(folders, reasons)
+    return Exports(folders, reasons)
 
 
 def measure(
-    subject: Subject, wanted: Sequence[Format], made: Made, runs: int, device: Optional[str] = None
+    subject: Subject, wanted: Sequence[Format], exports: Exports, runs: int, device: Optional[str] = None
 ) -> List[Measurement]:
-    """A line for each format, in the order given."""
+    """A measurement of each format, in the order given; those that fail hold the reason."""
     networks: Dict[Format, Network] = {}
     rows: Dict[Format, Measurement] = {}
-    for one in wanted:
-        rows[one] = Measurement(*one, reason=made.reasons.get(one, ""))
-        if not rows[one].reason:
-            logger.info("evaluating %s on %d images", " ".join(one), len(subject.indices))
+    for key in wanted:
+        rows[key] = Measurement(*key, reason=exports.reasons.get(key, ""))
+        if not rows[key].reason:
+            logger.info("evaluating %s on %d images", " ".join(key), len(subject.indices))
             try:
-                networks[one] = open_format(subject.source, one, made.folders.get(one[0]))
-                rows[one] = dataclasses.replace(rows[one], miou=subject.miou(networks[one]))
-            except Exception as error:  # whatever an engine raises is a reason in the table
-                networks.pop(one, None)
-                rows[one] = Measurement(*one, reason=reason_of(error))
+                networks[key] = open_format(subject.source, key, exports.folders.get(key[0]))
+                rows[key] = dataclasses.replace(rows[key], miou=subject.miou(networks[key]))
+            except Exception as error:  # any error of an engine is reported in the table
+                networks.pop(key, None)
+                rows[key] = Measurement(*key, reason=reason_of(error))
     logger.info("timing")
-    batches = {one: subject.first_batch(network) for one, network in networks.items()}
-    calls = {one: (lambda one=one: networks[one].classes(batches[one])) for one in networks}
-    for one, latency in time_alternating(calls, runs).items():
-        size = weight_bytes(subject.source) if one[0] == "eager" else file_bytes(one, made.folders[one[0]])
-        memory = peak_memory(subject.source, one, made.folders.get(one[0]), device)
-        rows[one] = dataclasses.replace(rows[one], latency=latency, file_bytes=size, memory=memory)
+    batches = {key: subject.first_batch(network) for key, network in networks.items()}
+    calls = {key: (lambda key=key: networks[key].classes(batches[key])) for key in networks}
+    for key, latency in time_alternating(calls, runs).items():
+        size = weight_bytes(subject.source) if key[0] == "eager" else file_bytes(key, exports.folders[key[0]])
+        memory = peak_memory(subject.source, key, exports.folders.get(key[0]), device)
+        rows[key] = dataclasses.replace(rows[key], latency=latency, file_bytes=size, memory=memory)
     return with_drops(list(rows.values()))
 
 
 def with_drops(rows: Sequence[Measurement]) -> List[Measurement]:
-    """The rows with what each loses against `reference`; as they are where nothing is in float32."""
+    """The rows with the mIoU that each loses against `reference`; unchanged if nothing was measured in float32."""
     float32 = reference(rows)
     if float32 is None:
         return list(rows)
@@ -118,6 +125,6 @@ def with_drops(rows: Sequence[Measurement]) -> List[Measurement]:
 
 
 def reference(rows: Sequence[Measurement]) -> Optional[Measurement]:
-    """Eager in float32, or else the first in float32 that was measured."""
+    """Eager mode in float32, else the first other engine that was measured in float32; None if there is none."""
     float32 = [row for row in rows if row.precision == "fp32" and row.measured]
     return min(float32, key=lambda row: row.engine != "eager", default=None)

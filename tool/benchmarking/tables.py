@@ -11,15 +11,17 @@ from tool.benchmarking.measurement import Measurement
 
 HEADER = (
     *("engine", "precision", "mIoU", "drop", "p50 ms", "p90", "FPS", "file MiB", "peak memory MiB"),
-    "of it the network",
+    "network's share MiB",
 )
 
 
 class Report(NamedTuple):
-    """A run of the command.
+    """The results of a run of the command.
 
     about: what was measured, where and how, in plain values.
-    summary: the same in a sentence.
+    summary: the same as a sentence.
+    rows: the measurements.
+    choice: the recommendation.
     """
 
     about: Dict[str, Any]
@@ -29,21 +31,21 @@ class Report(NamedTuple):
 
 
 def as_text(report: Report) -> str:
-    """For the terminal: the table, and a line for each format without figures."""
+    """The report for the terminal: the table, and a line for each format that was not measured."""
     lines = [report.summary, "", text_table(HEADER, map(_cells, report.rows), left=2)]
     reasons = [f"{row.name}: {row.reason}" for row in report.rows if row.reason]
     return "\n".join([*lines, *(["", *reasons] if reasons else []), ""])
 
 
 def as_markdown(report: Report) -> str:
-    """The same as a page, with what to take."""
+    """The report as a Markdown page, with the recommendation."""
     cells = [[*_cells(row), row.reason.replace("|", r"\|")] for row in report.rows]
     table = markdown_table([*HEADER, "why not measured"], cells, left=2)
     return f"# Benchmark\n\n{report.summary}\n\n{table}\n\n{report.choice.sentence}.\n"
 
 
 def as_csv(report: Report) -> str:
-    """One line for each format; empty where there is no figure."""
+    """One line for each format, with empty fields for missing figures."""
     rows = [row.as_dict() for row in report.rows]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -53,7 +55,7 @@ def as_csv(report: Report) -> str:
 
 
 def as_dict(report: Report) -> Dict[str, Any]:
-    """For JSON."""
+    """The report as plain values, for JSON."""
     row = report.choice.row
     chosen = {"engine": row.engine, "precision": row.precision} if row else None
     rows = [row.as_dict() for row in report.rows]
@@ -69,4 +71,4 @@ def _cells(row: Measurement) -> List[str]:
 
 
 def _rounded(number: float, digits: int) -> str:
-    return f"{round(number, digits) + 0.0:.{digits}f}"  # + 0.0: no minus before a zero
+    return f"{round(number, digits) + 0.0:.{digits}f}"  # + 0.0 turns -0.0 into 0.0

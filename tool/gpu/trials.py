@@ -18,7 +18,7 @@ from engine.training.gradients import add_gradients
 from engine.training.optimizer import build_optimizer, build_schedule
 from engine.training.precision import Precision
 from tool.gpu.findings import Finding
-from tool.speed.networks import Wanted, build_variants
+from tool.speed.networks import VariantOptions, build_variants
 
 CLASSES = 19
 GIB = 2**30
@@ -78,7 +78,7 @@ def engines(network: str, size: Tuple[int, int]) -> List[Finding]:
     """Class maps of Paddle Inference, and of TensorRT if it is there, against eager mode's; size is (h, w)."""
     images = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder:
-        wanted = Wanted(size, engines=("eager", "paddle", "tensorrt"), precisions=("fp32", "fp16"))
+        wanted = VariantOptions(size, engines=("eager", "paddle", "tensorrt"), precisions=("fp32", "fp16"))
         variants, absent = build_variants(network, CLASSES, wanted, Path(folder))
         maps = {f"{one.engine} {one.precision}": one.call(images) for one in variants}
     expected = maps.pop("eager fp32")

@@ -1,4 +1,4 @@
-"""The share of the multiply-accumulates at which a network is as fast as it is to be: found by timing smaller ones."""
+"""Finds how much of a network to keep for a given latency, by timing pruned networks."""
 
 import tempfile
 from pathlib import Path
@@ -14,22 +14,22 @@ from engine.pruning.pruner import Pruned
 from engine.runtime import Description, load_network
 from tool.speed.clock import time_alternating
 
-STEPS = 6  # of a bisection: shares are found to 1/64
+STEPS = 6  # of the bisection: shares are multiples of 1/64
 
 
 def share_for_latency(
     model: nn.Layer, milliseconds: float, prune_to: Callable[[float], Pruned], latency: Callable[[nn.Layer], float]
 ) -> float:
-    """The largest share, to 1/64, at which the network takes at most so long.
+    """The largest share of the multiply-accumulates, to 1/64, at which the network takes at most `milliseconds`.
 
     Args:
-        model: the whole network.
-        milliseconds: that it is to take.
-        prune_to: returns the network pruned to a share; raises UserError for one that cannot be reached.
-        latency: milliseconds of a network.
+        model: the unpruned network.
+        milliseconds: the target.
+        prune_to: returns the network pruned to a share; raises UserError if that share cannot be reached.
+        latency: measures the milliseconds of a network.
 
     Raises:
-        UserError: for a network that is as fast already, and for a latency that cannot be reached.
+        UserError: if the network is fast enough already, or the target cannot be reached.
     """
     lowest = latency(model)
     if lowest <= milliseconds:
@@ -39,7 +39,7 @@ def share_for_latency(
         share = (low + high) / 2
         try:
             pruned = prune_to(share)
-        except UserError:  # so little cannot be reached
+        except UserError:  # the share is too small to be reached
             low = share
             continue
         taken = latency(pruned.model)
@@ -50,12 +50,14 @@ def share_for_latency(
         else:
             high = share
     if not found:
-        raise UserError(f"--latency {milliseconds:g}: {lowest:.1f} ms is the least that was reached; name more")
+        raise UserError(
+            f"--latency {milliseconds:g}: the fastest pruned network takes {lowest:.1f} ms; name a longer time"
+        )
     return found
 
 
 def measure(model: nn.Layer, num_classes: int, engine: str, size: Tuple[int, int], threads: int) -> float:
-    """Milliseconds, the median of 30 calls, from one uint8 image of `size` (h, w) to its class map, in float32."""
+    """Median milliseconds of 30 calls from one uint8 image of `size` (h, w) to its class map, in float32."""
     with tempfile.TemporaryDirectory() as folder:
         export_network(model, Description(num_classes, size=size), Path(folder), [engine])
         network = load_network(folder, engine, threads=threads)

@@ -1,1 +1,1 @@
-"""Measuring how fast networks are: the clock, the machine, the published figures, the engines of a network."""
+"""Measuring the speed of networks: the clock, the machine, the engines, and published figures."""

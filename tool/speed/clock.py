@@ -1,4 +1,4 @@
-"""Timing of calls that are compared with each other."""
+"""Timing of calls whose latencies are compared."""
 
 import time
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Latency(NamedTuple):
-    """Milliseconds of one call: median, 90th and 99th percentile."""
+    """Milliseconds of one call: median, 90th and 99th percentile over `runs` calls."""
 
     p50: float
     p90: float
@@ -18,12 +18,13 @@ class Latency(NamedTuple):
 def time_alternating(
     calls: Mapping[str, Callable[[], Any]], runs: int = 30, warmup: int = 3, rounds: int = 3
 ) -> Dict[str, Latency]:
-    """Latencies of several calls that take turns, so that a slow moment of the machine hits all of them.
+    """Latencies of several calls that alternate, so that a slow phase of the machine affects all of them.
 
     Args:
         calls: by name.
-        runs: timed runs of each call, spread over the rounds.
-        warmup: runs of each call that are not timed, at the start; each further turn begins with one more.
+        runs: timed runs of each call, spread over the rounds and rounded up to a multiple of them.
+        warmup: runs of each call that are not timed, in the first round; every further round starts with one.
+        rounds: how often each call has its turn.
     """
     seconds: Dict[str, List[float]] = {name: [] for name in calls}
     for turn in range(rounds):
@@ -38,6 +39,6 @@ def time_alternating(
 
 
 def latency_of(seconds: List[float]) -> Latency:
-    """Percentiles, interpolated linearly."""
+    """Percentiles of durations in seconds, interpolated linearly."""
     p50, p90, p99 = (float(value) for value in np.percentile(np.multiply(seconds, 1000), (50, 90, 99)))
     return Latency(p50, p90, p99, len(seconds))

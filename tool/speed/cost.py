@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-accumulates, and what a training step keeps in memory."""
+"""The cost of a network: parameters, multiply-accumulates, and the memory of a training step."""
 
 import math
 from dataclasses import dataclass, field
@@ -22,9 +22,11 @@ NO_OPTIONS: Mapping[str, Any] = {}
 
 @dataclass(frozen=True)
 class Output:
-    """One training output: `stride` is where its head works, `returned_stride` that of its logits (1: image size).
+    """One training output.
 
-    Strides are None for an output without height and width.
+    channels: of the output.
+    stride: at which its head computes; None for an output without height and width.
+    returned_stride: of the output itself, 1 at the image's size; None as above.
     """
 
     name: str
@@ -35,9 +37,14 @@ class Output:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """`multiply_accumulates` maps "HxW" to a number; `activation_bytes` are for one image of CROP.
+    """The cost of one network.
 
-    `options` are the network's arguments that differ from its defaults, `label` what the table calls it.
+    parameters: trained ones, of the network in training; deployed_parameters: without the heads for training.
+    multiply_accumulates: {"HxW": number} of the deployed network for one image.
+    outputs: of the network in training.
+    activation_bytes: kept for the backward pass, for one image of size CROP.
+    options: arguments of the network that differ from its defaults.
+    label: its name in the table; by default the name with the options.
     """
 
     name: str
@@ -52,7 +59,7 @@ class ModelInfo:
 
     @property
     def title(self) -> str:
-        """The label, or else the name and the options that differ."""
+        """The label, or the name and the options."""
         return self.label or ", ".join([self.name, *(f"{key} {value}" for key, value in self.options.items())])
 
     @property
@@ -62,7 +69,7 @@ class ModelInfo:
 
 
 def default_classes(name: str) -> int:
-    """Number of classes of the published weights of model `name`."""
+    """Number of classes of the published weights of the model `name`."""
     return CITYSCAPES_CLASSES if segments(name) else IMAGENET_CLASSES
 
 
@@ -73,14 +80,14 @@ def inspect_model(
     options: Mapping[str, Any] = NO_OPTIONS,
     label: Optional[str] = None,
 ) -> ModelInfo:
-    """Count everything that the table shows of model `name`.
+    """The cost of the model `name`.
 
     Args:
         name: one of `models.list_models()`.
         num_classes: 19, or 1000 for a classifier, unless given.
         sizes: (height, width) of the images whose multiply-accumulates are counted.
         options: of the network, as `models.build_model` takes them.
-        label: what the table calls it; by default the name and the options.
+        label: see ModelInfo.
 
     Raises:
         UserError: for an unknown name or option.
@@ -106,7 +113,7 @@ def inspect_model(
 
 
 def deployed_cost(name: str, num_classes: int, size: Tuple[int, int]) -> Tuple[int, int]:
-    """Parameters and multiply-accumulates of what evaluation computes of model `name`, for an image of `size`.
+    """Parameters and multiply-accumulates of the deployed model `name`, for one image of `size` (h, w).
 
     Raises:
         UserError: for an unknown name.
@@ -122,10 +129,10 @@ def activation_bytes(
     reduction: int = 4,
     options: Mapping[str, Any] = NO_OPTIONS,
 ) -> int:
-    """Bytes that one training image of size `crop` keeps for the backward pass, the outputs' cross-entropy included.
+    """Bytes kept for the backward pass of one training image of size `crop` (h, w), with the cross-entropy of outputs.
 
-    Measured at 1/`reduction` of the crop's height and width and multiplied by the area; at 1/4 that is within 0.5 %
-    of the whole crop, because the few features that do not grow with the area count for more than they should.
+    Measured at 1/`reduction` of the crop's height and width, and extrapolated by the area. At 1/4 the result is within
+    0.5 % of the whole crop; the error is due to the few features that do not grow with the area.
     """
     height, width = crop[0] // reduction, crop[1] // reduction
     model = models.build_model(name, num_classes, **options)
@@ -139,7 +146,7 @@ def activation_bytes(
         loss = sum(_loss(logits) for logits in model(paddle.zeros([1, 3, height, width])))
     parameters = {parameter.data_ptr() for parameter in model.parameters()}
     measured = sum(size for address, size in kept.items() if address not in parameters)
-    del loss  # it holds the addresses above; only now may they be used again
+    del loss  # until here it keeps the tensors alive, so that no address occurs twice
     return measured * reduction**2
 
 
@@ -196,7 +203,7 @@ def _call(model: nn.Layer, size: Tuple[int, int], layers, hook):
 
 
 def _trained(parameters) -> int:
-    """How many numbers are trained; Paddle also lists the running averages of batch norms as parameters."""
+    """Number of trained values; Paddle also lists the running statistics of batch norm as parameters."""
     return _size(parameter for parameter in parameters if parameter.trainable)
 
 
@@ -205,5 +212,5 @@ def _size(tensors) -> int:
 
 
 def segments(name: str) -> bool:
-    """Whether model `name` is a segmentation network, and no classifier of ImageNet."""
+    """Whether the model `name` is a segmentation network, not an ImageNet classifier."""
     return name not in ("stdc1", "stdc2")

@@ -1,4 +1,4 @@
-"""The machine that figures belong to."""
+"""The machine that figures are measured on."""
 
 import os
 import platform
@@ -19,9 +19,13 @@ SETTINGS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", *MALLOC_SETTINGS)
 
 
 def describe_hardware(threads: int) -> Dict[str, Any]:
-    """Processor, its instructions, cores, threads used, memory, system, packages, GPU and what decides Paddle's speed.
+    """Processor, instruction sets, cores, threads, memory, system, packages, GPU, and settings that affect the speed.
 
-    Values are None where the system does not tell.
+    Args:
+        threads: that the measurement uses.
+
+    Returns:
+        plain values by name; None for what the system does not report.
     """
     cpuinfo = _read("/proc/cpuinfo")
     flags = set(re.findall(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)[:1] or [""])
@@ -42,7 +46,7 @@ def describe_hardware(threads: int) -> Dict[str, Any]:
 
 
 def processor_name() -> str:
-    """As the system calls it."""
+    """The processor's name, as the system reports it."""
     found = re.search(r"^model name\s*:\s*(.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
     return found.group(1) if found else platform.processor() or platform.machine()
 

@@ -1,4 +1,4 @@
-"""A network in every engine and precision that is installed here, for measuring."""
+"""Builds a network in every engine and precision that is installed here, to be timed."""
 
 from pathlib import Path
 from typing import Callable, List, NamedTuple, Sequence, Tuple
@@ -9,21 +9,22 @@ import numpy as np
 from paddle import nn
 
 from engine.export import export_network
+from engine.export.quantizable import FORMS
 from engine.export.quantize import quantize_exported
 from engine.runtime import EXPORTED_ENGINES, Description, EagerNetwork, Network, load_network
 from engine.runtime.load import engine_class
 from engine.runtime.tensorrt import PADDLE_ERRORS, TensorRTNetwork, check_tensorrt
 from models import build_model
 
-INT8_ENGINES = ("openvino", "onnxruntime")
+INT8_ENGINES = tuple(FORMS)
 CALIBRATION_BATCHES = 2
 ENGINES = ("eager", *EXPORTED_ENGINES, "tensorrt")
 GRAPHS = ("class_map", "logits", "stride_logits")
-"""What is computed of uint8 images: class maps; logits at their size (no argmax); logits at the head's (nor resize)."""
+"""What is computed from uint8 images: class maps, logits at their size, or logits at the stride of the head."""
 
 
 class Variant(NamedTuple):
-    """Something to measure: `call(images)` with [N, H, W, 3] uint8 RGB."""
+    """A network in one engine, precision and graph; `call` takes images [N, H, W, 3] uint8 RGB."""
 
     engine: str
     precision: str
@@ -31,8 +32,14 @@ class Variant(NamedTuple):
     call: Callable[[np.ndarray], np.ndarray]
 
 
-class Wanted(NamedTuple):
-    """What to build of a network. size: (h, w)."""
+class VariantOptions(NamedTuple):
+    """Which variants of a network to build.
+
+    size: (h, w) of the images.
+    batch: images per call.
+    engines, precisions, graphs: from ENGINES, PRECISIONS and GRAPHS.
+    threads: of the engines.
+    """
 
     size: Tuple[int, int]
     batch: int = 1
@@ -42,20 +49,20 @@ class Wanted(NamedTuple):
     threads: int = 1
 
 
-class Found(NamedTuple):
-    """The variants that run here, and a line for each engine or precision that does not."""
+class Variants(NamedTuple):
+    """variants: those that run here; absent: for each engine or precision that does not, a line with the reason."""
 
     variants: List[Variant]
     absent: List[str]
 
 
-def build_variants(name: str, num_classes: int, wanted: Wanted, folder: Path) -> Found:
-    """The network `name` with random weights, exported into subfolders of `folder`, in all that is wanted.
+def build_variants(name: str, num_classes: int, wanted: VariantOptions, folder: Path) -> Variants:
+    """Build the network `name` with random weights in all wanted variants; exports go to subfolders of `folder`.
 
     Raises:
-        UserError: for a name that is none.
+        UserError: for an unknown name.
     """
-    found = Found([], [])
+    found = Variants([], [])
     for graph in wanted.graphs:
         model = model_for(name, num_classes, graph)
         if "eager" in wanted.engines and "fp32" in wanted.precisions:
@@ -75,8 +82,8 @@ def build_variants(name: str, num_classes: int, wanted: Wanted, folder: Path) ->
     return found
 
 
-def load_variants(folder: Path, engines: Sequence[str], wanted: Wanted, graph: str, found: Found) -> None:
-    """Add each engine and precision of an exported folder, or the reason why it does not run."""
+def load_variants(folder: Path, engines: Sequence[str], wanted: VariantOptions, graph: str, found: Variants) -> None:
+    """Add each engine and precision of an exported folder to `found`, or the reason why it does not run."""
     for engine in engines:
         for precision in wanted.precisions:
             if precision == "int8" and engine not in INT8_ENGINES:
@@ -91,7 +98,7 @@ def load_variants(folder: Path, engines: Sequence[str], wanted: Wanted, graph: s
 
 
 def model_for(name: str, num_classes: int, graph: str) -> nn.Layer:
-    """A network with random weights in evaluation mode; for `stride_logits` without its last resize."""
+    """A network with random weights in evaluation mode; for `stride_logits` without its final resize."""
     model = build_model(name, num_classes)
     model.at_stride = graph == "stride_logits"
     model.eval()
@@ -103,15 +110,15 @@ def call_of(network: Network, graph: str) -> Callable[[np.ndarray], np.ndarray]:
     return network.classes if graph == "class_map" else network.logits
 
 
-def _export(model: nn.Layer, description: Description, folder: Path, engines: Sequence[str], found: Found) -> None:
+def _export(model: nn.Layer, description: Description, folder: Path, engines: Sequence[str], found: Variants) -> None:
     try:
         export_network(model, description, folder, engines)
     except UserError as error:
         _note(found, str(error))
 
 
-def _quantize(folder: Path, engines: Sequence[str], wanted: Wanted, found: Found) -> None:
-    """Add int8 networks, whose ranges come from noise: that decides what they return, not how fast they are."""
+def _quantize(folder: Path, engines: Sequence[str], wanted: VariantOptions, found: Variants) -> None:
+    """Add int8 networks calibrated on noise, which affects their results but not their speed."""
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 256, (wanted.batch, *wanted.size, 3), dtype=np.uint8) for _ in range(CALIBRATION_BATCHES)]
     for engine in engines:
@@ -121,7 +128,7 @@ def _quantize(folder: Path, engines: Sequence[str], wanted: Wanted, found: Found
             _note(found, f"{engine} int8: {error}")
 
 
-def _installed(engine: str, found: Found) -> bool:
+def _installed(engine: str, found: Variants) -> bool:
     try:
         engine_class(engine)
     except UserError as error:
@@ -130,8 +137,8 @@ def _installed(engine: str, found: Found) -> bool:
     return True
 
 
-def _load_tensorrt(folder: Path, wanted: Wanted, graph: str, found: Found) -> None:
-    """Add what TensorRT computes, once it has computed it: some engines are built in the first call."""
+def _load_tensorrt(folder: Path, wanted: VariantOptions, graph: str, found: Variants) -> None:
+    """Add the variants of TensorRT that complete a first call, in which some engines are built."""
     for precision in ("fp32", "fp16"):
         try:
             call = call_of(TensorRTNetwork(folder, precision), graph)
@@ -144,7 +151,7 @@ def _load_tensorrt(folder: Path, wanted: Wanted, graph: str, found: Found) -> No
             found.variants.append(Variant("tensorrt", precision, graph, call))
 
 
-def _tensorrt_installed(found: Found) -> bool:
+def _tensorrt_installed(found: Variants) -> bool:
     try:
         check_tensorrt("fp32")
     except UserError as error:
@@ -153,6 +160,6 @@ def _tensorrt_installed(found: Found) -> bool:
     return True
 
 
-def _note(found: Found, line: str) -> None:
+def _note(found: Variants, line: str) -> None:
     if line not in found.absent:
         found.absent.append(line)

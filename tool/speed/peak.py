@@ -1,4 +1,4 @@
-"""The most multiply-accumulates a second that the processor was seen to do, in each precision."""
+"""Measures the processor's peak rate of multiply-accumulates in each precision."""
 
 import time
 from contextlib import contextmanager
@@ -9,37 +9,37 @@ from compat import UserError
 import numpy as np
 import paddle
 
-# Convolutions of the shape that costs the most in STDC-Seg at 512x1024: 3x3, 256 channels, stride 8.
+# The most expensive shape of convolutions in STDC-Seg at 512x1024: 3x3, 256 channels, stride 8.
 LAYERS, CHANNELS, HEIGHT, WIDTH, KERNEL = 4, 256, 64, 128, 3
 
 
 def measure_peaks(threads: int) -> Dict[str, float]:
-    """{precision: multiply-accumulates a second in 10^9}, of which no network does more.
+    """{precision: peak rate in 10^9 multiply-accumulates per second}.
 
-    fp32 is Paddle's product of two matrices or OpenVINO's convolutions, whichever is faster; bf16 and int8 are
-    OpenVINO's convolutions, and missing where OpenVINO is not installed or has none for the processor.
+    fp32 is the faster of Paddle's matrix product and OpenVINO's convolutions. bf16 and int8 are those of OpenVINO, and
+    missing if OpenVINO is not installed or does not support them on this processor.
     """
     peaks = {"fp32": matmul_peak()}
     for precision in ("fp32", "bf16", "int8"):
         try:
             peaks[precision] = max(peaks.get(precision, 0.0), convolution_peak(precision, threads))
-        # RuntimeError is OpenVINO's, where it has no such convolution for this processor.
+        # OpenVINO raises RuntimeError for a precision that it does not support on this processor.
         except (ImportError, UserError, RuntimeError):
             continue
     return peaks
 
 
 def matmul_peak(size: int = 2048) -> float:
-    """Of Paddle's float32 product of two square matrices, on the processor with Paddle's threads."""
+    """GMAC/s of Paddle's float32 product of two square matrices, on the CPU with Paddle's threads."""
     with _on_processor():
         left, right = paddle.rand([size, size]), paddle.rand([size, size])
-        # Paddle computes at once on a processor; .numpy() would add a copy.
+        # On the CPU the product is complete when matmul returns; .numpy() would add a copy.
         return size**3 / _least_seconds(lambda: paddle.matmul(left, right)) / 1e9
 
 
 @contextmanager
 def _on_processor() -> Iterator[None]:
-    """Paddle computes on the processor, whatever device it was given."""
+    """Let Paddle compute on the CPU, whatever its current device is."""
     device = paddle.device.get_device()
     paddle.device.set_device("cpu")
     try:
@@ -49,7 +49,7 @@ def _on_processor() -> Iterator[None]:
 
 
 def convolution_peak(precision: str, threads: int) -> float:
-    """Of OpenVINO's convolutions; raises ImportError, UserError or RuntimeError where there are none."""
+    """GMAC/s of OpenVINO's convolutions; raises ImportError, UserError or RuntimeError if it cannot compute them."""
     import openvino
 
     from engine.runtime.openvino import compile_model
@@ -61,7 +61,7 @@ def convolution_peak(precision: str, threads: int) -> float:
 
 
 def _convolutions(precision: str) -> Any:
-    """An OpenVINO model of LAYERS convolutions, each with ReLU, whose output is small."""
+    """An OpenVINO model of LAYERS convolutions, each with ReLU, and a global mean, which keeps the output small."""
     import openvino
     from openvino import opset13 as operator
 
@@ -80,7 +80,7 @@ def _convolutions(precision: str) -> Any:
 
 
 def _least_seconds(call: Callable[[], Any], runs: int = 8) -> float:
-    """Of `runs` calls after one to warm up."""
+    """The shortest of `runs` calls, after one to warm up."""
     call()
     seconds = []
     for _ in range(runs):

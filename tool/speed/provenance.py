@@ -1,4 +1,4 @@
-"""Where figures come from: machine, versions, commit, date and command, to stand in the file that holds them."""
+"""The provenance of figures: machine, versions, commit, date and command, which their file records."""
 
 import datetime
 import subprocess
@@ -29,7 +29,7 @@ def provenance() -> Dict[str, Any]:
 
 
 def _commit() -> str:
-    """The commit that is checked out, with `+` behind it where files differ from it; empty outside of git."""
+    """The commit that is checked out, followed by `+` if files differ from it; empty outside of git."""
     commit = _git("rev-parse", "--short=10", "HEAD")
     return commit + ("+" if commit and _git("status", "--porcelain", "--untracked-files=no") else "")
 
@@ -43,14 +43,14 @@ def _git(*arguments: str) -> str:
 
 
 def _command() -> str:
-    """The command line that started this process; of a path outside of the project only the last part."""
+    """The command line of this process, with paths shortened by `portable_path`."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     program = f"python -m {spec.name.removesuffix('.__main__')}" if spec else f"python {Path(sys.argv[0]).name}"
-    return " ".join([program, *(without_place(argument) for argument in sys.argv[1:])])
+    return " ".join([program, *(portable_path(argument) for argument in sys.argv[1:])])
 
 
-def without_place(argument: str) -> str:
-    """A path as it may stand in a file that is published: below the project, or its last part alone."""
+def portable_path(argument: str) -> str:
+    """An argument that may be published: a path relative to the project, or only its last part if it is outside."""
     path = Path(argument)
     if path.is_relative_to(ROOT):
         return str(path.relative_to(ROOT))

@@ -1,10 +1,10 @@
-"""Speeds that the networks' authors publish, to stand beside ours; nothing of it was measured here."""
+"""Speeds published by the authors of the networks, for comparison; none of them was measured here."""
 
 from typing import NamedTuple, Optional, Tuple
 
 
 class Published(NamedTuple):
-    """Frames a second and what they were measured on."""
+    """Frames per second, and the hardware they were measured on."""
 
     fps: float
     hardware: str
@@ -13,7 +13,7 @@ class Published(NamedTuple):
 GTX_1080TI = "GTX 1080 Ti, TensorRT 5.1"
 
 # By (model, (h, w)). STDC: the paper's tables and the README of MichaelFan01/STDC-Seg; BiSeSTDC: the README of
-# bearking79/BiSeSTDC, at three times STDC1's multiply-accumulates; DDRNet: arXiv 2101.06085.
+# bearking79/BiSeSTDC, with three times the multiply-accumulates of STDC1; DDRNet: arXiv 2101.06085.
 PUBLISHED = {
     ("stdc1_seg", (512, 1024)): Published(250.4, GTX_1080TI),
     ("stdc1_seg", (768, 1536)): Published(126.7, GTX_1080TI),
@@ -26,5 +26,5 @@ PUBLISHED = {
 
 
 def published(model: str, size: Tuple[int, int]) -> Optional[Published]:
-    """What is published for a model at an image size (h, w), batch 1; None for nothing."""
+    """The published speed of a model at an image size (h, w) and batch 1, or None."""
     return PUBLISHED.get((model, size))

@@ -79,7 +79,7 @@ def test_the_command_averages_and_measures(sample_root, tmp_path, monkeypatch):
     for folder, word in ((tmp_path, "0.pdparams"), (sample_root, "gtFine")):
         with pytest.raises(UserError, match=f"is replaced as a whole, but holds {word}"):
             average.main(["--config", "x", "--model_paths", *paths, "--save_dir", str(folder)])
-    with pytest.raises(UserError, match="mean, which is averaged"):
+    with pytest.raises(UserError, match="mean, which is read"):
         mean = str(tmp_path / "mean")
         average.main(["--config", "x", "--model_paths", mean, paths[0], "--save_dir", mean])
     assert sorted(tmp_path.iterdir()) == sources and (sample_root / "leftImg8bit").is_dir()
