@@ -154,7 +154,7 @@ def test_a_latency_in_place_of_a_share(base, tmp_path, monkeypatch):
             ["--target", "0.01", "--criterion", "bn_scale"],
             "--target 0.01: with widths in multiples of 16 and .*, 0.07 remain; choose a higher --target",
         ),
-        (["--opts", "model.head_channels=64"], "--opts model.head_channels=64: .* put it into the recipe"),
+        (["--opts", "model.head_channels=64"], "--opts model.head_channels=64: .* put the key there"),
     ],
 )
 def test_what_cannot_be_is_named(base, tmp_path, changes, message):
