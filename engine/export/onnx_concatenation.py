@@ -6,10 +6,10 @@ import numpy as np
 
 
 def quantize_concatenations(model: Any) -> Any:
-    """Put QuantizeLinear and DequantizeLinear behind each concatenation of int8 images of one scale.
+    """Put QuantizeLinear and DequantizeLinear behind each concatenation of int8 tensors of one scale.
 
-    NNCF puts all that goes into a concatenation on one scale, and nothing behind it; ONNX Runtime then computes the
-    next convolution in float32. No output changes, for the values are on that scale already.
+    NNCF gives all inputs of a concatenation one scale and does not quantise its output, so that ONNX Runtime computes
+    the next convolution in float32. The network's outputs do not change: the values are on that scale already.
 
     Args:
         model: onnx.ModelProto, its nodes in the order of computation; changed in place.
@@ -27,19 +27,19 @@ def quantize_concatenations(model: Any) -> Any:
         scale = _common_scale(node, makers, constants) if node.op_type == "Concat" else None
         if scale is None:
             continue
-        image = node.output[0]
-        node.output[0], quantized = f"{image}/concatenated", f"{image}/quantized"
-        quantize = helper.make_node("QuantizeLinear", [node.output[0], *scale], [quantized], name=f"{image}/quantize")
-        dequantize = helper.make_node("DequantizeLinear", [quantized, *scale], [image], name=f"{image}/dequantize")
+        value = node.output[0]
+        node.output[0], quantized = f"{value}/concatenated", f"{value}/quantized"
+        quantize = helper.make_node("QuantizeLinear", [node.output[0], *scale], [quantized], name=f"{value}/quantize")
+        dequantize = helper.make_node("DequantizeLinear", [quantized, *scale], [value], name=f"{value}/dequantize")
         nodes += [quantize, dequantize]
-        makers[image] = dequantize  # which a later concatenation may read
+        makers[value] = dequantize  # which a later concatenation may read
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return model
 
 
 def _common_scale(concatenation: Any, makers: Dict[str, Any], constants: Dict[str, np.ndarray]) -> Optional[List[str]]:
-    """Names of the scale and the zero point, one for all channels, of all that is concatenated, or None."""
+    """Names of the per-tensor scale and zero point that all inputs of a concatenation share, or None."""
     inputs = [makers.get(name) for name in concatenation.input]
     if any(node is None or node.op_type != "DequantizeLinear" for node in inputs):
         return None

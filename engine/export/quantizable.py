@@ -1,4 +1,4 @@
-"""The two forms of a network that NNCF quantises: OpenVINO's and ONNX."""
+"""The two formats in which NNCF quantises a network: OpenVINO's and ONNX."""
 
 import tempfile
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List
 import numpy as np
 
 from engine.export.onnx_concatenation import quantize_concatenations
+from engine.export.writers import save_openvino
 
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
@@ -16,7 +17,7 @@ class OpenVINOForm:
 
     @staticmethod
     def read(file: Path) -> Any:
-        """The model without Identity, which stands for Paddle's assignments and stops NNCF's quantisers."""
+        """The model without Identity operations, Paddle's assignments, through which NNCF places no quantisers."""
         import openvino
 
         model = openvino.Core().read_model(file)
@@ -27,12 +28,12 @@ class OpenVINOForm:
 
     @staticmethod
     def feed(model: Any, batch: np.ndarray) -> np.ndarray:
-        """The batch as NNCF hands it to the model."""
+        """The batch in the form in which NNCF passes it to the model."""
         return batch
 
     @staticmethod
     def finish(model: Any) -> Any:
-        """The model as the engine wants it of NNCF."""
+        """The quantised model, adapted to the engine."""
         return model
 
     @staticmethod
@@ -42,14 +43,12 @@ class OpenVINOForm:
 
     @staticmethod
     def write(model: Any, folder: Path, name: str) -> str:
-        import openvino
-
-        openvino.save_model(model, folder / f"{name}.xml", compress_to_fp16=False)
+        save_openvino(model, folder / f"{name}.xml")
         return f"{name}.xml"
 
     @staticmethod
     def float_layers(model: Any) -> List[str]:
-        """Names of the convolutions that no int8 image goes into."""
+        """Names of the convolutions whose input is not int8."""
         return [
             op.get_friendly_name()
             for op in model.get_ops()
@@ -57,11 +56,11 @@ class OpenVINOForm:
         ]
 
 
-def _is_quantized(image: Any) -> bool:
-    """Whether an OpenVINO node returns int8, or concatenates what does."""
-    if image.get_type_name() == "Concat":
-        return all(_is_quantized(value.get_node()) for value in image.input_values())
-    return image.get_type_name() == "FakeQuantize"
+def _is_quantized(node: Any) -> bool:
+    """Whether an OpenVINO node returns int8, or concatenates nodes that do."""
+    if node.get_type_name() == "Concat":
+        return all(_is_quantized(value.get_node()) for value in node.input_values())
+    return node.get_type_name() == "FakeQuantize"
 
 
 class ONNXForm:
@@ -87,12 +86,12 @@ class ONNXForm:
 
     @staticmethod
     def feed(model: Any, batch: np.ndarray) -> Dict[str, np.ndarray]:
-        """The batch as NNCF hands it to the model."""
+        """The batch in the form in which NNCF passes it to the model."""
         return {model.graph.input[0].name: batch}
 
     @staticmethod
     def finish(model: Any) -> Any:
-        """The model as the engine wants it of NNCF."""
+        """The quantised model, adapted to the engine."""
         return quantize_concatenations(model)
 
     @staticmethod
@@ -112,7 +111,7 @@ class ONNXForm:
 
     @staticmethod
     def float_layers(model: Any) -> List[str]:
-        """Names of the convolutions that no int8 image goes into."""
+        """Names of the convolutions whose input is not int8."""
         makers = {output: node.op_type for node in model.graph.node for output in node.output}
         return [
             node.name

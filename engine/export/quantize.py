@@ -48,8 +48,8 @@ def quantize_exported(
         max_drop: points of mIoU.
 
     Raises:
-        UserError: when NNCF or the engine is not installed, or the network loses more than `max_drop` even so; no int8
-            network is left then.
+        UserError: when NNCF or the engine is not installed, the files cannot be written, or the network loses more than
+            `max_drop` all the same; the folder is then as it was before.
     """
     network = load_network(folder, engine)
     form = quantizable.FORMS[engine]
@@ -58,14 +58,14 @@ def quantize_exported(
     reference = score(network)
     draft = folder / ".int8.tmp"
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
     try:
+        draft.mkdir()
         model = quantizer.quantize()
         in_float = set(form.float_layers(model))
-        result = _try(model, form, network, folder, draft, score)
+        result = _write_and_score(model, form, network, folder, draft, score)
         if reference - result > max_drop:
             model = quantizer.quantize_within(max_drop, lambda model: score(_Candidate(network, form.runner(model))))
-            result = _try(model, form, network, folder, draft, score)
+            result = _write_and_score(model, form, network, folder, draft, score)
         quantized = Quantized(reference, result, sorted(set(form.float_layers(model)) - in_float))
         if quantized.drop > max_drop:
             raise UserError(
@@ -74,6 +74,10 @@ def quantize_exported(
             )
         for file in draft.iterdir():
             os.replace(file, folder / file.name)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: the int8 network cannot be written ({error.strerror or error}); the float32 one is kept"
+        ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return quantized
@@ -106,7 +110,7 @@ class _Quantizer:
             "preset": self.nncf.QuantizationPreset.MIXED,
             "target_device": self.nncf.TargetDevice.CPU,
             "subset_size": len(calibration),
-            # Only resizing is a product of matrices, and it would lose.
+            # The only matrix products are those of resizing, which would lose accuracy in int8.
             "ignored_scope": self.nncf.IgnoredScope(types=["MatMul"], validate=False),
         }
 
@@ -120,7 +124,7 @@ class _Quantizer:
         restored = self.nncf.quantize_with_accuracy_control(
             self.source,
             self.data,
-            self.data,  # `score` has validation data of its own; NNCF asks for some all the same
+            self.data,  # required by NNCF and unused: `score` has its own validation data
             lambda model, _: score(model),
             max_drop=max_drop,
             drop_type=self.nncf.DropType.ABSOLUTE,
@@ -130,7 +134,9 @@ class _Quantizer:
         return self.form.finish(restored)
 
 
-def _try(model, form, network: Network, folder: Path, draft: Path, score: Callable[[Network], float]) -> float:
+def _write_and_score(
+    model, form, network: Network, folder: Path, draft: Path, score: Callable[[Network], float]
+) -> float:
     """Write the model into the draft folder, load it as a user would, and score it."""
     file = form.write(model, draft, NAME)
     description = read_description(folder)
@@ -152,8 +158,8 @@ class _Candidate(Network):
 
 
 def import_nncf():
-    """NNCF without its telemetry and its remarks; raises UserError when it is not installed."""
-    os.environ.setdefault("NNCF_CI", "1")  # its word for: send nothing
+    """NNCF without its telemetry and below-error messages; raises UserError when it is not installed."""
+    os.environ.setdefault("NNCF_CI", "1")  # turns its telemetry off
     try:
         import nncf
     except ImportError as error:

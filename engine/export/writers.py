@@ -3,6 +3,7 @@
 import inspect
 import os
 from pathlib import Path
+from typing import Any
 
 from compat import UserError
 
@@ -61,8 +62,18 @@ def write_openvino(folder: Path, onnx_file: str) -> str:
         raise UserError(f"export to OpenVINO: {error}; install it with: pip install -r {REQUIREMENTS}") from error
     file = folder / f"{NAME}.xml"
     # Not openvino.convert_model, which sends telemetry from a forked process, and hangs there beside Paddle's threads.
-    openvino.save_model(openvino.Core().read_model(folder / onnx_file), str(file), compress_to_fp16=False)
+    save_openvino(openvino.Core().read_model(folder / onnx_file), file)
     return file.name
+
+
+def save_openvino(model: Any, file: Path) -> None:
+    """Write an openvino.Model in float32; raises OSError where that fails, such as on a full disk."""
+    import openvino
+
+    try:
+        openvino.save_model(model, str(file), compress_to_fp16=False)
+    except RuntimeError as error:
+        raise OSError(f"OpenVINO: {' '.join(str(error).split())}") from error
 
 
 def write_mnn(folder: Path, onnx_file: str) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import subprocess
 import sys
 
@@ -20,7 +21,7 @@ pytest.importorskip("nncf")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("paddle2onnx")
 
-from engine.export import quantizable
+from engine.export import quantizable, quantize
 from engine.export.onnx_concatenation import quantize_concatenations
 from engine.export.quantize import quantize_exported
 from models import build_model
@@ -88,6 +89,25 @@ def test_a_network_that_loses_too_much_is_refused(fragile, tmp_path):
     assert sorted(tmp_path.iterdir()) == before
     with pytest.raises(UserError, match="--int8"):
         load_network(tmp_path, "openvino", "int8")
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_a_full_disk_is_named_and_the_float32_network_is_kept(engine, fragile, score, tmp_path, monkeypatch):
+    export_network(fragile, Description(2, size=SIZE), tmp_path, [engine])
+    before = sorted(tmp_path.iterdir())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def unquantized(quantizer):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # the system refuses to write more into a file
+        return quantizer.source
+
+    monkeypatch.setattr(quantize._Quantizer, "quantize", unquantized)
+    try:
+        with pytest.raises(UserError, match="the int8 network cannot be written .*; the float32 one is kept"):
+            quantize_exported(tmp_path, engine, pictures(1), score, max_drop=0.5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(tmp_path.iterdir()) == before
 
 
 class Stage(nn.Layer):
