@@ -26,10 +26,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 
 def recipe_and_options(arguments: argparse.Namespace) -> Tuple[Recipe, RunOptions]:
-    """What to compute and how to run it.
+    """The recipe that the command line describes, and the options of the run.
 
     Raises:
-        UserError: for a launcher that Paddle does not have, or whatever is wrong in the recipe.
+        UserError: for a launcher that Paddle does not have, or a mistake in the recipe.
     """
     if arguments.launcher not in LAUNCHERS:
         raise UserError(
@@ -64,7 +64,7 @@ def recipe_and_options(arguments: argparse.Namespace) -> Tuple[Recipe, RunOption
 
 
 def flags() -> argparse.ArgumentParser:
-    """The command line. Second spellings are mmsegmentation's."""
+    """The parser of the command line; alternative spellings of flags are mmsegmentation's."""
     arguments = parser(
         __doc__ + "\n\nWithout --config: STDC2-Seg50 on Cityscapes, for one 32 GB GPU (80k iterations, batch 36).",
         "python train.py --config configs/stdc1_seg_camvid.yml --dataset_root data/camvid --iters 600",
@@ -78,11 +78,11 @@ def flags() -> argparse.ArgumentParser:
         "--accumulate",
         type=whole_number(1, 10**6),
         metavar="K",
-        help="an iteration takes K batches, whose gradients are averaged",
+        help="each iteration averages the gradients of K batches",
     )
     add("--learning_rate", help="a rate, or auto: the recipe's, scaled linearly from its batch to the real total batch")
-    add("--save_interval", type=whole_number(1), help="iterations from one evaluation and checkpoint to the next")
-    add("--log_iters", type=whole_number(1), help="iterations from one log line to the next")
+    add("--save_interval", type=whole_number(1), help="iterations between evaluations and checkpoints")
+    add("--log_iters", type=whole_number(1), help="iterations between log lines")
     add("--precision", choices=tuple(DTYPES), help="GPU: fp16 and bf16 compute the network in mixed precision")
     add("--num_workers", type=WORKERS, help="loader processes; by default 0 on the CPU and up to 8 for a GPU")
     add("--seed", type=whole_number(0, 2**32 - 1), default=0, help="of the initial weights and of every draw")
@@ -107,13 +107,13 @@ def flags() -> argparse.ArgumentParser:
 
 
 def _add_start_flags(arguments: argparse.ArgumentParser) -> None:
-    """With what the run starts."""
+    """Flags for the weights or the checkpoint that the run starts from."""
     resume = arguments.add_mutually_exclusive_group().add_argument
     resume(
         "--resume_model",
         "--resume-from",
         metavar="auto|FOLDER",
-        help="go on from a checkpoint; auto: the newest in --save_dir, if any",
+        help="continue from a checkpoint; auto: from the newest in --save_dir, if any",
     )
     resume(
         "--auto-resume",
@@ -136,13 +136,17 @@ def _add_start_flags(arguments: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="by_name|OURS=THEIRS",
-        help="classes that begin with the classifiers of those weights: of the same name, or as in pavement=sidewalk",
+        help="classes whose classifiers start from those weights: by_name, or pairs such as pavement=sidewalk",
     )
-    add("--finetune_config", metavar="FILE", help="the recipe of those weights, for class names; names bring theirs")
+    add(
+        "--finetune_config",
+        metavar="FILE",
+        help="the recipe of those weights, for class names; not needed for published ones",
+    )
 
 
 def _add_fault_flags(arguments: argparse.ArgumentParser) -> None:
-    """What a run does about losses that are not finite and images that cannot be read."""
+    """Flags for losses that are not finite and images that cannot be read."""
     add = arguments.add_argument
     add("--on_nan", default="stop", choices=POLICIES, help="when a loss is not finite: stop, or skip that iteration")
     add(

@@ -1,4 +1,4 @@
-"""What a recipe and its options describe, built."""
+"""Builds what a recipe describes: datasets, network and objective; seeds and settings of a run."""
 
 import os
 from pathlib import Path
@@ -41,9 +41,9 @@ def network_of(recipe: Recipe, num_classes: int, weights: bool = True) -> nn.Lay
 
 
 def criterion_of(recipe: Recipe, model: nn.Layer, train_set: Optional[SegmentationDataset] = None) -> Criterion:
-    """The objective that a recipe describes; takes outputs at their heads' stride and at the labels' size.
+    """The objective that a recipe describes; takes outputs at their heads' stride or at the labels' size.
 
-    Formulas for class weights are resolved by the histogram of `train_set`, which need not be given without them.
+    Class weights given as a formula are computed from the histogram of `train_set`, which is needed only for these.
     """
     resize = {"resize": model.resized} if isinstance(model, SegmentationNetwork) else {}
     objective = resolve_class_weights(recipe.loss, lambda: train_set.histogram.sum(0))
@@ -51,17 +51,17 @@ def criterion_of(recipe: Recipe, model: nn.Layer, train_set: Optional[Segmentati
 
 
 def prepared_for_training(model: nn.Layer, recipe: Recipe, devices: Devices) -> nn.Layer:
-    """The network as the recipe trains it: with its `freeze` and `recompute`, and batch norm over all devices.
+    """The network as the recipe trains it: with `freeze` and `recompute` applied, and batch norm over all devices.
 
     Raises:
-        UserError: for `recompute` on several devices, as DataParallel takes no backward pass within another, or for a
-            network without such blocks; for a pattern of `freeze` that finds nothing.
+        UserError: for `recompute` on several devices, because DataParallel does not support a backward pass within
+            another, or for a network without blocks to recompute; for a pattern of `freeze` that finds nothing.
     """
     freeze(model, recipe.freeze)
     if recipe.recompute and devices.count > 1:
-        raise UserError(f"recompute: it computes on one device only, and these are {devices.count}; leave it out")
+        raise UserError(f"recompute: works on one device only, and this run has {devices.count}; leave it out")
     if recipe.recompute and not recompute_blocks(model):
-        raise UserError(f"recompute: {recipe.model.type} has no blocks to compute again; leave it out")
+        raise UserError(f"recompute: {recipe.model.type} has no blocks that can be recomputed; leave it out")
     return synchronize_batch_norm(model, devices)
 
 
@@ -71,35 +71,39 @@ def default_workers() -> int:
 
 
 def weight_file(text: str) -> Path:
-    """A weight file, the one in a checkpoint folder, or that of published weights by name, fetched if need be.
+    """The weight file that `text` stands for.
+
+    Args:
+        text: path of a weight file or of a checkpoint's folder, or the name of published weights, which are downloaded
+            if needed.
 
     Raises:
-        UserError: for what looks like a name and is none, or named weights that cannot be had.
+        UserError: for an unknown name, or published weights that cannot be downloaded.
     """
     path = resolve_weights(text)
     return path / MODEL if path.is_dir() else path
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:
-    """Seed the initial weights; `deterministic` also forbids resizing's gradients to change from run to run."""
+    """Seed the initial weights; with `deterministic`, resizing also uses gradients that repeat from run to run."""
     paddle.seed(seed)
     set_deterministic_resizing(deterministic)
 
 
 def seed_draws(seed: int, iteration: int, rank: int) -> None:
-    """What is drawn on the device (dropout) is a function of these, so that resuming repeats it."""
+    """Seed what is drawn on the device (dropout) for one iteration, so that a resumed run draws the same."""
     paddle.seed(int(np.random.SeedSequence([seed, iteration, rank]).generate_state(1)[0] >> 1))
 
 
 def choose_gpu_kernels(recipe: Recipe, deterministic: bool) -> None:
-    """Set what decides which of CUDA's kernels Paddle takes; nothing for a Paddle without CUDA.
+    """Set the flags by which Paddle chooses CUDA's kernels; does nothing in a Paddle without CUDA.
 
-    `deterministic` forbids cuDNN's kernels whose sums change their order. With resizing's gradients from
-    `seed_everything`, what remains adds floats in a fixed order, or integers: so a run repeats to the bit on the same
-    GPU with the same Paddle, CUDA libraries and number of devices.
+    `deterministic` rules out cuDNN's kernels that add in a varying order. Together with the resizing that
+    `seed_everything` sets, all others add floats in a fixed order, or integers: a run then repeats to the bit on the
+    same GPU with the same Paddle, CUDA libraries and number of devices.
 
     Raises:
-        UserError: for kernels that are to be both deterministic and the fastest found by timing.
+        UserError: for `deterministic` with a recipe that chooses kernels by timing.
     """
     if deterministic and recipe.cudnn_exhaustive_search:
         raise UserError("--deterministic: cudnn_exhaustive_search chooses by timing; set cudnn_exhaustive_search=false")

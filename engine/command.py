@@ -20,7 +20,7 @@ LONGEST_NAME = 255  # bytes
 def run(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoReturn:
     """Run a command's `main` and leave: status 0, or 1 with one line for the user's mistakes, or 130 for ctrl-C.
 
-    Letters that the terminal's encoding lacks, in names of classes and files, are printed as their codes.
+    Characters of class and file names that the terminal's encoding lacks are printed as escape sequences.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -33,7 +33,7 @@ def run(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoReturn:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output, such as `head`, has left
+    except BrokenPipeError:  # whatever reads our output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
@@ -46,10 +46,10 @@ def parser(doc: str, example: str) -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Refuses names that no file system takes, for which even the question whether the file is there would fail.
+    """Rejects file names that are too long for any file system, for which even Path.exists would raise.
 
     Attributes:
-        weights: the flags whose value brings the recipe where it is a name of published weights; see add_recipe_flags.
+        weights: flags that select the recipe too when their value is a name of published weights; see add_recipe_flags.
     """
 
     weights: Sequence[str] = ()
@@ -66,9 +66,9 @@ class _Parser(argparse.ArgumentParser):
         return found, rest
 
     def _take_recipe_of_weights(self, found: argparse.Namespace) -> None:
-        """Fill in --config and --opts; without a recipe it is a wrong argument.
+        """Fill in --config and --opts from published weights; weights without a recipe are a wrong argument.
 
-        `typed_opts` of the namespace then are the overrides without those that the weights bring.
+        `typed_opts` in the namespace then holds the overrides of the command line alone.
         """
         named = next((value for flag in self.weights if (value := getattr(found, flag))), None)
         name = named[0] if isinstance(named, (list, tuple)) else named
@@ -131,19 +131,19 @@ def add_recipe_flags(
 
     Args:
         arguments: made by `parser`.
-        default_config: the recipe without --config, which must be given otherwise.
-        weights: flags, such as model_path, whose value brings the recipe where it is a name of published weights; of
-            several values the first does.
+        default_config: the recipe where --config is not given; None makes --config required.
+        weights: flags, such as model_path, that select the recipe too when their value, or the first of several, is a
+            name of published weights; --config is not required then.
     """
     arguments.weights = weights
     required = default_config is None and not weights
-    beside = "; weights by name bring theirs" if weights else ""
-    arguments.add_argument("--config", default=default_config, required=required, help=f"recipe file{beside}")
+    exception = "; not needed for published weights" if weights else ""
+    arguments.add_argument("--config", default=default_config, required=required, help=f"recipe file{exception}")
     add_override_flags(arguments)
 
 
 def add_override_flags(arguments: argparse.ArgumentParser) -> None:
-    """What add_recipe_flags adds but --config, for a command that takes several recipes."""
+    """The flags of add_recipe_flags except --config, for a command that takes several recipes."""
     arguments.add_argument(
         "--opts",
         "--cfg-options",
@@ -161,7 +161,7 @@ def choose_device(device: Optional[str]) -> None:
     """Make Paddle use the device, by default the GPU where there is one.
 
     Raises:
-        UserError: for a device that is not there, or that Paddle cannot compute on.
+        UserError: for a device that does not exist, or that Paddle cannot compute on.
     """
     kind, _, number = (device or ("gpu" if gpu_count() else "cpu")).partition(":")
     if kind not in ("cpu", "gpu") or (number and not number.isdigit()):

@@ -1,4 +1,4 @@
-"""Whether Paddle can compute on a GPU here; what is missing is said in one line before anything is computed."""
+"""Checks before anything is computed that Paddle can compute on a GPU here; one line says what is missing."""
 
 import os
 from typing import Dict, Optional, Tuple
@@ -9,8 +9,8 @@ from compat.cuda_libraries import driver_library, link_driver_if_there
 import paddle
 
 OR_CPU = "or use --device cpu"
-# Compute capabilities whose machine code the registry's wheels hold, by Paddle's version; none of them holds PTX, from
-# which the driver could make code for other GPUs. Read from the wheels' fat binaries.
+# {version of Paddle: compute capabilities that its published wheels hold machine code for}, read from their fat
+# binaries. None of them holds PTX, from which the driver could generate code for other GPUs.
 MACHINE_CODE: Dict[str, Tuple[Tuple[int, int], ...]] = {
     "2.6": ((6, 1), (7, 0), (7, 5), (8, 0), (8, 6)),
     "2.5": ((7, 0), (7, 5), (8, 0), (8, 6)),
@@ -34,7 +34,7 @@ def why_no_gpu() -> str:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return f"CUDA_VISIBLE_DEVICES={visible!r} leaves none; unset it, {OR_CPU}"
-    return f"the driver offers none to CUDA {paddle.version.cuda()}; what does nvidia-smi say? {OR_CPU}"
+    return f"the driver offers no GPU to CUDA {paddle.version.cuda()}; see what nvidia-smi lists, {OR_CPU}"
 
 
 def check_gpu(number: int) -> None:
@@ -65,10 +65,10 @@ def check_gpu(number: int) -> None:
 
 
 def check_computing(number: int) -> None:
-    """Compute one number on GPU `number`, which catches what no table knows, such as another wheel's machine code.
+    """Compute one number on GPU `number`, which finds faults that no table lists, such as missing machine code.
 
     Raises:
-        UserError: with CUDA's own words, when it fails.
+        UserError: with CUDA's message, when that fails.
     """
     try:
         computed = float(paddle.full([1], 1.0) + 1)
@@ -80,7 +80,7 @@ def check_computing(number: int) -> None:
 
 
 def has_machine_code(capability: Tuple[int, int], version: Optional[str] = None) -> bool:
-    """Whether Paddle `version` (this one by default) computes on GPUs of that capability; True if nothing is known.
+    """Whether Paddle `version` (this one by default) computes on GPUs of that capability; True for an unlisted version.
 
     By CUDA's rule machine code runs on GPUs of the same major capability and the same or a higher minor one.
     """
@@ -89,7 +89,7 @@ def has_machine_code(capability: Tuple[int, int], version: Optional[str] = None)
 
 
 def other_paddle(capability: Tuple[int, int], version: Optional[str] = None) -> str:
-    """What this Paddle holds machine code for, and which Paddle to install for a GPU of that capability instead."""
+    """One line: what this Paddle holds machine code for, and which one a GPU of that capability needs."""
     held = ", ".join(f"{major}.{minor}" for major, minor in _known(version) or ())
     if capability >= (10, 0):
         instead = "Paddle 3.1 or later for CUDA 12.9"

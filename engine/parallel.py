@@ -16,25 +16,25 @@ from models.freezing import is_frozen_norm
 
 
 class Devices(NamedTuple):
-    """This process's number, and how many there are. Number 0 writes files and speaks."""
+    """Rank of this process and number of processes, one for each device. Rank 0 writes files and logs."""
 
     rank: int
     count: int
 
 
 def launched_devices() -> Devices:
-    """This process among those that the launcher started, without meeting them."""
+    """This process among those that the launcher started, without connecting to them."""
     return Devices(paddle.distributed.get_rank(), paddle.distributed.get_world_size())
 
 
-def only_the_first_speaks(devices: Devices) -> None:
-    """What further processes print is dropped; their errors are not."""
+def silence_other_ranks(devices: Devices) -> None:
+    """Drop what processes other than rank 0 print, except errors."""
     if devices.rank > 0:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  until the process ends
 
 
 def join_devices() -> Devices:
-    """Meet the other processes of this run, if the launcher started any."""
+    """Connect to the other processes of this run, if the launcher started any; only rank 0 logs from then on."""
     devices = launched_devices()
     if devices.count > 1:
         paddle.distributed.init_parallel_env()
@@ -43,13 +43,13 @@ def join_devices() -> Devices:
 
 
 def wait_for_all(devices: Devices) -> None:
-    """Return when every process has come here."""
+    """Return when every process has called this."""
     if devices.count > 1:
         paddle.distributed.barrier()
 
 
 def any_device(flag: bool, devices: Devices) -> bool:
-    """Whether `flag` is set in any process; every process must come here."""
+    """Whether `flag` is set in any process; collective: every process must call it."""
     if devices.count == 1:
         return flag
     flags = paddle.to_tensor([int(flag)], "int32")
@@ -58,12 +58,12 @@ def any_device(flag: bool, devices: Devices) -> bool:
 
 
 def shard(count: int, devices: Devices) -> range:
-    """Which of `count` items are this process's: every one is some process's, and none is two processes'."""
+    """The indices, of `count` items, that this process takes: each item goes to exactly one process."""
     return range(devices.rank, count, devices.count)
 
 
 def sum_over_devices(sums: np.ndarray, devices: Devices) -> np.ndarray:
-    """The sum of an int64 array over all processes, in its shape; every process must come here."""
+    """The sum of an array over all processes, in its shape and type; collective: every process must call it."""
     if devices.count == 1 or sums.size == 0:
         return sums
     total = paddle.to_tensor(sums)
@@ -72,7 +72,7 @@ def sum_over_devices(sums: np.ndarray, devices: Devices) -> np.ndarray:
 
 
 def gather(part: Any, devices: Devices) -> List[Any]:
-    """Every process's part, in the order of their numbers; every process must come here. Parts are pickled."""
+    """The pickled `part` of every process, by rank; collective: every process must call it."""
     if devices.count == 1:
         return [part]
     parts: List[Any] = []
@@ -83,7 +83,7 @@ def gather(part: Any, devices: Devices) -> List[Any]:
 def synchronize_batch_norm(model: nn.Layer, devices: Devices) -> nn.Layer:
     """The network with batch norm over all devices; on the CPU, where Paddle has no kernel for it, over each alone.
 
-    Frozen ones stay as they are: Paddle's batch norm over devices always takes the batch's statistics.
+    Frozen batch norms are left out: Paddle's SyncBatchNorm always takes the batch's statistics.
     """
     if devices.count == 1 or paddle.get_device() == "cpu":
         return model
@@ -97,7 +97,7 @@ def synchronize_batch_norm(model: nn.Layer, devices: Devices) -> nn.Layer:
 
 
 def running_statistics(model: nn.Layer) -> List[paddle.Tensor]:
-    """What a forward pass changes and no optimiser: batch norm's means and variances (parameters, to Paddle).
+    """Batch norm's running means and variances, which the forward pass changes (to Paddle they are parameters).
 
     They are the network's own tensors; under the hook that amp.decorate sets for O2, a state dict holds copies.
     """
@@ -105,7 +105,7 @@ def running_statistics(model: nn.Layer) -> List[paddle.Tensor]:
 
 
 def share_statistics(model: nn.Layer, devices: Devices) -> None:
-    """Give every process the first one's running statistics; they differ where batch norm is over each device alone."""
+    """Copy rank 0's running statistics to every process; they differ where batch norm is not synchronised."""
     if devices.count > 1:
         for statistic in running_statistics(model):
             paddle.distributed.broadcast(statistic, src=0)
@@ -122,5 +122,5 @@ def network_of_replica(replica: nn.Layer) -> nn.Layer:
 
 
 def without_exchange(replica: nn.Layer) -> ContextManager:
-    """For backward passes whose gradients are only accumulated: the last one of an iteration exchanges them all."""
+    """For backward passes that only accumulate gradients; the last one of an iteration averages them over devices."""
     return replica.no_sync() if isinstance(replica, paddle.DataParallel) else contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""The field's evaluation protocols by name, and what of a protocol is deployed."""
+"""Standard evaluation protocols by name, and how a protocol applies to a deployed network."""
 
 from typing import Mapping, Optional, Tuple, Union
 
@@ -21,12 +21,12 @@ STANDARD_PROTOCOLS = {
 
 
 def first_protocol(protocols: Mapping[str, Protocol]) -> Tuple[str, Protocol]:
-    """The protocol that decides which model is the best, and by which images are predicted, with its name."""
+    """(name, protocol) of the first one, which decides which model is the best and how images are predicted."""
     return next(iter(protocols.items()))
 
 
 def is_deployable(protocol: Protocol) -> bool:
-    """Whether each part of an image goes through the network at one scale, not mirrored; windows may overlap."""
+    """Whether the protocol takes one scale and no flips, which engines can do; windows are possible."""
     mirrored = protocol.aug_eval and (protocol.flip_horizontal or protocol.flip_vertical)
     return len(_scales(protocol)) == 1 and not mirrored
 
@@ -34,14 +34,14 @@ def is_deployable(protocol: Protocol) -> bool:
 def deployed_segmenter(
     network: Network, name: str, protocol: Protocol, unknown_below: float = 0.0, windows: Optional[Windows] = None
 ) -> Union[Segmenter, WindowSegmenter]:
-    """What predicts images with a network as it is deployed under a protocol.
+    """The segmenter that predicts images under a protocol as a deployed network does.
 
     Args:
         network: of any engine.
         name: of the protocol, for messages.
-        protocol: its scale counts, and its windows where it has some; `align_corners` is not deployed.
+        protocol: gives the scale, and windows if it has some; its `align_corners` does not apply.
         unknown_below: see Segmenter.
-        windows: instead of the protocol's.
+        windows: in place of the protocol's.
 
     Raises:
         UserError: where `is_deployable` is False, and as the classes do.
@@ -60,7 +60,7 @@ def deployed_scale(name: str, protocol: Protocol) -> float:
     """
     if not is_deployable(protocol):
         raise UserError(
-            f"test_config.{name} asks for {describe(protocol)}: engines and --window take one scale and no flip; name "
+            f"test_config.{name} is {describe(protocol)}: engines and --window take one scale and no flip; name "
             "another protocol, or override this one with --opts, or evaluate and predict without --engine and --window"
         )
     return float(_scales(protocol)[0])

@@ -35,7 +35,7 @@ from engine.evaluation.calibration import Calibration, calibrate
 from engine.evaluation.comparison import Comparison
 from engine.evaluation.metrics import ABSENT
 from engine.evaluation.scorecard import ScoreOptions, score_protocols
-from engine.parallel import gather, join_devices, launched_devices, only_the_first_speaks, shard
+from engine.parallel import gather, join_devices, launched_devices, shard, silence_other_ranks
 from engine.protocols import STANDARD_PROTOCOLS, deployed_scale, describe, first_protocol
 from engine.recipe import Protocol, Recipe, load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
@@ -82,7 +82,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     check_flags(arguments)
     choose_device(arguments.device)
     devices = join_devices()
-    only_the_first_speaks(devices)
+    silence_other_ranks(devices)
     check_writable(arguments.json, arguments.csv)
     if arguments.report:
         prepare_save_dir(arguments.report)

@@ -35,7 +35,7 @@ from engine.command import (
     whole_number,
 )
 from engine.evaluation.pictures import write_picture
-from engine.parallel import Devices, gather, join_devices, launched_devices, only_the_first_speaks, shard
+from engine.parallel import Devices, gather, join_devices, launched_devices, shard, silence_other_ranks
 from engine.recipe import Recipe, load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
 from engine.runtime import ENGINES, PRECISIONS, WindowSegmenter
@@ -74,7 +74,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     classes = recipe.val_dataset.class_set
     painter = Painter(classes, arguments.classes, arguments.opacity)
     devices = launched_devices()
-    only_the_first_speaks(devices)
+    silence_other_ranks(devices)
     pictures, videos = _sources(arguments, recipe)
     if arguments.cityscapes_submission:
         predict_submission(arguments, recipe, classes, pictures)

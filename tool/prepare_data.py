@@ -28,7 +28,7 @@ from data.renderer.sample import render_sample
 from data.submission import check_submission, split_sizes
 from engine.command import dataset_overrides, image_size, parser, real_number, run, whole_number
 from engine.evaluation.pictures import colorize, heat, overlay, sheet, write_picture
-from engine.parallel import launched_devices, only_the_first_speaks, shard
+from engine.parallel import launched_devices, shard, silence_other_ranks
 from engine.recipe import load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
 from loss import detail_target
@@ -120,7 +120,7 @@ def check(arguments) -> int:
 def cache(arguments) -> None:
     """Bring the cache of a dataset up to date; under Paddle's launcher each process takes its share."""
     devices = launched_devices()
-    only_the_first_speaks(devices)
+    silence_other_ranks(devices)
     share = f", the share of one of {devices.count} processes" if devices.count > 1 else ""
 
     def bar(items: Iterable, count: int) -> Iterable:

@@ -1,7 +1,7 @@
-"""PaddleSeg's own recipes in our words, where we have the network: STDCSeg over STDC1 or STDC2, and DDRNet_23.
+"""Translates PaddleSeg's own recipes into ours, for its networks STDCSeg (over STDC1 or STDC2) and DDRNet_23.
 
 Losses by position become losses by output, an OHEM's `min_kept` is our `n_min`, URLs of weights become files or
-names. What then still differs from PaddleSeg is logged, a line each.
+names. Each remaining difference from PaddleSeg is logged in a line.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ class Backbone(Options):
 
 
 class STDCSeg(Options):
-    """PaddleSeg's options of the network, as far as ours can do them. Its stride 16 has a head but no output."""
+    """PaddleSeg's options of the network that ours supports. Its detail head at stride 16 gives no output."""
 
     type: Literal["STDCSeg"]
     backbone: Backbone
@@ -49,8 +49,8 @@ class STDCSeg(Options):
     def detail_strides(self) -> List[int]:
         return [stride for stride in (2, 4, 8) if getattr(self, f"use_boundary_{stride}")]
 
-    def in_our_words(self, notes: List[str]) -> Dict[str, Any]:
-        """Our `model`."""
+    def to_model_recipe(self, notes: List[str]) -> Dict[str, Any]:
+        """The `model` of our recipe; appends remaining differences to `notes`."""
         name = BACKBONES[self.backbone.type]
         converted = f"pretrained/{name}_imagenet.pdparams"
         return {
@@ -66,7 +66,7 @@ class STDCSeg(Options):
 
 
 class DDRNet(Options):
-    """PaddleSeg's options of the network, as far as ours can do them."""
+    """PaddleSeg's options of the network that ours supports."""
 
     type: Literal["DDRNet_23"]
     num_classes: Optional[Count] = None
@@ -82,7 +82,7 @@ class DDRNet(Options):
     @model_validator(mode="after")
     def _check_widths(self):
         if self.head_planes != 2 * self.planes:
-            raise custom_error(f"planes {self.planes} with head_planes {self.head_planes} is no network of ours")
+            raise custom_error(f"head_planes {self.head_planes}: only twice planes is supported, {2 * self.planes}")
         return self
 
     @property
@@ -90,8 +90,8 @@ class DDRNet(Options):
         """Our names of its outputs, in its order."""
         return ("main", "aux8") if self.enable_auxiliary_loss else ("main",)
 
-    def in_our_words(self, notes: List[str]) -> Dict[str, Any]:
-        """Our `model`."""
+    def to_model_recipe(self, notes: List[str]) -> Dict[str, Any]:
+        """The `model` of our recipe; appends remaining differences to `notes`."""
         name = "ddrnet23" if self.planes == 64 else "ddrnet23_slim"
         pretrained = _weight_file(self.pretrained, None, "model.pretrained", notes)
         return {"type": name, "pretrained": pretrained, "widths": self.widths}
@@ -108,26 +108,26 @@ Network = Annotated[Options, ByType([STDCSeg, DDRNet])]
 
 
 def is_paddleseg(raw: Mapping) -> bool:
-    """Whether a recipe, as it is read, speaks of what only PaddleSeg's have."""
+    """Whether a recipe, as parsed from YAML, has keys that only PaddleSeg's recipes have."""
     loss = raw.get("loss")
     return (isinstance(loss, dict) and "types" in loss) or any(key in raw for key in BLOCKS)
 
 
 def from_paddleseg(raw: Mapping, where: str) -> Dict[str, Any]:
-    """The recipe in our words.
+    """The recipe with our keys, still to be checked.
 
     Args:
-        raw: the recipe with its bases.
-        where: its file, for the messages.
+        raw: PaddleSeg's recipe, merged with its bases.
+        where: its file, for messages.
 
     Raises:
-        UserError: for a network that we do not have, or options of it that ours has not.
+        UserError: for a network that this project lacks, or an option that ours does not support.
     """
     notes: List[str] = []
     recipe = {key: value for key, value in raw.items() if key not in BLOCKS}
     _take_blocks(raw, recipe, where, notes)
     network = check(Network, raw.get("model"), where, "model")
-    recipe["model"] = network.in_our_words(notes)
+    recipe["model"] = network.to_model_recipe(notes)
     recipe["loss"] = _losses(raw.get("loss"), network.outputs, where, notes)
     if network.outputs == ("main",):
         recipe["loss"]["aux8"] = {"type": "CrossEntropyLoss", "weight": 0}
@@ -149,9 +149,9 @@ def _take_blocks(raw: Mapping, recipe: Dict[str, Any], where: str, notes: List[s
     test = {key: value for key, value in blocks["test"].items() if key != "auc_roc"}
     recipe.setdefault("test_config", {"val": test or {"aug_eval": False}})
     if "export" in raw:
-        notes.append("`export` is left out; tool.export normalises as val_dataset does")
+        notes.append("`export` is ignored; tool.export normalises as val_dataset does")
     if "global" in raw or "train" in raw:
-        notes.append("of `global` and `train` what is a flag of train.py (device, workers, seed, folders) is left out")
+        notes.append("flags of train.py in `global` and `train` (device, workers, seed, folders) are ignored")
 
 
 def _check_classes(num_classes: Optional[int], dataset: Any, where: str) -> None:
@@ -161,15 +161,15 @@ def _check_classes(num_classes: Optional[int], dataset: Any, where: str) -> None
 
 
 def _weight_file(path: Optional[str], converted: Optional[str], key: str, notes: List[str]) -> Optional[str]:
-    """The file; for a URL that of the same weights which tool.convert wrote, their name, or nothing without either."""
+    """The path as it is; for a URL, the same weights as converted by tool.convert, or their name, or None."""
     if path is None or "://" not in path:
         return path
     if converted and Path(converted).is_file():
-        notes.append(f"{key}: {converted} is taken, in place of {path}")
+        notes.append(f"{key}: {converted} is used in place of {path}")
         return converted
     entry = find_entry(path)
     if entry:
-        notes.append(f"{key}: {entry.name}, which is {path}, is fetched and converted unless it is there")
+        notes.append(f"{key}: {path} is {entry.name}, which is downloaded and converted unless it is there")
         return entry.name
     notes.append(
         f"{key}: {path} is NOT loaded; fetch it, convert it with tool.convert, and name the file by --opts {key}="

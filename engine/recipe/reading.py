@@ -20,11 +20,11 @@ def load_recipe(path: Union[str, Path], overrides: Mapping[str, Any] = (), opts:
     """Read a recipe file.
 
     Args:
-        path: YAML file, ours or PaddleSeg's (see engine.recipe.paddleseg); `_base_` names the file or files, relative
-            to it, that it builds on, later ones over earlier.
+        path: YAML file, ours or PaddleSeg's (see engine.recipe.paddleseg). `_base_` names the file or files, relative
+            to it, that it extends; later ones override earlier ones.
         overrides: {dotted key: value}, applied before `opts`.
-        opts: `dotted.key=value` texts, values as `parse_value` reads them. A list's item is addressed by its number,
-            or by its `type`.
+        opts: `dotted.key=value`, with values as `parse_value` reads them. An item of a list is addressed by its index
+            or its `type`.
 
     Raises:
         UserError: naming file, key and the nearest known key.
@@ -49,7 +49,7 @@ def load_recipe(path: Union[str, Path], overrides: Mapping[str, Any] = (), opts:
 
 
 def _with_hint(error: UserError, retyped: Sequence[str]) -> UserError:
-    """The error, with the way out where it is about a mapping that has another `type` than its base's."""
+    """The error, with a hint if it concerns a mapping whose `type` differs from its base's."""
     for key in retyped:
         if key in str(error):
             hint = f"what the base says under {key} is for another type; {REPLACE_KEY}: false beside the type drops it"
@@ -70,7 +70,7 @@ def parse_value(text: str, where: str) -> Any:
     `[(1,2),(3,4)]` is `[[1, 2], [3, 4]]`. A text that begins with a parenthesis or holds a comma needs quotes.
 
     Raises:
-        UserError: naming `where`, for what is no YAML.
+        UserError: for invalid YAML, naming `where`.
     """
     if text.strip() == "None":
         return None
@@ -81,9 +81,9 @@ def parse_value(text: str, where: str) -> Any:
 
 
 def _brackets_of_tuples(text: str) -> Tuple[str, int]:
-    """The text with square brackets for the parentheses of tuples, and its number of commas outside of any bracket.
+    """The text with the parentheses of tuples replaced by square brackets, and its number of commas outside brackets.
 
-    A parenthesis opens a tuple where a value begins, and so not within `^(a|b)`; quoted text stays as it is.
+    A parenthesis opens a tuple only where a value begins, so not within `^(a|b)`; quoted text is left as it is.
     """
     result, opened, quote, commas, begins = "", [], "", 0, True
     for char in text:
@@ -104,9 +104,9 @@ def _brackets_of_tuples(text: str) -> Tuple[str, int]:
 
 
 def scale_learning_rate(recipe: Recipe, devices: int) -> Recipe:
-    """The recipe with its rates scaled linearly from `total_batch_size` to the real total batch; the log says so.
+    """The recipe with its learning rates scaled linearly from `total_batch_size` to the actual total batch; logged.
 
-    The real one is batch_size * devices * accumulate.
+    The actual total batch is batch_size * devices * accumulate.
     """
     total = recipe.batch_size * devices * recipe.accumulate
     factor = total / recipe.total_batch_size
@@ -128,7 +128,7 @@ def scale_learning_rate(recipe: Recipe, devices: int) -> Recipe:
 
 
 def _read_with_base(path: Path, seen: Tuple[Path, ...], retyped: List[str]) -> Dict:
-    """The file over its bases; the keys of mappings whose `type` it changes are added to `retyped`."""
+    """The file merged into its bases; appends the keys of mappings whose `type` it changes to `retyped`."""
     if not path.is_file():
         raise UserError(f"{path}: no such recipe; those that come with the project are in configs/")
     if path.resolve() in seen:

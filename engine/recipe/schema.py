@@ -1,7 +1,7 @@
-"""What a recipe holds: frozen models of its options. Other packages define their own parts of it.
+"""What a recipe holds: frozen models of its options.
 
-A network's options are its constructor's arguments, a dataset's those of its layout, a loss's those of its constructor,
-and a transform is its options.
+The options of networks and losses are their constructors' arguments, those of a dataset the arguments of its layout;
+transforms and samplers are defined in data as models of their options.
 """
 
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
@@ -34,7 +34,7 @@ from loss.criterion import Objective
 from loss.distillation import DISTILLATIONS
 from models.registry import BUILDERS
 
-CLASSIFIERS = ("stdc1", "stdc2")  # networks of ImageNet, which no recipe trains
+CLASSIFIERS = ("stdc1", "stdc2")  # ImageNet classifiers, which no recipe trains
 
 Scale = Annotated[Number, Field(gt=0, le=16)]
 EmptyAsMapping = BeforeValidator(lambda value: {} if value is None else value)
@@ -97,19 +97,20 @@ class DatasetRecipe(Options):
 
     @model_validator(mode="after")
     def _check_transforms(self):
-        _as_mistake(build_transform, self.transforms, self.mode)
+        _validate_by(build_transform, self.transforms, self.mode)
         if self.mode != "train" and (self.class_uniform or self.copy_paste or self.extra_list):
             raise custom_error(f"class_uniform, copy_paste and extra_list are for mode train, not {self.mode}")
         return self
 
 
 class OptimizerRecipe(Options):
-    """What every optimiser has; a subclass has the options of its `type`.
+    """Options that all optimisers share; a subclass has those of its `type`.
 
     no_weight_decay: kinds of parameters without weight decay: `norm` (batch-norm weights and biases), `bias`.
-    lr_mult: {regular expression on parameter names: factor of the learning rate}; the first that is found counts.
-    frozen: regular expressions of parameters that are not trained; batch norm's statistics move on, see Recipe.freeze.
-    norm_sparsity: factor of the batch norms' scales in the objective; see engine.training.sparsity.
+    lr_mult: {regular expression on parameter names: factor of the learning rate}; the first match counts.
+    frozen: regular expressions of parameters that are not trained. Batch norm's running statistics are still updated,
+        unlike with Recipe.freeze.
+    norm_sparsity: weight of an L1 penalty on batch norms' scales; see engine.training.sparsity.
     """
 
     type: str
@@ -121,7 +122,7 @@ class OptimizerRecipe(Options):
 
 
 class Momentum(OptimizerRecipe):
-    """SGD with momentum; PaddleSeg's `sgd` has a momentum too: both words mean the same."""
+    """SGD with momentum; PaddleSeg's `sgd` has momentum too: both names mean the same."""
 
     type: Literal["Momentum", "sgd"] = "Momentum"
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
@@ -129,7 +130,7 @@ class Momentum(OptimizerRecipe):
 
 
 class AdamW(OptimizerRecipe):
-    """Adam whose weight decay is apart from the gradient: weight <- weight * (1 - rate * weight_decay)."""
+    """Adam with decoupled weight decay: weight <- weight * (1 - rate * weight_decay)."""
 
     type: Literal["AdamW"] = "AdamW"
     beta1: Annotated[Number, Field(ge=0, lt=1)] = 0.9
@@ -138,7 +139,7 @@ class AdamW(OptimizerRecipe):
 
 
 class ScheduleRecipe(Options):
-    """What every schedule has: a peak and the warmup to it; a subclass has the decay of its `type`."""
+    """Options that all schedules share: the peak and the warmup to it; a subclass has the decay of its `type`."""
 
     type: str
     learning_rate: Positive
@@ -162,7 +163,7 @@ class PolynomialDecay(ScheduleRecipe):
 
 
 class CosineAnnealingDecay(ScheduleRecipe):
-    """See scheduler.warmup_cosine; one half cosine from the warmup to the run's end."""
+    """See scheduler.warmup_cosine; half a cosine period from the warmup to the end of the run."""
 
     type: Literal["CosineAnnealingDecay"] = "CosineAnnealingDecay"
     end_lr: NotNegative = 0.0
@@ -226,9 +227,9 @@ AnySchedule = Annotated[
 
 
 class TeacherRecipe(Options):
-    """A network that teaches: its recipe and weights, or the folder of an export of logits and the engine that runs it.
+    """The teacher of a distillation: a recipe with weights, or the folder of an export of logits and its engine.
 
-    flip: whether its logits are averaged with a mirrored image's.
+    flip: whether its logits are averaged with those of the mirrored image.
     """
 
     config: Optional[str] = None
@@ -268,28 +269,28 @@ class DistillRecipe(Options):
     def _check_terms(self):
         names = [(term.output, term.type) for term in self.terms]
         if len(set(names)) < len(names):
-            raise custom_error("terms: one of a type is enough for an output; add their weights")
+            raise custom_error("terms: the same type twice for one output; use one term with the sum of their weights")
         return self
 
 
 class Recipe(Options):
     """Everything that decides what a run computes.
 
-    batch_size is that of one device; an iteration takes `accumulate` such batches and one step of the optimiser.
-    total_batch_size is the batch that the learning rate is stated for, over all devices and accumulated batches; by
-    default batch_size * accumulate. precision and amp_level are those of engine.training.precision, ema_decay that of
-    engine.training.ema, with 0 for no average; it grows by the ramp of that name there, the exponential one with
-    ema_beta. distill adds losses against a teacher. test_config holds named protocols; the first decides which model
-    is the best, and the run stops when that is early_stop_intervals validations old, with 0 for never.
-
-    On a GPU, cudnn_exhaustive_search times cuDNN's algorithms for each new shape instead of asking its heuristics, and
-    tf32 lets matrix products and convolutions of float32 round their factors to 10 bits, where the GPU can.
-
-    recompute is models.recompute: about half of the memory of a training step, for computing most of the network's
-    forward pass twice; the results are the same. On one device only.
-
-    freeze holds regular expressions of parameters that stay as they are, with the statistics of their batch norms; see
-    models.freezing.
+    batch_size: images of a batch on one device.
+    accumulate: batches of an iteration, which ends with one step of the optimiser.
+    total_batch_size: the batch, over all devices and accumulated batches, that the learning rate is stated for; by
+        default batch_size * accumulate.
+    precision, amp_level: see engine.training.precision.
+    ema_decay, ema_ramp, ema_beta: decay of the weight average and how it grows, see engine.training.ema; 0: no average.
+    test_config: named protocols; the first decides which model is the best.
+    early_stop_intervals: the run stops after so many validations without a better model; 0: never.
+    cudnn_exhaustive_search: on a GPU, time cuDNN's algorithms for each new shape instead of using its heuristics.
+    tf32: on a GPU, matrix products and convolutions of float32 may round their factors to 10 bits.
+    distill: losses against a teacher.
+    recompute: see models.recompute; halves the memory of a training step by computing most of the forward pass twice,
+        with the same results; on one device only.
+    freeze: regular expressions of parameters that are not trained; their batch norms' running statistics stay too, see
+        models.freezing.
     """
 
     batch_size: Count
@@ -336,8 +337,8 @@ class Recipe(Options):
         return self
 
 
-def _as_mistake(build, *arguments) -> None:
-    """Call it, with its UserError as a mistake in the options that are checked."""
+def _validate_by(build, *arguments) -> None:
+    """Call `build`; its UserError becomes the validation error of the options that are being checked."""
     try:
         build(*arguments)
     except UserError as error:

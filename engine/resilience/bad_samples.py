@@ -1,4 +1,4 @@
-"""Training images that cannot be used: what the loader took instead of them is noticed, counted and listed."""
+"""Training images that cannot be read: the loader replaces them, and they are counted and listed here."""
 
 from pathlib import Path
 from typing import Dict, List, Mapping, Sequence, Tuple
@@ -14,16 +14,16 @@ LIST = "bad_samples.txt"
 
 
 class BadSamples:
-    """Counts different bad samples of a run; one that comes again counts once.
+    """Counts the bad samples of a run, each once however often it is drawn.
 
-    The loader leaves a bad sample out silently. Which ones these were follows from the indices it delivers, because
-    what it tries for each sample number is known.
+    The loader replaces a bad sample silently. Which ones it replaced follows from the indices that it delivers, because
+    its candidates for each sample number are known.
 
     Args:
-        dataset: that is trained on.
+        dataset: of the training images.
         seed: of the run.
-        limit: so many may be bad.
-        save_dir: for the list `bad_samples.txt`.
+        limit: number of bad samples allowed.
+        save_dir: folder of the list `bad_samples.txt`.
     """
 
     def __init__(self, dataset: SegmentationDataset, seed: int, limit: int, save_dir: Path):
@@ -35,7 +35,7 @@ class BadSamples:
         self._unchecked: List[Tuple[Sequence[int], paddle.Tensor]] = []
 
     def state_dict(self) -> Dict[str, Dict[str, str]]:
-        """What a resumed run knows of already."""
+        """The bad samples found so far."""
         return {"found": dict(self.found)}
 
     def set_state_dict(self, state: Mapping[str, Mapping[str, str]]) -> None:
@@ -43,12 +43,12 @@ class BadSamples:
         self.found = dict(state["found"])
 
     def delivered(self, numbers: Sequence[int], indices: paddle.Tensor) -> None:
-        """To be called with each batch's sample numbers and the indices [N] that came for them."""
+        """To be called with each batch's sample numbers and the dataset indices [N] int64 delivered for them."""
         if self.limit:
             self._unchecked.append((numbers, indices))
 
     def check(self) -> None:
-        """Check the batches since the last check; raises UserError when more samples are bad than may be."""
+        """Check the batches since the last check; raises UserError when there are more bad samples than allowed."""
         unchecked, self._unchecked = self._unchecked, []
         for numbers, indices in unchecked:
             for number, index in zip(numbers, indices.numpy()):

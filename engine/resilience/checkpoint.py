@@ -1,8 +1,8 @@
 """Checkpoints: folders of `model.pdparams` and `model.pdopt` as PaddleSeg writes them, and what an exact resume needs.
 
 A checkpoint is written under a hidden name, flushed to the disk with its checksums, and renamed when it is complete.
-One of the same name is renamed too before it is deleted, so that at every moment an intact one is there:
-`finish_replacements` puts back what a killed run left half-way.
+An existing one of the same name is renamed before it is deleted, so that an intact one exists at every moment:
+`finish_replacements` completes what a killed run left half done.
 """
 
 import hashlib
@@ -27,11 +27,11 @@ class Checkpoint(NamedTuple):
     """What a run resumes from, in memory.
 
     Attributes:
-        folder: where it was read.
-        weights: {name: tensor} of the network.
-        optimizer: its state.
-        state: the content of `state.json`.
-        extra: further tensors, in nested mappings.
+        folder: that it was read from.
+        weights: {name: tensor}, the network's state dict.
+        optimizer: the optimiser's state dict.
+        state: the content of `state.json`, see engine.training.state.
+        extra: the content of `training.pdstate`, nested mappings of tensors.
     """
 
     folder: Path
@@ -42,13 +42,13 @@ class Checkpoint(NamedTuple):
 
 
 class DamagedError(Exception):
-    """A file of a checkpoint is not as it was written; says which."""
+    """A file of a checkpoint is missing or has changed; the message names it."""
 
 
 def prepare_save_dir(save_dir: Union[str, Path]) -> Path:
-    """Create the folder if need be; raises UserError when nothing can be written there."""
+    """Create the folder if needed; raises UserError when it cannot be written to."""
     folder = Path(save_dir)
-    probe = folder / f".write_test_{os.getpid()}"  # several devices try at once
+    probe = folder / f".write_test_{os.getpid()}"  # the processes of several devices do this at once
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
@@ -86,14 +86,14 @@ def save_checkpoint(
     """Write a checkpoint folder in one step; an existing one of that name is replaced.
 
     Args:
-        folder: to be written.
+        folder: path of the checkpoint.
         model: its weights become `model.pdparams`.
         optimizer: its state becomes `model.pdopt`.
         state: becomes `state.json`.
         extra: nested mappings of tensors; become `training.pdstate`.
 
     Raises:
-        UserError: when the disk takes no more; what was there before is kept.
+        UserError: when it cannot be written, such as on a full disk; what was there before is kept.
     """
     temporary = _hidden(folder, "tmp")
     try:
@@ -120,7 +120,7 @@ def save_checkpoint(
 
 
 def damage(folder: Path) -> Optional[str]:
-    """What is wrong with a checkpoint's files, or None if each is as it was written."""
+    """What is wrong with a checkpoint's files, or None if all are as they were written."""
     try:
         _read_verified(folder)
     except DamagedError as problem:
@@ -140,10 +140,10 @@ def checkpoint_iteration(folder: Path) -> int:
 
 
 def newest_intact(save_dir: Path) -> Optional[Checkpoint]:
-    """Read the newest checkpoint that is whole; None where there is none at all. The log names those that are not.
+    """Read the newest intact checkpoint, and log damaged ones; None if there is no checkpoint at all.
 
     Raises:
-        UserError: when there are checkpoints, and all are damaged.
+        UserError: when all checkpoints are damaged.
     """
     found = list_checkpoints(save_dir)
     for folder in reversed(found):
@@ -181,7 +181,7 @@ def finish_replacements(save_dir: Path) -> None:
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """Read what `save_checkpoint` wrote; every file once.
+    """Read what `save_checkpoint` wrote, each file once.
 
     Raises:
         UserError: for a folder that is missing, lacks a file or is damaged.
@@ -202,7 +202,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def flush_to_disk(path: Path) -> None:
-    """Return when a file, or a folder's list of names, would survive a power cut."""
+    """Flush a file, or a folder's list of names, to the disk, so that it survives a power cut."""
     if path.is_dir() and os.name == "nt":  # Windows opens no folders
         return
     opened = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)

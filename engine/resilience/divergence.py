@@ -1,9 +1,9 @@
 """Losses that are not finite: the run stops before they reach anything that is kept, or goes on without them.
 
 `stop` checks losses where they are read anyway, at log lines and before checkpoints, so that the host never waits for
-the device between; on the CPU, where nothing is computed in the background, it checks each before its backward pass.
-`skip` must know before each update and checks every batch everywhere. What a batch held is read again when it is
-needed, since it is a function of its number.
+the device in between; on the CPU, where nothing is computed in the background, it checks each one before its backward
+pass. `skip` must know before each update, so it checks every batch on any device. A batch to be reported is read again,
+since it is a function of its number.
 """
 
 from pathlib import Path
@@ -33,14 +33,14 @@ class LossGuard:
 
     Args:
         policy: `stop` or `skip`.
-        max_skipped: iterations that `skip` may leave out before it stops as well.
+        max_skipped: iterations that `skip` may skip before it stops the run.
         accumulate: batches of an iteration.
-        read_batch: returns this device's batch of a number, counted from the run's start.
-        save_dir: a batch whose loss is not finite is written there.
+        read_batch: (batch number, counted from the start of the run) -> this device's batch.
+        save_dir: folder to write a batch to whose loss is not finite.
         devices: of the run; they decide together.
 
     Attributes:
-        skipped: iterations left out so far.
+        skipped: number of iterations skipped so far.
 
     Raises:
         UserError: for an unknown policy.
@@ -70,7 +70,7 @@ class LossGuard:
         self._statistics: List[Tuple[paddle.Tensor, paddle.Tensor]] = []
 
     def state_dict(self) -> Dict[str, int]:
-        """What a resumed run continues to count."""
+        """The number of iterations skipped so far."""
         return {"skipped": self.skipped}
 
     def set_state_dict(self, state: Mapping[str, int]) -> None:
@@ -78,7 +78,7 @@ class LossGuard:
         self.skipped = state["skipped"]
 
     def begin_iteration(self, model: nn.Layer) -> None:
-        """Remember what a forward pass changes (batch norm's running statistics), if iterations may be left out."""
+        """Remember what a forward pass changes (batch norm's running statistics), if iterations may be skipped."""
         self.skipping = False
         if self.skips:
             self._statistics = [(tensor, tensor.clone()) for tensor in running_statistics(model)]
@@ -101,7 +101,7 @@ class LossGuard:
     def check(self, alone: bool = False) -> None:
         """Check the losses since the last check; raises UserError when the run is to stop.
 
-        With `alone` this process decides for itself, which it must where the others do not come.
+        With `alone` this process decides for itself, for where the other processes do not make this call.
         """
         unchecked, self._unchecked = self._unchecked, []
         bad = [(number, losses) for number, losses in unchecked if not _finite(losses.values())]
@@ -120,12 +120,12 @@ class LossGuard:
         logger.warning("%s. This iteration updates nothing (%d of at most %d)", words, self.skipped, self.max_skipped)
 
     def undo(self) -> None:
-        """Take back what the forward passes of an iteration that is left out have changed."""
+        """Restore what the forward passes of a skipped iteration have changed."""
         for statistic, before in self._statistics:
             paddle.assign(before, statistic)
 
     def check_weights(self, model: nn.Layer, iteration: int, alone: bool = False) -> None:
-        """To be called before weights are kept; raises UserError when one is not finite, whatever the losses were."""
+        """To be called before weights are saved; raises UserError when one is not finite, whatever the losses were."""
         bad = not _finite(model.parameters())
         if bad if alone else any_device(bad, self.devices):
             raise UserError(
@@ -134,7 +134,7 @@ class LossGuard:
             )
 
     def _describe(self, number: int, losses: Dict[str, paddle.Tensor]) -> str:
-        """Write the batch to a file; say what happened, where, with which images."""
+        """Write the batch to a file; returns the message that names iteration, losses, images and file."""
         iteration = number // self.accumulate + 1
         batch = self.read_batch(number)
         rank = f"_rank_{self.devices.rank}" if self.devices.count > 1 else ""

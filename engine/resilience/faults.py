@@ -1,4 +1,4 @@
-"""What the system does to a run, as one line for the user."""
+"""Turns errors of the system during a run into one line for the user."""
 
 import contextlib
 import errno
@@ -21,17 +21,17 @@ RESUME = "go on from the last checkpoint with --resume_model auto"
 
 @contextlib.contextmanager
 def named_faults(devices: int = 1, memory_advice: Callable[[], str] = lambda: "use less of it") -> Iterator[None]:
-    """Name what happened to the run instead of Paddle's errors.
+    """Replace Paddle's and the system's errors by a UserError that says what happened to the run.
 
-    That is a disk that takes no more, too little memory, a loader's or another device's process that is gone, and a
-    checkpoint of another optimiser, which Paddle notices at the first step alone.
+    Known are a full disk, too little memory, the death of a loader process or of another device's process, and a
+    checkpoint of another optimiser, which Paddle notices only at the first step.
 
     Args:
-        devices: of the run; one alone loses no other.
-        memory_advice: which settings need less memory; called only when that is the fault.
+        devices: number of devices of the run.
+        memory_advice: returns which settings need less memory; called only when memory ran out.
 
     Raises:
-        UserError: instead of the errors.
+        UserError: in place of these errors; others pass.
     """
     try:
         yield
@@ -43,7 +43,7 @@ def named_faults(devices: int = 1, memory_advice: Callable[[], str] = lambda: "u
 
 
 def _fault(error: BaseException, devices: int, memory_advice: Callable[[], str]) -> Optional[str]:
-    """What happened and what to do, or None for what is not known here."""
+    """What happened and what to do, or None for an unknown error."""
     whole = " ".join(str(error).split())
     text = whole[-200:]
     if isinstance(error, AssertionError):
@@ -53,7 +53,7 @@ def _fault(error: BaseException, devices: int, memory_advice: Callable[[], str])
     if isinstance(error, MemoryError) or any(words in whole for words in OUT_OF_MEMORY):
         found = ALLOCATION.search(whole)
         return f"out of memory ({found[0] if found else text or 'no allocation is named'}); {memory_advice()}"
-    # Paddle says the one when it hears that a child has ended, and the other when it next asks for a batch.
+    # The former is Paddle's error when a loader process ends, the latter that of the next batch requested.
     if "DataLoader" in whole or "Blocking queue is killed" in whole:
         return f"a loader process is gone ({text}), often for lack of memory; use fewer --num_workers"
     if devices > 1 and any(word in text.lower() for word in LOST_DEVICE):

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT while training: the run saves and leaves within one iteration."""
+"""SIGTERM and SIGINT while training: the run saves a checkpoint and ends within one iteration."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ SAME_REQUEST_SECONDS = 1.0
 
 
 class Interrupted(SystemExit):
-    """The run was told to end; the status is 128 + the signal's number, as shells count."""
+    """A signal ended the run; the exit status is 128 + its number, as in shells."""
 
     def __init__(self, number: int):
         super().__init__(128 + number)
@@ -23,13 +23,14 @@ class Interrupted(SystemExit):
 
 
 class Interruption:
-    """Listens for the signals while it is entered, if that happens in the main thread.
+    """Handles the signals within `with`, if that is entered in the main thread.
 
-    The first one is remembered until `leave_if_requested`. A second one, later than a second, ends the process at once.
+    The first one is remembered until `leave_if_requested`. Another one, more than a second later, ends the process at
+    once.
 
     Args:
-        decides: whether this process acts on a signal. Of several devices the first does; the others work on, because
-            it could not finish its iteration without them, until they lose it or are killed by the launcher.
+        decides: whether this process acts on a signal. Of several devices only rank 0 does: it cannot finish its
+            iteration without the others, so they continue until they lose it or the launcher kills them.
     """
 
     def __init__(self, decides: bool = True):
@@ -50,17 +51,17 @@ class Interruption:
 
     @property
     def requested(self) -> bool:
-        """Whether this process is to leave."""
+        """Whether this process has to end."""
         return self.received is not None and self.decides
 
     def leave_if_requested(self) -> None:
-        """Raises Interrupted if a signal came; to be called where the run's state is whole."""
+        """Raises Interrupted if a signal came; to be called where the run's state is consistent."""
         if self.requested:
             raise Interrupted(self.received)
 
     @contextlib.contextmanager
     def leaving_anywhere(self) -> Iterator[None]:
-        """Within it a signal raises Interrupted wherever the work is: for long work that changes nothing."""
+        """Within it a signal raises Interrupted at once; for long computations that change and write nothing."""
         self.leave_if_requested()
         self._anywhere = True
         try:

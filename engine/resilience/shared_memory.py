@@ -1,4 +1,4 @@
-"""The memory through which loader processes hand over what they have read."""
+"""The shared memory through which loader processes pass batches."""
 
 import os
 from pathlib import Path
@@ -9,18 +9,18 @@ from compat import UserError
 import numpy as np
 
 SHARED_MEMORY = Path("/dev/shm")
-BATCHES_OF_A_WORKER = 2  # that paddle has read in advance
+BATCHES_OF_A_WORKER = 2  # that paddle prefetches
 
 
 def check_shared_memory(batch: Iterable[np.ndarray], num_workers: int) -> None:
-    """To be called before loader processes are started, which would be killed by a bus error in the middle of the run.
+    """Check that batches fit before loader processes start, which would otherwise die of a bus error during the run.
 
     Args:
         batch: the arrays of one batch.
         num_workers: loader processes.
 
     Raises:
-        UserError: when the batches that they have read in advance would not fit.
+        UserError: when the batches that they prefetch would not fit.
     """
     if not SHARED_MEMORY.is_dir():  # not Linux
         return

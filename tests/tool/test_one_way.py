@@ -305,7 +305,7 @@ def test_evaluate_calibrates(weights, common, capsys, tmp_path):
 )
 def test_what_only_eager_computes_is_refused_in_one_line(exports, weights, common, tmp_path, options, said):
     override = ["--opts", NORMALIZE, *(f"test_config.full.{option}" for option in options)]
-    message = f"test_config.full asks for {said}: engines and --window take one scale and no flip"
+    message = f"test_config.full is {said}: engines and --window take one scale and no flip"
     shipped = ["--model_path", str(exports["any"]), "--engine", "onnxruntime"]
     with pytest.raises(UserError, match=message):
         export.main([*common, "--model_path", weights, "--save_dir", str(tmp_path), *override])

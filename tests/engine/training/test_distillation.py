@@ -190,7 +190,7 @@ def test_a_teacher_draws_nothing_from_the_run(distilled):
         ([{"type": "ChannelWise"}], "ChannelWiseDistillation"),
         ([{"type": "LogitDistillation", "output": "aux8"}], "distill.terms: no output 'aux8' of classes"),
         ([{"type": "LogitDistillation", "temperature": 0}], "temperature"),
-        ([{"type": "LogitDistillation"}, {"type": "LogitDistillation"}], "one of a type is enough"),
+        ([{"type": "LogitDistillation"}, {"type": "LogitDistillation"}], "the same type twice for one output"),
     ],
 )
 def test_wrong_terms_are_named(distilled, terms, message):

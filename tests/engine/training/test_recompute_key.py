@@ -31,5 +31,5 @@ def test_a_network_without_blocks_is_refused(sample_root, tmp_path):
 
 
 def test_several_devices_are_refused(sample_root):
-    with pytest.raises(UserError, match="recompute: it computes on one device only, and these are 2"):
+    with pytest.raises(UserError, match="recompute: works on one device only, and this run has 2"):
         prepared_for_training(TinyNetwork(), tiny_recipe(sample_root, recompute=True), Devices(0, 2))
