@@ -9,13 +9,13 @@ from paddle import nn
 
 
 def mean_weights(sources: Mapping[str, Mapping[str, paddle.Tensor]]) -> Dict[str, paddle.Tensor]:
-    """The mean of each tensor, computed in float64, in the first source's type.
+    """The mean of each tensor, computed in float64 and returned in the first source's type.
 
     Args:
-        sources: {where from: {name: tensor}}, two or more of one network.
+        sources: {name for messages: {name: tensor}}, two or more of the same network.
 
     Raises:
-        UserError: when they are not of one network, or hold the same weights twice; it names both.
+        UserError: when two of them are of different networks or hold equal weights; it names both.
     """
     if len(sources) < 2:
         raise UserError(f"{next(iter(sources), 'nothing')}: a mean needs two checkpoints or more")
@@ -40,10 +40,10 @@ def mean_weights(sources: Mapping[str, Mapping[str, paddle.Tensor]]) -> Dict[str
 
 @paddle.no_grad()
 def measure_statistics(model: nn.Layer, batches: Iterable[paddle.Tensor]) -> int:
-    """Set batch norm's running mean and variance to their averages over batches, as averaged weights need it.
+    """Set batch norm's running mean and variance to their averages over batches, as averaged weights require.
 
     Args:
-        model: the network; its mode is as before afterwards, its weights do not change.
+        model: the network; its weights do not change, and its mode is restored.
         batches: images [N, 3, H, W] float32, augmented as in training.
 
     Returns:
@@ -57,7 +57,7 @@ def measure_statistics(model: nn.Layer, batches: Iterable[paddle.Tensor]) -> int
     try:
         for count, images in enumerate(batches, start=1):
             for layer in norms:
-                layer._momentum = 1 - 1 / count  # of the old value: so all batches weigh the same
+                layer._momentum = 1 - 1 / count  # Paddle's momentum weighs the old value: all batches count the same
             model(images)
     finally:
         for layer, momentum in zip(norms, momenta):

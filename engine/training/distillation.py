@@ -21,12 +21,12 @@ from models.weights import load_weights
 
 
 class Teacher:
-    """A network in evaluation mode, which is neither trained nor saved.
+    """A network in evaluation mode, which is neither trained nor saved with the run.
 
     Args:
-        network: of any kind; its logits are taken at their heads' stride.
+        network: of models.build_model; its logits are taken at the stride of its main head.
         theirs: the normalisation that it was trained with.
-        ours: the normalisation of the images that it gets.
+        ours: the normalisation of the images that it is called with.
         flip: whether its logits are averaged with those of the mirrored image.
     """
 
@@ -53,11 +53,11 @@ class Teacher:
 
 
 class ExportedTeacher:
-    """A network that an engine computes, on the processor or as the engine chooses.
+    """An exported network, computed by an engine.
 
     Args:
-        network: returns logits.
-        ours: the normalisation of the images that it gets; the network has its own.
+        network: one that returns logits; it normalises by itself.
+        ours: the normalisation of the images that it is called with.
         flip: whether its logits are averaged with those of the mirrored image.
     """
 
@@ -67,7 +67,7 @@ class ExportedTeacher:
         self.mean, self.std = (np.float32(values) for values in (ours.mean, ours.std))
 
     def __call__(self, images: paddle.Tensor) -> paddle.Tensor:
-        """Logits [N, K, H, W] float32 for images [N, 3, H, W] in our normalisation, which held bytes before it."""
+        """Logits [N, K, H, W] float32 for images [N, 3, H, W] in our normalisation, which are turned back to uint8."""
         pixels = images.numpy().transpose(0, 2, 3, 1) * self.std + self.mean
         pixels = np.clip(np.rint(255 * pixels), 0, 255).astype(np.uint8)
         logits = self.network.logits(pixels).copy()
@@ -92,7 +92,7 @@ class Distiller:
 
     Args:
         teacher: images -> logits, a Teacher or an ExportedTeacher.
-        terms: one or more, whose losses compare logits with the teacher's.
+        terms: one or more losses between an output of the student and the teacher's logits.
         output_names: the student's training outputs, in order.
     """
 
@@ -104,9 +104,9 @@ class Distiller:
     def __call__(
         self, images: paddle.Tensor, outputs: Sequence[paddle.Tensor]
     ) -> Tuple[paddle.Tensor, Dict[str, paddle.Tensor]]:
-        """(weighted total, {name: part}), all 0-d, for the images and the student's training outputs of them.
+        """(weighted total, {name: part}), all 0-d, for images and the student's training outputs for them.
 
-        The teacher's logits are brought to the size of the student's output, which may be that of its head.
+        The teacher's logits are resized to each output of the student, which may be at its head's stride.
         """
         logits = dict(zip(self.output_names, outputs))
         target = self.teacher(images)
@@ -121,7 +121,7 @@ def build_distiller(recipe: Recipe, num_classes: int, output_names: Sequence[str
     """The distiller of a recipe's `distill`.
 
     Raises:
-        UserError: for an output that the student does not have, a detail output, or a teacher that does not fit.
+        UserError: for an output that the student lacks, a detail output, or a teacher of other classes.
     """
     distill = recipe.distill
     build_teacher = _exported_teacher if distill.teacher.exported else _eager_teacher
@@ -130,14 +130,16 @@ def build_distiller(recipe: Recipe, num_classes: int, output_names: Sequence[str
     terms = []
     for options in distill.terms:
         if options.output not in classes:
-            raise UserError(f"distill.terms: no output {options.output!r} of classes; there are {', '.join(classes)}")
+            raise UserError(
+                f"distill.terms: no output {options.output!r} with class logits; known: {', '.join(classes)}"
+            )
         loss = DISTILLATIONS[options.type](**options.beyond(DistillTermRecipe))
         terms.append(Term(options.output, f"{options.output}.{options.type}", loss, options.weight))
     return Distiller(teacher, terms, output_names)
 
 
 def _eager_teacher(teacher: TeacherRecipe, num_classes: int, ours: Normalize) -> Teacher:
-    """Its network is built with names of its own, so that the student's optimiser states keep theirs."""
+    """The parameter names have a prefix of their own, so that those in the student's optimiser state stay the same."""
     theirs = load_recipe(teacher.config)
     with paddle.utils.unique_name.guard("teacher_"):
         network = network_of(theirs, num_classes, weights=False)

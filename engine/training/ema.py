@@ -1,4 +1,4 @@
-"""Exponential moving average of a network's weights, which is what is evaluated and kept as the best."""
+"""Exponential moving average of a network's weights, which is evaluated and saved as the best model."""
 
 import contextlib
 import functools
@@ -36,14 +36,14 @@ def ramp_of(recipe: Recipe) -> DecayAfter:
 class WeightAverage:
     """average <- average + (1 - decay) * (weight - average), after each update; batch norm's statistics likewise.
 
-    The decay grows to its full value, see `decay_after`, so that the random weights of the start are soon forgotten.
-    Weights that differ in their first dimension only are averaged as
-    one tensor: STDC2-Seg's 331 are 15, which take 60 kernel launches an update.
+    The decay grows to its full value, so that the random weights of the start are soon forgotten. Weights whose shapes
+    differ only in the first dimension are averaged as one tensor: the 331 of STDC2-Seg become 15, which take 60 kernel
+    launches an update.
 
     Args:
-        model: whose weights are averaged; the average starts as a copy.
-        decay: in (0, 1), which the average approaches.
-        decay_after: (decay, updates) -> the decay of that update.
+        model: its weights are averaged; the average starts as a copy.
+        decay: full decay, in (0, 1).
+        decay_after: (full decay, number of updates) -> decay of that update.
 
     Raises:
         UserError: for a decay out of range.
@@ -62,7 +62,7 @@ class WeightAverage:
 
     @paddle.no_grad()
     def update(self, updates: int) -> None:
-        """To be called when the optimiser has made `updates` updates."""
+        """To be called after each update of the optimiser; `updates` counts them, including this one."""
         share = 1 - self.decay_after(self.decay, updates)
         for names, average in zip(self.groups, self.averages):
             difference = _joined([self.weights[name] for name in names])
@@ -70,7 +70,7 @@ class WeightAverage:
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """The network has the average's weights meanwhile."""
+        """Within it the network has the averaged weights."""
         own = {name: weight.clone() for name, weight in self.weights.items()}
         try:
             self._put(self.state_dict())

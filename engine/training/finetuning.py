@@ -1,4 +1,4 @@
-"""What a training starts with: the weights of the same network, or those of one for other classes."""
+"""Starting weights of a run: those of the same network, or of one for other classes."""
 
 import re
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
@@ -18,15 +18,17 @@ from models.weights import CLASSIFIER, load_weights, read_weights
 
 HEAD = re.compile(r"heads\.(\w+)\.")
 MAIN = "main"
-HEAD_BIAS = "head_bias"  # the one option of networks that classifiers alone notice
+HEAD_BIAS = "head_bias"  # the one option of networks that concerns classifiers only
 BACKBONE_PARTS = {"backbone", "stages", "stem", "conv_last", "hidden", "classifier"}  # of a file without heads
 Weights = Mapping[str, paddle.Tensor]
 
 
 class _Heads(NamedTuple):
-    """Heads by what becomes of them; those of which nothing is said here are taken.
+    """Names of the heads that are not loaded as a whole.
 
-    replaced: their classifiers stay fresh.  fresh: all of them stays fresh.  unused: the network does not have them.
+    replaced: loaded except for their classifiers, which stay freshly initialised.
+    fresh: not loaded at all.
+    unused: heads of the weights that the network lacks.
     """
 
     replaced: Tuple[str, ...]
@@ -34,7 +36,7 @@ class _Heads(NamedTuple):
     unused: Tuple[str, ...]
 
     def pattern(self) -> str:
-        """Finds the tensors, of either side, that are not taken."""
+        """Regular expression of the tensors, of network and weights, that are not loaded."""
         classifiers = [rf"^heads\.{name}\.(classifier|1\.conv)\." for name in self.replaced]
         return "|".join([*classifiers, *(rf"^heads\.{name}\." for name in (*self.fresh, *self.unused))]) or "^$"
 
@@ -49,10 +51,10 @@ class _Heads(NamedTuple):
 
 
 def take_starting_weights(model: nn.Layer, recipe: Recipe, options: RunOptions) -> None:
-    """Load what `load_from` or `finetune` names into the network, if anything; a log line says what was taken.
+    """Load the weights that `load_from` or `finetune` names into the network, if any; logs what was loaded.
 
     Raises:
-        UserError: for weights that cannot be had, or do not fit.
+        UserError: for weights that cannot be read or downloaded, or do not fit.
     """
     if options.load_from:
         taken = load_weights(model, weight_file(options.load_from))
@@ -62,9 +64,9 @@ def take_starting_weights(model: nn.Layer, recipe: Recipe, options: RunOptions) 
 
 
 def _finetune(model: nn.Layer, recipe: Recipe, options: RunOptions) -> None:
-    """Take all weights, but for classifiers where the class count differs or classes are mapped.
+    """Load all weights except classifiers where the class count differs or classes are mapped.
 
-    Heads beside the main one, which only training uses, are taken where the weights have the same ones.
+    Heads other than the main one, which only training uses, are loaded where the weights have the same ones.
     """
     source = options.finetune
     _check_entry(source, recipe)
@@ -88,7 +90,7 @@ def _finetune(model: nn.Layer, recipe: Recipe, options: RunOptions) -> None:
 
 
 def _check_entry(source: str, recipe: Recipe) -> None:
-    """Refuse, before they are fetched, named weights that cannot be meant."""
+    """Reject published weights of another network, or of a backbone alone, before they are downloaded."""
     entry = named_entry(source)
     if entry and entry.recipe is None:
         raise _backbone_alone(source)
@@ -97,7 +99,7 @@ def _check_entry(source: str, recipe: Recipe) -> None:
 
 
 def _check_options(source: str, recipe: Recipe, heads: _Heads) -> None:
-    """Raise UserError where named weights need options of the network that the recipe does not set."""
+    """Raise UserError where published weights need options of the network that the recipe does not set."""
     entry = named_entry(source)
     needed = entry.options if entry else {}
     given = recipe.model.options
@@ -106,11 +108,11 @@ def _check_options(source: str, recipe: Recipe, heads: _Heads) -> None:
         lacking = [key for key in lacking if key != HEAD_BIAS]
     if lacking:
         opts = " ".join(f"model.{key}={str(needed[key]).lower()}" for key in lacking)
-        raise UserError(f"--finetune {source}: its network is another one without --opts {opts}")
+        raise UserError(f"--finetune {source}: these weights need a network with --opts {opts}")
 
 
 def _warn_of_normalization(recipe: Recipe, options: RunOptions) -> None:
-    """Log how the weights' images were normalised, where their recipe is known and it was otherwise."""
+    """Warn where the recipe of the weights is known and normalises images differently."""
     known = _their_recipe(options)
     ours, theirs = (one.train_dataset.normalize if one else None for one in (recipe, known))
     if theirs and (ours.mean, ours.std) != (theirs.mean, theirs.std):
@@ -125,7 +127,7 @@ def _warn_of_normalization(recipe: Recipe, options: RunOptions) -> None:
 
 
 def _class_count(state: Weights, source: str) -> int:
-    """The classes of a network, by the size of its main classifier."""
+    """The number of classes of a network, by the size of its main classifier."""
     for name, tensor in state.items():
         if CLASSIFIER.fullmatch(name) and name.startswith(f"heads.{MAIN}.") and name.endswith(".weight"):
             return int(tensor.shape[0])
@@ -148,7 +150,7 @@ def _mismatch(source: str, theirs: str, ours: str) -> UserError:
 
 
 def _of_another_network(state: Weights, source: str, ours: str) -> Optional[UserError]:
-    """The error that names the network which the weights are of, if it is another one that is known."""
+    """The error that names the network of the weights, if it is another one of this project."""
     shapes = _body(state)
     for name in list_models():
         if name != ours and name not in CLASSIFIERS and _body(build_model(name, 2).state_dict()) == shapes:
@@ -157,12 +159,12 @@ def _of_another_network(state: Weights, source: str, ours: str) -> Optional[User
 
 
 def _body(state: Weights) -> Dict[str, List[int]]:
-    """{name: shape} of what is no head."""
+    """{name: shape} of everything except heads."""
     return {name: list(tensor.shape) for name, tensor in state.items() if not HEAD.match(name)}
 
 
 def _sort_heads(model: nn.Layer, state: Weights, replace: bool) -> _Heads:
-    """What becomes of each head; with `replace` the classifiers of all are to stay fresh."""
+    """How each head is treated; with `replace` no classifier is loaded."""
     ours, theirs = _heads_of(model.state_dict(), replace), _heads_of(state, replace)
     fresh = tuple(head for head in ours if head != MAIN and ours[head] != theirs.get(head))
     classifiers = filter(CLASSIFIER.fullmatch, model.state_dict())
@@ -187,7 +189,7 @@ def _heads_of(state: Weights, without_classifiers: bool) -> Dict[str, Dict[str, 
 
 
 def _copy_rows(model: nn.Layer, state: Weights, heads: Tuple[str, ...], pairs: Mapping[int, int]) -> None:
-    """Give the classifiers of these heads the rows of the classes that are paired, ours to theirs."""
+    """Copy classifier rows for paired classes, {our class: their class}, in these heads."""
     for name, tensor in model.state_dict().items():
         found = HEAD.match(name)
         if found and found[1] in heads and CLASSIFIER.fullmatch(name) and name in state:
@@ -198,10 +200,10 @@ def _copy_rows(model: nn.Layer, state: Weights, heads: Tuple[str, ...], pairs: M
 
 
 def _paired_classes(recipe: Recipe, options: RunOptions, count: int) -> Dict[int, int]:
-    """{number of our class: number of theirs} as --finetune_classes says.
+    """{our class: their class} by index, as --finetune_classes says.
 
     Raises:
-        UserError: where their names are not known, a name is none, or nothing is paired.
+        UserError: where the names of their classes are not known, for an unknown name, or when no class is paired.
     """
     ours, theirs = recipe.train_dataset.class_set.names, _their_names(options, count)
     numbers = {_plain(name): number for number, name in enumerate(theirs)}
@@ -228,7 +230,7 @@ def _paired_classes(recipe: Recipe, options: RunOptions, count: int) -> Dict[int
 
 
 def _their_names(options: RunOptions, count: int) -> Tuple[str, ...]:
-    """The class names of the weights, from their recipe."""
+    """The class names of the weights, `count` of them, from their recipe."""
     recipe = _their_recipe(options)
     if recipe is None:
         raise UserError(
@@ -250,5 +252,5 @@ def _their_recipe(options: RunOptions) -> Optional[Recipe]:
 
 
 def _plain(name: str) -> str:
-    """A class name as it is compared: without case and separators."""
+    """A class name without case and separators, for comparison."""
     return re.sub(r"[\s_-]+", "", name).casefold()

@@ -24,10 +24,10 @@ def add_gradients(
 ) -> Dict[str, paddle.Tensor]:
     """Add to the parameters' gradients those of `share` times the total loss of one batch.
 
-    Over k batches of n images with a share of 1/k each, the gradients are those of one batch of k * n images, if every
-    loss is a mean over as many pixels in each. It is not quite so where the batch itself counts: batch norm sees n
-    images; ignored pixels are averaged out within each batch; and the hardest pixels (OHEM) are sought, and its
-    fraction or number of pixels `n_min` counted, in each batch alone.
+    Over k batches of n images with a share of 1/k each, the gradients are those of one batch of k * n images if every
+    loss is a mean over the same number of pixels. They differ where the batch itself matters: batch norm sees n images;
+    the mean leaves out ignored pixels in each batch alone; and OHEM selects the hardest pixels, of which there are at
+    least `n_min`, in each batch alone.
 
     Args:
         model: the network.
@@ -36,9 +36,9 @@ def add_gradients(
         images: [N, 3, H, W] float32.
         labels: [N, H, W] of any integer type.
         share: of this batch in the gradients.
-        precision: to compute the network in; float32 by default.
+        precision: that the network is computed in; by default float32.
         accepts: called with the losses before the backward pass; if it returns False, the gradients stay as they are.
-        distiller: adds its losses to the criterion's; it gets the same images and logits.
+        distiller: called with (images, outputs), returns (total, {name: part}) to add to the criterion's.
 
     Returns:
         The total and the parts by name, 0-d, before `share`.

@@ -12,7 +12,7 @@ from paddle import nn
 from engine.recipe.schema import AdamW, Constant, CosineAnnealingDecay, OptimizerRecipe, ScheduleRecipe
 from scheduler import Schedule, WarmupConstant, WarmupCosine, WarmupPoly
 
-SHARED = {"type", *OptimizerRecipe.model_fields}  # what is not the optimiser's own argument
+SHARED = {"type", *OptimizerRecipe.model_fields}  # keys that are not arguments of Paddle's optimiser
 
 
 def build_schedule(recipe: ScheduleRecipe, iters: int) -> Schedule:
@@ -29,8 +29,8 @@ def build_optimizer(
 ) -> paddle.optimizer.Optimizer:
     """The recipe's optimiser over the trainable parameters of `layers` (network and criterion), in groups.
 
-    Parameters that `recipe.frozen` finds are not given to the optimiser. They keep their gradients, since Paddle gives
-    a batch norm's bias none when its weight wants none.
+    Parameters that match `recipe.frozen` are not given to the optimiser. They still get gradients, because Paddle
+    computes none for a batch norm's bias when its weight needs none.
 
     Raises:
         UserError: for a pattern that finds no parameter, or when nothing is left to train.
@@ -47,7 +47,7 @@ def build_optimizer(
         decay = 0.0 if kind in recipe.no_weight_decay else recipe.weight_decay
         groups[factor, decay].append(parameter)
     if not groups:
-        raise UserError("optimizer.frozen and freeze: freezes everything; nothing is left to train")
+        raise UserError("optimizer.frozen and freeze: together they freeze every parameter; nothing is left to train")
     parameters = [
         {"params": members, "learning_rate": factor, "weight_decay": decay}
         for (factor, decay), members in groups.items()

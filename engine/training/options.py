@@ -11,12 +11,12 @@ BY_NAME = "by_name"  # --finetune_classes: classes of the same name
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What decides how a recipe is run, and not what it computes (but for `seed`)."""
+    """How a recipe is run; except for `seed` and the starting weights, this does not change what it computes."""
 
     save_dir: str = "output"
-    num_workers: Optional[int] = None  # None: 0 on the CPU, up to 8 for a GPU
+    num_workers: Optional[int] = None  # loader processes; None: 0 on the CPU, up to 8 for a GPU
     seed: int = 0
-    diff_seed: bool = False  # what is drawn on a device (dropout) differs by rank; weights and data are shared anyway
+    diff_seed: bool = False  # whether dropout differs between devices; initial weights and data order never do
     deterministic: bool = False
     validate: bool = True
     resume_model: Optional[str] = None
@@ -28,7 +28,7 @@ class RunOptions:
     use_vdl: bool = False
     on_nan: str = "stop"
     max_skipped: int = 10  # iterations, for on_nan="skip"
-    skip_bad_samples: int = 0  # so many training images may be unreadable
+    skip_bad_samples: int = 0  # number of unreadable training images that may be replaced
 
     def __post_init__(self):
         if self.finetune and self.load_from:

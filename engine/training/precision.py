@@ -14,11 +14,11 @@ LOWEST_CAPABILITY = {"fp16": (7, 0), "bf16": (8, 0)}  # below it Paddle warns on
 
 
 class Precision:
-    """How a network is computed in training; its losses are computed in float32 always.
+    """The precision that a network is trained in; losses are always computed in float32.
 
     Args:
         name: fp32, fp16 or bf16.
-        level: O1 casts single operators, O2 the weights too, of which the optimiser keeps a float32 copy.
+        level: O1 casts the inputs of single operators, O2 also the weights; the optimiser then keeps float32 copies.
         optimizer: Paddle's name of the kernel that updates the weights.
 
     Raises:
@@ -42,18 +42,18 @@ class Precision:
         self.scaler = paddle.amp.GradScaler(enable=name == "fp16")
 
     def prepare(self, model: nn.Layer, optimizer: paddle.optimizer.Optimizer) -> None:
-        """Cast the weights for O2; to be called when they are loaded. Files keep float32."""
+        """Cast the weights for O2; to be called after loading them. State dicts stay float32."""
         if self.dtype != "float32" and self.level == "O2":
             paddle.amp.decorate(model, optimizer, level="O2", dtype=self.dtype, save_dtype="float32")
 
     def autocast(self) -> ContextManager:
-        """For forward passes."""
+        """The context of training's forward passes."""
         if self.dtype == "float32":
             return contextlib.nullcontext()
         return paddle.amp.auto_cast(level=self.level, dtype=self.dtype)
 
     def evaluation(self) -> ContextManager:
-        """For evaluation, which is in float32 unless the weights are not."""
+        """The context of evaluation: float32, but mixed precision under O2, whose weights are not float32."""
         return self.autocast() if self.level == "O2" else contextlib.nullcontext()
 
     def backward(self, loss: paddle.Tensor) -> None:

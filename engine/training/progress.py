@@ -1,4 +1,4 @@
-"""What a run reports while it goes: PaddleSeg's log line, and VisualDL's curves."""
+"""What a run reports while it trains: PaddleSeg's log line, and VisualDL's curves."""
 
 import time
 from typing import Dict, List, Mapping, Sequence
@@ -13,7 +13,7 @@ from engine.parallel import Devices
 from engine.recipe import Recipe
 from engine.resilience.records import Records
 
-STARVED = 1 / 3  # the share of the time that may go into waiting for images before the log says so
+STARVED = 1 / 3  # share of the time spent waiting for images from which on the log warns
 
 
 class Progress:
@@ -21,8 +21,8 @@ class Progress:
 
     Args:
         recipe: of the run.
-        images: number of images of an epoch.
-        devices: of the run; losses are the first one's, and only its process writes.
+        images: number of images in the training set.
+        devices: of the run; losses are those of rank 0, and only its process writes.
         records: the files.
     """
 
@@ -47,7 +47,7 @@ class Progress:
         ]
 
     def restart_clock(self) -> None:
-        """Forget the time that went since the last line, which was no training."""
+        """Leave out the time since the last line, which was not spent training."""
         self.started = self.batch_started = time.perf_counter()
         self.reading = 0.0
         self.timed_iterations = 0
@@ -57,7 +57,7 @@ class Progress:
         self.reading += time.perf_counter() - self.batch_started
 
     def batch_done(self, losses: Dict[str, paddle.Tensor]) -> None:
-        """To be called after each batch, of which an iteration has `accumulate`; without losses, if it was left out."""
+        """To be called after each batch with its 0-d losses, or with none where its iteration is skipped."""
         if losses:
             self.losses.append(losses)
         self.batch_started = time.perf_counter()
@@ -106,7 +106,7 @@ class Progress:
         return {name: float(paddle.stack(parts).mean()) for name, parts in values.items()}
 
     def _warn_if_starved(self, share: float) -> None:
-        """Say once that images are waited for; not at the first line, when the readers had no time to get ahead."""
+        """Warn once when training waits for images; not at the first line, when readers could not yet get ahead."""
         if self.reading_is_judged and share > STARVED and not self.starvation_reported:
             self.starvation_reported = True
             logger.warning(

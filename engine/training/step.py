@@ -17,17 +17,17 @@ class TrainStep:
     """Trains a network batch by batch.
 
     Args:
-        model: the network, with the weights that the run begins or goes on with.
-        criterion: its losses.
+        model: the network, with its starting or resumed weights.
+        criterion: (outputs, labels) -> (total loss, {name: part}).
         optimizer: of the parameters of both.
         schedule: the optimiser's learning rate.
-        precision: to compute in.
-        average: makes the average of the network's weights, if one is wanted.
+        precision: of the network's computation.
+        average: builds the moving average of the network's weights; None for no average.
         guard: decides which losses go backward.
-        accumulate: batches of an iteration.
+        accumulate: number of batches of an iteration.
         devices: of the run.
-        distiller: adds the losses against a teacher, if there is one; see engine.training.distillation.
-        shrink: is called with the rate after each update, if it is there; see engine.training.sparsity.
+        distiller: adds the losses against a teacher, see engine.training.distillation; None without a teacher.
+        shrink: called with the learning rate after each update, see engine.training.sparsity; None for no penalty.
     """
 
     def __init__(
@@ -60,8 +60,13 @@ class TrainStep:
     def __call__(self, number: int, images: paddle.Tensor, labels: paddle.Tensor) -> Dict[str, paddle.Tensor]:
         """Train on batch `number` of the run, and update the weights if it is the last of its iteration.
 
+        Args:
+            number: counted from the start of the run.
+            images: [N, 3, H, W] float32.
+            labels: [N, H, W] of any integer type.
+
         Returns:
-            As `add_gradients`; nothing if the iteration is left out.
+            The losses of `add_gradients`; an empty mapping if the iteration is skipped.
         """
         if number % self.accumulate == 0:
             self.guard.begin_iteration(self.model)
@@ -82,16 +87,16 @@ class TrainStep:
         return {} if self.guard.skipping else losses
 
     def applied_average(self) -> contextlib.AbstractContextManager:
-        """The network has the averaged weights meanwhile, if there are any."""
+        """Within it the network has the averaged weights, if there is an average."""
         return self.average.applied() if self.average else contextlib.nullcontext()
 
     def state_dict(self) -> Dict[str, Any]:
-        """What is not in the network's and the optimiser's state."""
+        """The states of criterion, loss scaler and average: what a checkpoint needs besides network and optimiser."""
         state = {"criterion": self.criterion.state_dict(), "scaler": self.precision.scaler.state_dict()}
         return {**state, "average": self.average.state_dict()} if self.average else state
 
     def set_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` returned; an average that the former run did not have starts with the weights."""
+        """Take what `state_dict` returned; an average that the checkpoint lacks starts as a copy of the weights."""
         self.criterion.set_state_dict(state["criterion"])
         if state["scaler"]:
             self.precision.scaler.load_state_dict(state["scaler"])

@@ -63,7 +63,7 @@ class Trainer:
         options: how to run it.
 
     Raises:
-        UserError: for data, weights or folders that do not fit; before anything is trained.
+        UserError: for data, weights or folders that cannot be used, before anything is trained.
     """
 
     def __init__(self, recipe: Recipe, options: RunOptions):
@@ -71,7 +71,7 @@ class Trainer:
         self.devices = join_devices()
         self.num_workers = default_workers() if options.num_workers is None else options.num_workers
         self.iteration = 0  # updates made
-        self.validated = 0  # the last iteration whose validation is complete
+        self.validated = 0  # last iteration whose validation is complete
 
         self.train_set, self.val_set = self._open_datasets()
         self.save_dir = prepare_save_dir(options.save_dir)
@@ -102,7 +102,7 @@ class Trainer:
 
         Raises:
             Interrupted: after SIGTERM or SIGINT, when the checkpoint is written.
-            UserError: for whatever stops the run and the user can change.
+            UserError: when the run stops for a reason that the user can change.
         """
         # The optimiser names its states at its first step: from 0 here too, see _build_network.
         names = paddle.utils.unique_name.guard()
@@ -147,7 +147,7 @@ class Trainer:
         return Validation(self.val_set, self.recipe.test_config, self.save_dir, self.devices, self.num_workers)
 
     def _build_network(self, checkpoint: Optional[Checkpoint]) -> Tuple[nn.Layer, nn.Layer]:
-        """Network and criterion, with the weights of the checkpoint, of the options or of the recipe, in this order."""
+        """Network and criterion, with weights from the checkpoint, else from the options, else from the recipe."""
         # The guard numbers parameters from 0, so that optimiser states fit however many networks were built before.
         with paddle.utils.unique_name.guard():
             others = checkpoint or self.options.load_from or self.options.finetune
@@ -213,7 +213,7 @@ class Trainer:
                     return
 
     def _step(self, number: int, images: paddle.Tensor, labels: paddle.Tensor) -> Dict[str, paddle.Tensor]:
-        """See TrainStep; the images are uint8 [N, H, W, 3] still."""
+        """See TrainStep, but images are [N, H, W, 3] uint8 RGB, not yet normalised."""
         return self.step(number, self.train_set.transform.normalize.on_device(images), labels)
 
     def _seed_draws(self) -> None:
@@ -237,7 +237,7 @@ class Trainer:
         return at > 0 and (at % self.recipe.save_interval == 0 or at >= self.recipe.iters)
 
     def _save(self, interruption: Interruption) -> None:
-        """Validate, keep the best, write the checkpoint; if interrupted, the validation is the resumed run's."""
+        """Validate, keep the best, write the checkpoint; if interrupted, the resumed run repeats the validation."""
         self.guard.check_weights(self.model, self.iteration)
         before = self._state()
         try:
@@ -269,7 +269,7 @@ class Trainer:
         remove_old_checkpoints(self.save_dir, self.options.keep_checkpoint_max, self.iteration)
 
     def _parts(self) -> Dict[str, Any]:
-        """What has a state of its own, by the names of RunState."""
+        """The parts that have a state of their own, by their names in RunState."""
         parts = {
             "guard": self.guard,
             "bad_samples": self.feed.bad_samples,
@@ -279,7 +279,7 @@ class Trainer:
         return {**parts, "validation": self.validation} if self.validation else parts
 
     def _state(self) -> RunState:
-        """What the run remembers now, beside the tensors, which are as they are when they are written."""
+        """The run's present state, except for tensors, which are taken when they are written."""
         parts = {"validation": {}, **{name: part.state_dict() for name, part in self._parts().items()}}
         return RunState(
             iteration=self.iteration,
@@ -296,7 +296,7 @@ class Trainer:
     # --- resuming -----------------------------------------------------------------------------------------------------
 
     def _resume(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint, whose weights the network has already."""
+        """Continue from a checkpoint, whose weights the network has already."""
         state = RunState.from_json(checkpoint.state)
         self._check_origin(checkpoint.folder, state)
         self.iteration, self.validated = state.iteration, state.validated
@@ -337,7 +337,7 @@ class Trainer:
             raise UserError(f"{folder}: was trained with --seed {state.seed}, not {self.options.seed}")
         if state.total_batch != self._total_batch():
             logger.warning(
-                "%s: an iteration took %d images and now takes %d, so the order of the images is not the run's",
+                "%s: an iteration took %d images and now takes %d, so the order of images changes",
                 folder,
                 state.total_batch,
                 self._total_batch(),

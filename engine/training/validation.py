@@ -22,17 +22,17 @@ PICTURED_IMAGES = 3
 
 
 class Validation:
-    """Evaluates a network again and again, and keeps the best of each protocol.
+    """Evaluates a network during training, and keeps the best weights of each protocol.
 
     Args:
         dataset: to evaluate on.
         protocols: by name; the first one's best is `best_model/`, a further one's `best_model_NAME/`.
-        save_dir: for these folders and the pictures.
-        devices: of the run; the first writes.
+        save_dir: folder of these and of the pictures.
+        devices: of the run; rank 0 writes.
         num_workers: loader processes.
 
     Raises:
-        UserError: when loader processes would not find the shared memory that they need.
+        UserError: when there is too little shared memory for the loader processes.
 
     Attributes:
         best: {protocol: {"miou": best mIoU, "iteration": where}}.
@@ -60,12 +60,12 @@ class Validation:
         return {"best": {protocol: dict(best) for protocol, best in self.best.items()}}
 
     def set_state_dict(self, state: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
-        """Take what `state_dict` returned, or nothing, of a run without validation."""
+        """Take what `state_dict` returned, or {} of a run without validation."""
         self.best = {protocol: dict(best) for protocol, best in state.get("best", {}).items()}
 
     @property
     def best_iteration(self) -> int:
-        """Where the first protocol's best weights were found; 0 before any."""
+        """The iteration of the first protocol's best weights; 0 before the first validation."""
         best = self.best.get(next(iter(self.protocols)))
         return int(best["iteration"]) if best else 0
 

@@ -64,7 +64,7 @@ def test_momentum_with_groups_equals_its_formula():
     [
         ({"lr_mult": {"haed": 10}}, "'haed' finds no parameter"),
         ({"frozen": ("zz",)}, "'zz' finds no parameter"),
-        ({"frozen": (".",)}, "freezes everything; nothing is left to train"),
+        ({"frozen": (".",)}, "freeze every parameter; nothing is left to train"),
     ],
 )
 def test_optimizer_refuses(options, message):

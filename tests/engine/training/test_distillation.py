@@ -188,7 +188,7 @@ def test_a_teacher_draws_nothing_from_the_run(distilled):
     ("terms", "message"),
     [
         ([{"type": "ChannelWise"}], "ChannelWiseDistillation"),
-        ([{"type": "LogitDistillation", "output": "aux8"}], "distill.terms: no output 'aux8' of classes"),
+        ([{"type": "LogitDistillation", "output": "aux8"}], "distill.terms: no output 'aux8' with class logits"),
         ([{"type": "LogitDistillation", "temperature": 0}], "temperature"),
         ([{"type": "LogitDistillation"}, {"type": "LogitDistillation"}], "the same type twice for one output"),
     ],
