@@ -1,4 +1,4 @@
-"""Turns a checkpoint's tensors into those of one of our networks, and back, leaving nothing unexplained."""
+"""Converts a checkpoint's tensors to those of one of our networks and back, accounting for every tensor."""
 
 import gc
 import re
@@ -25,7 +25,7 @@ SOME = 3  # names shown of a list in an error
 
 @dataclass
 class Conversion:
-    """Tensors under their new names, and how they came about.
+    """Tensors under their new names, and how they were converted.
 
     options: what `build_model` needs besides the name to hold them.
     dropped: {reason: number of tensors}; notes: what was changed in values.

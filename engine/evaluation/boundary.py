@@ -1,4 +1,4 @@
-"""How well boundaries are drawn: boundary IoU, boundary F-score, and trimap IoU, at a stated width in pixels.
+"""Quality of boundaries: boundary IoU, boundary F-score and trimap IoU, at a given width in pixels.
 
 Boundary IoU is that of Cheng et al., "Boundary IoU" (CVPR 2021), as its code counts it, over classes instead of
 objects. The boundary F-score is that of Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video

@@ -1,4 +1,4 @@
-"""Is a confidence of 0.9 right nine times of ten? Expected calibration error, and the temperature that lowers it.
+"""Is a confidence of 0.9 right nine times out of ten? Expected calibration error, and the temperature that lowers it.
 
 C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger: On Calibration of Modern Neural Networks, ICML 2017. The temperature is
 fitted on the pixels of every other image, and its effect measured on those of the images between.
@@ -16,7 +16,7 @@ from engine.runtime import Network, Segmenter
 from engine.runtime.segmenter import restore
 
 BINS = 15
-PIXELS = 4096  # of an image
+PIXELS = 4096  # sampled from an image
 RANGE = (0.05, 20.0)  # of temperatures
 
 
@@ -72,7 +72,7 @@ def sample_pixels(
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Logits [P, K] float32 and labels [P] uint8 of at most PIXELS labelled pixels of an image.
 
-    A pixel of the image has the logits of the network's pixel that its class and confidence are taken from.
+    Each pixel gets the logits of the network's output pixel that its class and confidence are taken from.
     """
     logits = segmenter.network.logits(segmenter.batch(image))[0]
     axes = (np.arange(side, dtype=np.uint16)[:, None] for side in logits.shape[1:])
@@ -84,7 +84,7 @@ def sample_pixels(
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature in RANGE of the least negative log-likelihood; the inverse temperature's is convex.
+    """The temperature in RANGE that minimises the negative log-likelihood, convex in the inverse temperature.
 
     Args:
         logits: [P, K].

@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.evaluation import metrics
 
-ROWS = 1000  # resamples in memory at a time
+CHUNK = 1000  # resamples in memory at a time
 
 
 class Comparison(NamedTuple):
@@ -46,7 +46,7 @@ def compare(
         seed: of the draws.
 
     Raises:
-        UserError: for different or no images.
+        UserError: for different numbers of images or classes, or no images.
     """
     if first.shape != second.shape or not len(first):
         raise UserError(
@@ -96,19 +96,19 @@ def _interval(ours, theirs, absent: str, resamples: int, seed: int) -> np.ndarra
 
 def _all_swaps(images: int) -> Iterator[np.ndarray]:
     """Rows of 0 and 1 [m, n]: whether an image's results are swapped; each of the 2^n rows once."""
-    for start in range(0, 2**images, ROWS):
-        numbers = np.arange(start, min(start + ROWS, 2**images))
+    for start in range(0, 2**images, CHUNK):
+        numbers = np.arange(start, min(start + CHUNK, 2**images))
         yield ((numbers[:, None] >> np.arange(images)) & 1).astype(np.float64)
 
 
 def _random_swaps(images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng([seed, 0])
-    for start in range(0, resamples, ROWS):
-        yield rng.integers(0, 2, (min(ROWS, resamples - start), images)).astype(np.float64)
+    for start in range(0, resamples, CHUNK):
+        yield rng.integers(0, 2, (min(CHUNK, resamples - start), images)).astype(np.float64)
 
 
 def _bootstrap(images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Rows [m, n]: how often each image is drawn, n draws with replacement."""
     rng = np.random.default_rng([seed, 1])
-    for start in range(0, resamples, ROWS):
-        yield rng.multinomial(images, np.full(images, 1 / images), min(ROWS, resamples - start)).astype(np.float64)
+    for start in range(0, resamples, CHUNK):
+        yield rng.multinomial(images, np.full(images, 1 / images), min(CHUNK, resamples - start)).astype(np.float64)

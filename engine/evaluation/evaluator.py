@@ -1,7 +1,7 @@
 """Evaluation: one pass over the images, one confusion matrix for each protocol and image.
 
-The areas of a model are those of `paddleseg.core.evaluate`, to the last pixel; those of a network of engine.runtime are
-of the class maps that it makes when it is deployed.
+A model is evaluated like `paddleseg.core.evaluate`, to the same areas in pixels; a network of engine.runtime is
+evaluated by the class maps that it returns when it is deployed.
 """
 
 from dataclasses import dataclass, replace
@@ -23,13 +23,13 @@ from engine.runtime import Network
 
 
 class ImageResult(NamedTuple):
-    """What one image gives under one protocol."""
+    """The result of one image under one protocol."""
 
     index: int  # in the dataset
     label: np.ndarray  # [H, W] uint8, 255 where ignored
     prediction: np.ndarray  # [H, W] uint8
     confusion: np.ndarray  # [K, K] int64, rows label, columns prediction
-    details: Optional[np.ndarray] = None  # [H, W] bool, what the detail head marks, where it was asked for
+    details: Optional[np.ndarray] = None  # [H, W] bool, the detail head's prediction, if requested
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,11 +150,11 @@ def evaluate(
     absent: str = "zero",
     bootstrap: int = 0,
 ) -> Scores:
-    """Evaluate a network under one protocol; its mode is as before afterwards.
+    """Evaluate a network under one protocol; restores its mode.
 
     Args:
-        model: returns [logits [1, K, H, W], ...] in evaluation mode, and is evaluated as paddleseg does it; or a
-            network of engine.runtime, which is evaluated as it is deployed, see engine.runtime.Segmenter.
+        model: returns [logits [1, K, H, W], ...] in evaluation mode and is evaluated as in paddleseg; or a network of
+            engine.runtime, which is evaluated as it is deployed, see engine.runtime.Segmenter.
         dataset: of mode `val`.
         protocol: scales, flips and windows.
         num_workers: loader processes.
@@ -164,8 +164,8 @@ def evaluate(
         bootstrap: number of replicates for `Scores.miou_interval`.
 
     Raises:
-        UserError: for a protocol that is not whole, or that cannot be deployed, a dataset without labels, and labels
-            that are no class.
+        UserError: for a protocol that cannot be deployed, an image without a label, and label values that are neither
+            a class nor ignored.
     """
     protocols = {"": protocol}
     return evaluate_protocols(model, dataset, protocols, num_workers, progress, indices, absent, bootstrap)[""]
@@ -199,7 +199,7 @@ def evaluate_images(
 ) -> Iterator[Dict[str, ImageResult]]:
     """Yield {protocol: result} of one image after the other, each read once; see `evaluate`.
 
-    With `details` also what the network's detail head marks, see `inference.predict_details`.
+    With `details`, results also have the detail head's prediction, see `inference.predict_details`.
 
     A model is in evaluation mode between the images, and in its former mode when the iterator is exhausted or closed.
     """

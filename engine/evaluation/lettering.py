@@ -1,4 +1,4 @@
-"""Text in pictures. OpenCV's letters are ASCII; names of classes may have others, which a font of the system draws."""
+"""Text in pictures. OpenCV draws ASCII only; other characters in class names are drawn in a font of the system."""
 
 import functools
 from typing import Optional, Tuple
@@ -16,20 +16,22 @@ FONTS = (  # with Latin, Greek and Cyrillic letters; with Chinese, Japanese and 
     "msyh.ttc",
     "PingFang.ttc",
 )
-SIZE = 14  # pixels, about the height of OpenCV's letters at half their size
-NO_LETTER = "\uffff"  # drawn as what stands for a letter that a font lacks
+SIZE = 14  # pixels, about the height of OpenCV's font at scale 0.5
+NO_GLYPH = "\uffff"  # which fonts draw as they draw any character that they lack
 
 
 def text_width(text: str) -> int:
-    """Pixels that `draw_text` takes at most."""
+    """Largest width in pixels that `draw_text` needs."""
     font = font_for(text)
     return 10 * len(_ascii(text)) if font is None else int(font.getlength(text)) + 1
 
 
 def draw_text(picture: np.ndarray, text: str, at: Tuple[int, int]) -> None:
-    """Draw black text into a picture [H, W, 3] uint8, in place; letters that no font here has are drawn as their codes.
+    """Draw black text into a picture, in place; if no font has all characters, they are drawn as escape sequences.
 
     Args:
+        picture: [H, W, 3] uint8.
+        text: one line.
         at: (x, y) of the left end of the baseline.
     """
     font = font_for(text)
@@ -43,7 +45,7 @@ def draw_text(picture: np.ndarray, text: str, at: Tuple[int, int]) -> None:
 
 @functools.cache
 def font_for(text: str) -> Optional[ImageFont.FreeTypeFont]:
-    """The first of FONTS that has all letters; None where OpenCV's suffice, or where no font has them."""
+    """The first of FONTS that has all characters; None for ASCII, or where no font has them."""
     if text.isascii():
         return None
     for name in FONTS:
@@ -51,7 +53,7 @@ def font_for(text: str) -> Optional[ImageFont.FreeTypeFont]:
             font = ImageFont.truetype(name, SIZE)
         except OSError:
             continue
-        if all(bytes(font.getmask(letter)) != bytes(font.getmask(NO_LETTER)) for letter in text):
+        if all(bytes(font.getmask(letter)) != bytes(font.getmask(NO_GLYPH)) for letter in text):
             return font
     return None
 

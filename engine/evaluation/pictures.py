@@ -24,7 +24,7 @@ GAP = 4
 
 
 class Views(NamedTuple):
-    """One validation image from all sides."""
+    """A validation image [H, W, 3] uint8 RGB with its label and predictions [H, W]."""
 
     image: np.ndarray
     label: np.ndarray
@@ -122,7 +122,7 @@ def write_picture(path: Union[str, Path], picture: np.ndarray) -> None:
 
 
 def view_sample(model: nn.Layer, dataset: SegmentationDataset, index: int, protocol: Protocol) -> Views:
-    """Look at a validation sample; the network's mode is as before afterwards."""
+    """The views of a validation sample, predicted under a protocol; restores the network's mode."""
     was_training = model.training
     model.eval()
     image = dataset.read_image(index)

@@ -1,4 +1,4 @@
-"""Who predicts the class maps that are scored: a model under PaddleSeg's protocols, or a network as it is deployed."""
+"""Predictors of the class maps that are scored: a model under PaddleSeg's protocols, or a network as deployed."""
 
 from contextlib import AbstractContextManager
 from typing import Dict, Mapping, NamedTuple, Optional, Union
@@ -69,7 +69,7 @@ class DeployedPredictor(AbstractContextManager):
         """Nothing to leave behind."""
 
     def __call__(self, image: np.ndarray) -> Dict[str, Prediction]:
-        """{protocol: prediction} of an image [H, W, 3] uint8 RGB; those that show the network the same share a run."""
+        """{protocol: prediction} of an image [H, W, 3] uint8 RGB; protocols with the same network input share a run."""
         size = image.shape[:2]
         seen: Dict[tuple, Prediction] = {}
         found = {}

@@ -23,7 +23,7 @@ from loss import detail_target
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """What is counted beside the confusion matrix, and how.
+    """What is scored in addition to the confusion matrix, and how.
 
     absent: what counts for a class that does not occur, see metrics.ABSENT.
     bootstrap: replicates for the confidence interval of the mIoU; 0 for none.
@@ -61,10 +61,10 @@ class Scorecard:
     """The scores of one protocol.
 
     Attributes:
-        scores: the confusion matrix and what follows of it.
+        scores: the confusion matrix and the scores derived from it.
         boundaries: one for each width.
         instances: for Cityscapes with instance ids, else None.
-        detail_areas: [3, 1] int64: detail pixels marked rightly, marked, and in the target; None without details.
+        detail_areas: [3, 1] int64: detail pixels found, predicted, and in the target; None without details.
     """
 
     def __init__(self, names: Tuple[str, ...], options: ScoreOptions, has_instances: bool):
@@ -89,7 +89,7 @@ class Scorecard:
             self.detail_areas = areas if self.detail_areas is None else self.detail_areas + areas
 
     def __add__(self, other: "Scorecard") -> "Scorecard":
-        """The scores of both's images, under one protocol of one network."""
+        """The scores over the images of both; they must be of the same network and protocol."""
         total = Scorecard(self.names, self.options, self.instances is not None)
         total.scores = self.scores + other.scores
         total.boundaries = [own + further for own, further in zip(self.boundaries, other.boundaries)]

@@ -1,4 +1,4 @@
-"""How far an exported network is from the network it was made of."""
+"""How closely an exported network agrees with the network that it was exported from."""
 
 from typing import Iterable, Iterator, NamedTuple
 
@@ -17,7 +17,7 @@ COMPARED = {
 
 
 class Agreement(NamedTuple):
-    """Of an exported network with eager.
+    """Agreement of an exported network with eager mode.
 
     difference: largest difference of logits, or of probabilities, as a share of the largest logit. Where the graph ends
         with argmax, the largest lead that eager's own class has over the class returned.
@@ -39,7 +39,7 @@ class Agreement(NamedTuple):
 
 
 def compare(network: Network, eager: Network, batches: Iterable[np.ndarray]) -> Agreement:
-    """Compare on batches [N, H, W, 3] uint8 RGB; `eager` gives logits."""
+    """Compare two networks on batches [N, H, W, 3] uint8 RGB; `eager` must return logits."""
     difference, equal = 0.0, []
     for images in batches:
         expected = eager.logits(images)
@@ -56,7 +56,7 @@ def compare(network: Network, eager: Network, batches: Iterable[np.ndarray]) -> 
                 return Agreement(float("inf"), 0.0)
             chosen = np.take_along_axis(expected, classes.astype(np.int64)[:, None], axis=1)
             apart = expected.max(axis=1, keepdims=True) - chosen
-        # np.maximum hands NaN on, max does not.
+        # np.maximum propagates NaN, max does not.
         difference = np.maximum(difference, apart.max() / np.abs(expected).max())
         equal.append(np.mean(classes == wanted))
     return Agreement(float(difference), float(np.mean(equal)), network.description.output_op)
@@ -69,7 +69,7 @@ def probabilities(logits: np.ndarray, network: Network) -> np.ndarray:
 
 
 def probe_images(description: Description, seed: int = 0) -> Iterator[np.ndarray]:
-    """Batches that the graph takes: noise, and blobs of colour; of several sizes, also odd ones, where any is taken."""
+    """Test batches for a graph: noise and blobs of colour; of several sizes, some odd, if the graph takes any."""
     rng = np.random.default_rng(seed)
     sizes = [description.size] * 2 if description.size else [(64, 128), (97, 161), (128, 96)]
     for number, (height, width) in enumerate(sizes):

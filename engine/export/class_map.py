@@ -1,4 +1,4 @@
-"""From logits at a head's stride to the class map of the image, without logits of the image's size."""
+"""From logits at a head's stride to the class map of the image, without computing logits at the image's size."""
 
 from typing import List, Tuple
 
@@ -15,14 +15,14 @@ TILE = (64, 512)
 class ClassMap(nn.Layer):
     """Bilinear resizing and argmax, tile by tile: the argmax of the resized logits, up to rounding.
 
-    Resizing is a product with a matrix from either side; of each matrix only the band that is not zero is computed.
+    Resizing multiplies the logits by a matrix from either side; only the nonzero band of each matrix is used.
 
     Shape: logits [N, K, h, w] -> class map [N, H, W] int32.
 
     Args:
         stride_size: (h, w) of the logits.
         size: (H, W) of the class map.
-        align_corners: as of resizing.
+        align_corners: of the resizing that this replaces.
     """
 
     def __init__(self, stride_size: Tuple[int, int], size: Tuple[int, int], align_corners: bool):
@@ -40,7 +40,7 @@ class ClassMap(nn.Layer):
 
 
 class _Band(nn.Layer):
-    """`matrix` [tile, stop - start] makes a tile of the class map's axis of `start` to `stop` of the logits'."""
+    """`matrix` [tile, stop - start] makes one tile along an axis from positions `start` to `stop` of the logits."""
 
     def __init__(self, start: int, stop: int, matrix: np.ndarray):
         super().__init__()
@@ -49,7 +49,7 @@ class _Band(nn.Layer):
 
 
 def _bands(length: int, new_length: int, tile: int, align_corners: bool) -> nn.LayerList:
-    """What resizing from `length` to `new_length` is made of; the last tile may be smaller."""
+    """The bands that together resize `length` to `new_length`; the last tile may be smaller."""
     matrix = interpolation_matrix(length, new_length, align_corners).numpy()
     bands = nn.LayerList()
     for first in range(0, new_length, tile):

@@ -1,4 +1,4 @@
-"""The network as it is deployed: main output only, batch norm folded, and what surrounds it in the graph."""
+"""The network as it is deployed: main output only, batch norm folded, with normalisation and decision in the graph."""
 
 import copy
 from typing import Optional, Tuple
@@ -15,7 +15,7 @@ from models.segmentation import SegmentationNetwork
 
 
 class DeployedNetwork(nn.Layer):
-    """Takes and returns what the description says; the network given is left as it is.
+    """A copy of a network that takes and returns what a description says.
 
     Args:
         model: a network of models.build_model.
@@ -51,7 +51,7 @@ class DeployedNetwork(nn.Layer):
 
 
 def _class_map(model: nn.Layer, size: Optional[Tuple[int, int]]) -> Optional[ClassMap]:
-    """What stands for resizing and argmax where the size is fixed; `model` then returns logits at its head's stride."""
+    """What replaces resizing and argmax for a fixed size; `model` is changed to return logits at its head's stride."""
     if size is None or not isinstance(model, SegmentationNetwork) or model.at_stride:
         return None
     model.eval()
@@ -64,7 +64,7 @@ def _class_map(model: nn.Layer, size: Optional[Tuple[int, int]]) -> Optional[Cla
 def fold_batch_norm(model: nn.Layer) -> nn.Layer:
     """Fold each batch norm that follows a convolution into it, in place; for evaluation mode only.
 
-    A batch norm that stands before a ReLU and a convolution, as in DDRNet's context module, stays.
+    Batch norms before a ReLU and a convolution, as in DDRNet's context module, are left as they are.
     """
     for layer in model.sublayers(include_self=True):
         if isinstance(layer, ConvBN):

@@ -1,4 +1,4 @@
-"""Write a network for engines, run what was written, and keep it only if it agrees with eager."""
+"""Exports a network for engines, runs the written files, and keeps them only if they agree with eager mode."""
 
 import dataclasses
 import os
@@ -28,8 +28,9 @@ def export_network(
     Args:
         model: a network of models.build_model with its weights; it is in evaluation mode afterwards.
         description: of the graph to write; its `files` are filled in.
-        folder: is created if need be.
-        engines: of EXPORTED_ENGINES. OpenVINO's and MNN's files are made of the ONNX file, and that of the Paddle file.
+        folder: created if needed.
+        engines: some of EXPORTED_ENGINES. OpenVINO's and MNN's files are made from the ONNX file, which is made from
+            the Paddle file.
 
     Returns:
         {engine: agreement with eager}.
@@ -65,7 +66,7 @@ def export_network(
 
 
 def _check_room(model: nn.Layer, folder: Path, engines: Sequence[str]) -> None:
-    """Raises UserError for a disk that cannot take the files: Paddle's writer and paddle2onnx do not say it."""
+    """Raises UserError for too little disk space, which Paddle's writer and paddle2onnx do not report."""
     each = sum(int(tensor.size) * 4 for tensor in model.state_dict().values()) + GRAPH_BYTES
     needed = each * len({"paddle", *engines, *(["onnxruntime"] if {"openvino", "mnn"} & set(engines) else [])})
     free = shutil.disk_usage(folder).free
@@ -78,7 +79,7 @@ def _check_room(model: nn.Layer, folder: Path, engines: Sequence[str]) -> None:
 
 
 def _write(network: DeployedNetwork, description: Description, folder: Path, engines: Sequence[str]) -> Dict[str, str]:
-    """{engine: file}, also of the formats that the wanted ones are made of."""
+    """{engine: file}, including the formats that the requested ones are made from."""
     files = {"paddle": writers.write_paddle(network, description, folder)}
     if set(engines) - {"paddle"}:
         files["onnxruntime"] = writers.write_onnx(folder, files["paddle"])

@@ -37,8 +37,8 @@ def quantize_exported(
 ) -> Quantized:
     """Write the int8 network beside the float32 one of the same engine.
 
-    Weights are int8 for each output channel, activations for each tensor; ranges are those of the calibration images.
-    Where the network then loses more than `max_drop`, the layers that cost the most go back to float, one by one.
+    Weights are quantised per output channel, activations per tensor, with ranges from the calibration images. If the
+    network then loses more than `max_drop`, the layers that cost the most return to float one by one.
 
     Args:
         folder: written by export_network; its `deploy.yaml` then names the int8 file too.
@@ -84,7 +84,7 @@ def quantize_exported(
 
 
 def calibration_batches(segmenter: Segmenter, dataset: SegmentationDataset, count: int) -> List[np.ndarray]:
-    """What the network sees of `count` images, or of all if there are fewer, spread evenly over the dataset."""
+    """Network inputs [N, h, w, 3] uint8 for `count` images spread evenly over the dataset, at most all."""
     chosen = np.unique(np.linspace(0, len(dataset) - 1, count).astype(int))
     return [segmenter.batch(dataset.read_image(index)) for index in chosen]
 

@@ -1,4 +1,4 @@
-"""Which channels go, so that the network has a share of its multiply-accumulates left."""
+"""Chooses the channels to cut, so that a given share of the network's multiply-accumulates remains."""
 
 from dataclasses import dataclass
 from typing import Collection, Dict, List, Mapping, Optional
@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.pruning.groups import Channels
 
-LEAST_SHARE = 0.25  # of a group's channels that stay: a layer that vanishes cuts the network in two
+MIN_SHARE = 0.25  # of a group's channels that stay: a layer without channels would cut the network in two
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class _Group:
         self.order = members[order]
         self.costs = importance[members][order]
         self.multiple = multiple
-        self.least = max(multiple, int(np.ceil(LEAST_SHARE * size / multiple)) * multiple)
+        self.least = max(multiple, int(np.ceil(MIN_SHARE * size / multiple)) * multiple)
         self.cut = 0
 
     @property
@@ -42,7 +42,7 @@ class _Group:
 
     @property
     def step(self) -> int:
-        """How many channels go next; 0 where no more may."""
+        """How many channels are cut next; 0 if no more may be."""
         step = self.kept % self.multiple or self.multiple
         return step if self.kept - step >= self.least else 0
 
@@ -57,19 +57,19 @@ def choose(
 ) -> Choice:
     """Cut, again and again, the step that costs the least importance for each multiply-accumulate that it saves.
 
-    A step takes one group to the next multiple. A group keeps at least a quarter of its channels and one multiple;
-    narrower ones stay as they are, as do those that nothing deployed computes with.
+    A step cuts one group to the next multiple. A group keeps at least a quarter of its channels and one multiple;
+    narrower groups stay as they are, as do those that no deployed convolution uses.
 
     Args:
         channels: of the network.
         importance: of each channel.
         deployed: filters of the convolutions that evaluation computes.
-        target: share of their multiply-accumulates to come down to, in (0, 1].
-        multiple: that widths end as.
+        target: share of their multiply-accumulates to keep, in (0, 1].
+        multiple: the remaining widths are multiples of it.
         sizes: of the groups before anything was cut, for the quarter; by default their present ones.
 
     Returns:
-        What is cut; its share is above the target where so little cannot be reached.
+        The choice; its share is above the target if the target cannot be reached.
     """
     sizes = sizes or {name: len(members) for name, members in channels.groups.items()}
     groups = {name: _Group(members, importance, multiple, sizes[name]) for name, members in channels.groups.items()}
@@ -101,7 +101,7 @@ def _cheapest_step(groups: Mapping[str, _Group], counter: "_Counter", left: int)
 
 
 class _Counter:
-    """Counts multiply-accumulates by the numbers of channels that groups keep, which is quicker than by channels."""
+    """Counts multiply-accumulates from the number of channels that each group keeps, faster than channel by channel."""
 
     def __init__(self, channels: Channels, groups: Mapping[str, _Group], deployed: Collection[str]):
         self.names = list(groups)

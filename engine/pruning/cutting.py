@@ -33,7 +33,7 @@ def channels_of(recipe: Recipe, num_classes: int) -> Tuple[Channels, FrozenSet[s
 
 
 def cut_weights(state: Mapping[str, paddle.Tensor], channels: Channels, cut: np.ndarray) -> Dict[str, paddle.Tensor]:
-    """The weights {name: tensor} without what belongs to the channels `cut`."""
+    """The weights {name: tensor} without the slices of the channels `cut`."""
     places: Dict[str, List[Place]] = defaultdict(list)
     for place in channels.places:
         places[place.parameter].append(place)

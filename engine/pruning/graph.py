@@ -1,4 +1,4 @@
-"""The operations of a network, as Paddle notes them: one form for both of its program formats (3: PIR; 2.6: blocks)."""
+"""The operations of a network in one form, from both program formats of Paddle (3: PIR; 2.6: blocks)."""
 
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Mapping, Tuple
@@ -29,7 +29,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Graph:
-    """What a network computes of one image.
+    """What a network computes from one image.
 
     Attributes:
         operations: in an order in which they can be computed.

@@ -1,4 +1,4 @@
-"""A trained network, pruned in rounds: what matters is measured anew whenever some channels are gone."""
+"""Prunes a trained network in rounds; importance is measured again in each round."""
 
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterable, Tuple
@@ -25,9 +25,9 @@ class Pruned:
     """A pruned network.
 
     Attributes:
-        recipe: the one given, with the widths left.
-        model: with the weights left, and batch norm's statistics measured anew.
-        channels: {what makes the first of a group of channels: (their number before, after)}.
+        recipe: the given one, with the remaining widths.
+        model: with the remaining weights, and batch norm's statistics measured again.
+        channels: {name of a group, see Channels.groups: (number of channels before, after)}.
         multiply_accumulates: of the deployed network, before and after, for an image of engine.pruning.cutting.SIZE.
     """
 
@@ -38,7 +38,7 @@ class Pruned:
 
     @property
     def share(self) -> float:
-        """Of the multiply-accumulates that is left."""
+        """The share of the multiply-accumulates that remains, in (0, 1]."""
         before, after = self.multiply_accumulates
         return after / before
 
@@ -57,16 +57,16 @@ def prune(
 
     Args:
         recipe: of the network.
-        model: with its weights, which stay.
+        model: with its weights; it is not changed.
         num_classes: of the network.
         target: in (0, 1].
         importance: of each channel, computed once a round.
         images: returns normalised training images [N, 3, H, W] float32, for batch norm's statistics after each round.
-        multiple: that widths end as.
-        rounds: each leaves the same share of what the one before left.
+        multiple: the remaining widths are multiples of it.
+        rounds: each keeps the same share of what the one before kept.
 
     Raises:
-        UserError: when so little cannot be reached, or for a network whose channels cannot be followed.
+        UserError: when the target cannot be reached, or for a network whose channels cannot be followed.
     """
     channels, deployed = channels_of(recipe, num_classes)
     sizes = {name: len(members) for name, members in channels.groups.items()}

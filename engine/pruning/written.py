@@ -1,4 +1,4 @@
-"""The recipe of a pruned network: what its base says, with other widths, and the unpruned network as teacher."""
+"""Writes the recipe of a pruned network: its base's, with other widths and the unpruned network as teacher."""
 
 import os
 from pathlib import Path
@@ -25,13 +25,13 @@ def write_recipe(path: Path, config: str, weights: str, pruned: Path, model: Mod
         weights: those of the unpruned network, which teaches.
         pruned: file of the pruned weights, which training starts from.
         model: the pruned network, with its widths.
-        header: lines that say where it comes from.
+        header: lines of a comment that say how it was pruned.
 
     Raises:
         UserError: where it cannot be written.
     """
     network: Dict[str, Any] = {"pretrained": pruned.as_posix(), "widths": dict(model.widths)}
-    if model.backbone.pretrained:  # which the whole weights take the place of
+    if model.backbone.pretrained:  # replaced by the weights of the whole network
         network["backbone"] = {"pretrained": None}
     recipe: Dict[str, Any] = {
         "_base_": Path(os.path.relpath(config, path.parent)).as_posix(),

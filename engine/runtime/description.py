@@ -1,6 +1,6 @@
-"""`deploy.yaml`: what an exported network expects and returns, and which files hold it.
+"""`deploy.yaml`: what an exported network takes and returns, and which files hold it.
 
-The section `Deploy` is PaddleSeg's; `Network` is what our engines need besides.
+The section `Deploy` is PaddleSeg's; `Network` has what our engines need in addition.
 """
 
 import dataclasses
@@ -16,15 +16,15 @@ from data.classes import ClassSet
 
 DEPLOY_FILE = "deploy.yaml"
 VERSION = 1
-"""Of the section `Network`: a later one means something that a program of this one would get wrong."""
-ONE_LINE = 1 << 20  # columns of a line of YAML: programs in other languages need not read folded text
+"""Version of the section `Network`; raised when older programs would misread it."""
+ONE_LINE = 1 << 20  # columns; keeps YAML from folding long lines, which readers in other languages need not support
 INPUTS = ("uint8_rgb", "uint8_bgr", "float32")
 OUTPUT_OPS = ("argmax", "softmax", "none")
 
 
 @dataclass(frozen=True)
 class Description:
-    """Of an exported network.
+    """What an exported network takes and returns.
 
     num_classes: K.
     input: `uint8_rgb` or `uint8_bgr`, an image [N, H, W, 3] as it is decoded, normalised in the graph; or `float32`, a

@@ -16,7 +16,7 @@ from models.weights import load_weights
 
 EXPORTED_ENGINES = ("paddle", "onnxruntime", "openvino", "mnn")
 DEFAULT_ENGINES = ("paddle", "onnxruntime", "openvino")
-"""What an export is for unless it says more."""
+"""The engines that tool.export writes for by default."""
 ENGINES = ("eager", *EXPORTED_ENGINES)
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 REQUIREMENTS = "requirements-deploy.txt"
@@ -63,7 +63,7 @@ def open_network(
 
 
 def _compare_names(path: Union[str, Path], description: Description, recipe: Recipe) -> None:
-    """Warn where the classes of an export are called otherwise than the recipe's: their order may be another too."""
+    """Warn where the class names of an export differ from the recipe's, as their order may differ too."""
     if description.classes is None:
         return
     for index, (exported, here) in enumerate(zip(description.classes.names, recipe.val_dataset.class_set.names)):

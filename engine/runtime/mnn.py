@@ -27,7 +27,7 @@ class EngineNetwork(Network):
             raise UserError(f"{file}: MNN cannot load it; its message is above") from error
 
     def run(self, batch: np.ndarray) -> np.ndarray:
-        # NCHW says no more than that the shape is to be taken as it is.
+        # NCHW only means that the shape is taken as it is.
         outputs = self.module.forward([MNN.expr.const(batch, list(batch.shape), MNN.expr.NCHW, self.type)])
         if not outputs:
             raise RuntimeError("MNN could not compute the network; its message is above")

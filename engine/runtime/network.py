@@ -46,10 +46,10 @@ class Network(ABC):
 
     @abstractmethod
     def run(self, batch: np.ndarray) -> np.ndarray:
-        """The bare engine: takes and returns what the description says; the array may be reused by the next call."""
+        """Run the engine alone, on what the description says; the next call may reuse the array that it returns."""
 
     def prepare(self, images: np.ndarray) -> np.ndarray:
-        """What `run` takes, of images [N, H, W, 3] uint8 RGB.
+        """The input of `run` for images [N, H, W, 3] uint8 RGB.
 
         Raises:
             UserError: for another size or batch than the graph is fixed to.

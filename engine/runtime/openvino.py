@@ -33,7 +33,7 @@ class EngineNetwork(Network):
 
 
 def compile_model(core: openvino.Core, model: openvino.Model, precision: str, threads: int) -> openvino.CompiledModel:
-    """A model in memory, for the least latency; raises UserError where the processor has not got this precision."""
+    """A model in memory, for the least latency; raises UserError where the processor lacks this precision."""
     able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if CAPABILITIES[precision] not in able:
         raise UserError(f"engine openvino: this processor does not compute in {precision}; it has {', '.join(able)}")
@@ -41,8 +41,8 @@ def compile_model(core: openvino.Core, model: openvino.Model, precision: str, th
     if precision in HINTS:
         return core.compile_model(model, "CPU", {**settings, "INFERENCE_PRECISION_HINT": HINTS[precision]})
     try:
-        # What an int8 network leaves in float is computed in what OpenVINO holds to be the fastest: bf16 where it can.
+        # The float layers of an int8 network run in the precision that OpenVINO chooses as fastest: bf16 if supported.
         return core.compile_model(model, "CPU", settings)
     except RuntimeError:
-        # It asks the processor and not oneDNN, which knows fewer instructions under ONEDNN_MAX_CPU_ISA.
+        # It looks at the processor, while oneDNN may be limited to fewer instructions by ONEDNN_MAX_CPU_ISA.
         return core.compile_model(model, "CPU", {**settings, "INFERENCE_PRECISION_HINT": HINTS["fp32"]})

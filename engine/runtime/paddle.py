@@ -11,7 +11,7 @@ from paddle import inference
 from engine.runtime.description import Description
 from engine.runtime.network import Network
 
-# What oneDNN is given on Paddle 2.6.
+# The operators that oneDNN computes on Paddle 2.6.
 ONEDNN_OPERATORS = {
     *("bilinear_interp_v2", "concat", "conv2d", "depthwise_conv2d", "elementwise_add", "elementwise_mul"),
     *("elementwise_sub", "fused_conv2d", "pool2d", "relu", "sigmoid", "transpose2"),
@@ -68,7 +68,7 @@ def use_gpu(config: inference.Config) -> None:
 
 
 def _choose_onednn(config: inference.Config, precision: str) -> None:
-    """oneDNN where it is right.
+    """Enable oneDNN where its results are correct.
 
     Its bilinear interpolation returns wrong numbers on Paddle 3.0 to 3.2 and fails on 3.3; its nearest interpolation
     returns wrong numbers on 2.6 where the sizes are odd. Both lines use it by default.

@@ -1,4 +1,4 @@
-"""Class maps of images of any size by windows that overlap: what one window needs is all that memory holds of logits.
+"""Class maps of images of any size from overlapping windows, with logits of no more than a window in memory.
 
 Windows lie as in PaddleSeg: `stride` apart, the last of a row and of a column moved back to end with the image. Where
 windows overlap their logits are averaged, weighted by the distance to the window's border: along each axis the weight
@@ -49,7 +49,7 @@ class Band(NamedTuple):
 
 
 class WindowSegmenter:
-    """In place of a Segmenter, for images of any size.
+    """Has the interface of a Segmenter; computes large images window by window.
 
     The image is scaled, and its class map brought back, as a Segmenter does; an image that one window covers gets the
     Segmenter's class map. Networks of any size see smaller windows where the image is smaller; those of a fixed size

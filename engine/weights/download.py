@@ -21,8 +21,8 @@ ATTEMPTS = 3  # in a row that bring nothing new
 PAUSE = 1.0  # seconds after the first of these, then twice as long each time
 CHUNK = 1 << 16  # bytes
 FREE_BESIDE = 1 << 26  # bytes that the disk keeps free
-PASSING = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses that another attempt may not meet
-DROPPED = (OSError, http.client.HTTPException)  # what a connection that fails raises; urllib's errors are OSErrors
+TRANSIENT = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses after which another attempt may succeed
+CONNECTION_ERRORS = (OSError, http.client.HTTPException)  # urllib's errors are OSErrors
 
 
 class FetchError(Exception):
@@ -53,7 +53,7 @@ def fetch(url: str, target: Path, digest: Optional[str], title: str) -> None:
     Raises:
         FetchError: without a connection, for an HTTP error, or a file that is not the one wanted; nothing is at
             `target` then.
-        UserError: where the disk takes no more.
+        UserError: when the disk is full.
     """
     part = target.with_name(target.name + PART)
     if digest is None:
@@ -86,7 +86,7 @@ def _has_digest(path: Path, digest: Optional[str]) -> bool:
 
 
 def _receive_all(url: str, part: Path, title: str) -> None:
-    """Receive the file, over as many connections as it takes while each brings something new."""
+    """Receive the file, reconnecting as long as one of ATTEMPTS connections in a row brings new bytes."""
     failed, tag = 0, None
     while True:
         before = _size(part)
@@ -99,10 +99,10 @@ def _receive_all(url: str, part: Path, title: str) -> None:
             if error.code == 416 and before:  # the part is no beginning of the file
                 part.unlink()
                 continue
-            if error.code not in PASSING:
+            if error.code not in TRANSIENT:
                 raise FetchError(f"HTTP {error.code} {error.reason}") from error
             reason = f"HTTP {error.code} {error.reason}"
-        except DROPPED as error:
+        except CONNECTION_ERRORS as error:
             cause = getattr(error, "reason", None) or error
             reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
         failed = 0 if _size(part) > before else failed + 1
@@ -112,7 +112,7 @@ def _receive_all(url: str, part: Path, title: str) -> None:
 
 
 def _open(url: str, start: int, tag: Optional[str]) -> _Opened:
-    """Ask for the file from byte `start` on, which not every server can do."""
+    """Request the file from byte `start` on; a server without ranges sends it from byte 0."""
     request = urllib.request.Request(url, headers={"User-Agent": "stdc-seg-paddle", "Accept-Encoding": "identity"})
     if start:
         request.add_header("Range", f"bytes={start}-")
@@ -133,7 +133,7 @@ def _open(url: str, start: int, tag: Optional[str]) -> _Opened:
 
 
 def _receive(opened: _Opened, part: Path, title: str) -> None:
-    """Write the body; raises one of DROPPED where the connection ends before the file does."""
+    """Write the body; raises one of CONNECTION_ERRORS where the connection ends before the file does."""
     with opened.response:
         _check_space(part, (opened.size or 0) - opened.start)
         with _opened_for_writing(part, opened.start) as file, _bar(title, opened) as bar:

@@ -1,8 +1,8 @@
-"""Where weights by name are kept, and how they come there.
+"""Where published weights are kept, and how they get there.
 
-The folder is $STDC_WEIGHTS, or pretrained/ of this repository. `NAME.pdparams` there is what is loaded; it is made of
-the published file, which is fetched or was put there by hand, by our own converter. A lock for each name lets one
-process do that while others wait.
+The folder is $STDC_WEIGHTS, or pretrained/ of this repository. `NAME.pdparams` there is loaded; our converter makes it
+from the published file, which is downloaded or was put there by hand. A lock for each name lets one process do that
+while others wait.
 """
 
 import contextlib
@@ -35,22 +35,22 @@ ARCHIVE = ".tar.gz"
 
 
 def weights_folder() -> Path:
-    """Where weights by name are kept."""
+    """The folder where published weights are kept."""
     named = os.environ.get(FOLDER)
     return Path(named).expanduser() if named else PRETRAINED
 
 
 def resolve_weights(text: str) -> Path:
-    """The weight file that a path or a name means; a file or folder of that name here comes first.
+    """The weight file that a path or a name stands for; an existing file or folder of that name comes first.
 
     Args:
-        text: path of a file or folder, which need not be there; a name of the manifest, or a URL in it.
+        text: path of a file or folder, which need not exist; a name of the manifest, or a URL in it.
 
     Returns:
-        the path as it is, or that of the named weights, which are fetched and converted if they are not yet.
+        The path as it is, or that of the published weights, which are downloaded and converted if they are not yet.
 
     Raises:
-        UserError: for what looks like a name and is none, or weights that cannot be had; says what to fetch from where.
+        UserError: for an unknown name, or weights that cannot be downloaded; says what to fetch from where.
     """
     path, entry = Path(text), find_entry(text)
     if path.exists():
