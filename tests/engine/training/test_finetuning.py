@@ -196,7 +196,7 @@ def test_weights_by_name(tmp_path, monkeypatch):
     state, _ = saved(tmp_path / "stdc1_seg_mmseg.pdparams", "stdc1_seg", head_bias=True)
     _, after = start(recipe_of(), "stdc1_seg_mmseg", finetune_classes=("by_name",))
     assert np.array_equal(after[CLASSIFIERS[0]][2], state[CLASSIFIERS[0]][0])
-    with pytest.raises(UserError, match="another one without --opts model.head_bias=true$"):
+    with pytest.raises(UserError, match="these weights need a network with --opts model.head_bias=true$"):
         start(recipe_of(19), "stdc1_seg_mmseg")
     saved(tmp_path / "stdc1_seg_paddleseg.pdparams", "stdc1_seg", head_bias=True, gate_bias=True)
     with pytest.raises(UserError, match="--opts model.gate_bias=true model.exclusive_pool=true$"):
