@@ -4,7 +4,7 @@ import compat  # noqa: F401  it must come before paddle
 
 from data.classes import CAMVID, CITYSCAPES, ClassSet, generic_classes
 from data.datasets import SegmentationDataset, build_dataset, dataset_classes
-from data.loader import sample_candidates, sample_numbers, sample_of, serve_the_trainer, train_batches
+from data.loader import init_loader_worker, sample_candidates, sample_numbers, sample_of, train_batches
 from data.transforms import TrainTransform, ValTransform
 
 __all__ = [
@@ -20,6 +20,6 @@ __all__ = [
     "sample_candidates",
     "sample_numbers",
     "sample_of",
-    "serve_the_trainer",
+    "init_loader_worker",
     "train_batches",
 ]

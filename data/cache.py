@@ -1,9 +1,9 @@
 """A dataset decoded once: files of raw pixels, mapped into memory, of which a crop reads only its own rows and columns.
 
 A cache is a folder with one file for each sample (the image's [H, W, 3] bytes, RGB, then the label's [H, W] training
-ids) and `index.jsonl`, one line for each file written. A file counts only while it has the size it was written with
-and its sources the size and modification time they were read with: a changed source is noticed, and what an
-interruption left is taken up again.
+ids) and `index.jsonl`, one line for each file written. A file is valid only while it has the size it was written with
+and its sources have the size and modification time they were read with: changed sources are decoded again, and an
+interrupted run is continued.
 """
 
 import hashlib
@@ -19,13 +19,13 @@ from typing import Callable, Dict, Iterable, NamedTuple, Optional, Sequence
 from compat import UserError
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from data.files import check_sizes, map_label, read_image, read_label
 from data.layouts import Sample
 from data.prefetch import in_order, reader_threads
 
-FOLDER = "cache"
+CACHE_FOLDER = "cache"
 INDEX = "index.jsonl"
 GIB = 2**30
 
@@ -59,7 +59,7 @@ class Cache:
 
     Args:
         folder: of the cache; one that does not exist is an empty cache.
-        root: of the dataset. Names are kept relative to it, so that dataset and cache may move.
+        root: of the dataset. Names are kept relative to it, so that both may be moved.
     """
 
     def __init__(self, folder: Path, root: Path):
@@ -75,14 +75,15 @@ class Cache:
             self.entries[entry.file] = entry
 
     def find(self, sample: Sample) -> Optional[Entry]:
-        """The entry of a sample; None when there is none, or when it or a source has changed since."""
+        """The entry of a sample; None if there is none, or if its file or a source has changed since."""
         entry = self.entries.get(self.file_of(sample))
+        if entry is None:
+            return None
         try:
-            if entry and entry.sources == sources_of(sample) and _size(self.folder / entry.file) == entry.bytes:
-                return entry
-        except OSError:  # a file that is gone; whoever reads the source says so
-            pass
-        return None
+            is_valid = entry.sources == sources_of(sample) and (self.folder / entry.file).stat().st_size == entry.bytes
+        except OSError:  # a missing file; reading the source will report it
+            return None
+        return entry if is_valid else None
 
     def read(self, sample: Sample) -> Optional[Pair]:
         """A sample as views of its mapped, read-only file; None as for `find`."""
@@ -94,7 +95,7 @@ class Cache:
         return Pair(image, content[3 * pixels :].reshape(entry.height, entry.width) if entry.labelled else None)
 
     def file_of(self, sample: Sample) -> str:
-        """Name of the file of a sample, whether it exists or not."""
+        """The name of a sample's file, which need not exist."""
         names = (os.path.relpath(path, self.root) if path else "" for path in (sample.image, sample.label))
         return hashlib.sha1("\n".join(names).encode()).hexdigest() + ".raw"
 
@@ -109,14 +110,14 @@ class Cache:
         Raises:
             UserError: for a source that cannot be read, or a label of another size than its image.
         """
-        sources = sources_of(sample)  # before it is read: a change meanwhile must show
+        sources = sources_of(sample)  # taken before reading, so that a change during it is noticed
         image = read_image(sample.image)
         label = map_label(read_label(sample.label), sample, num_classes) if sample.label else None
         if label is not None:
             check_sizes(sample, image, label)
         content = image.tobytes() if label is None else image.tobytes() + label.tobytes()
         file = self.file_of(sample)
-        # A name of its own for each writer: a thread of a call that failed may still be at the same sample.
+        # Each writer has its own file name: a thread of a failed call may still be writing the same sample.
         partial = self.folder / f"{file}.{os.getpid()}.{threading.get_ident()}.partial"
         try:
             with partial.open("wb") as stream:
@@ -154,17 +155,21 @@ def fill_cache(
     threads: Optional[int] = None,
     progress: Callable[[Iterable, int], Iterable] = lambda items, _: items,
 ) -> int:
-    """Bring the samples in the cache up to date: intact ones, by their checksum, stay; all others are decoded.
+    """Bring the cache up to date: files that have their checksum are kept, all other samples are decoded.
 
     Args:
+        cache: the cache, which may be empty.
+        samples: what it is to hold.
+        num_classes: of the dataset.
+        threads: number of threads; by default `reader_threads()`.
         progress: wraps (iterable, length), such as a progress bar.
 
     Returns:
-        How many were written.
+        The number of files written.
 
     Raises:
-        UserError: for a sample that cannot be read, or a disk that is too small or not writable. What is finished
-            stays, and the next call goes on from there.
+        UserError: for a sample that cannot be read, or a disk that is too small or not writable. Finished files are
+            kept, and the next call continues.
     """
 
     def refresh(sample: Sample) -> Optional[Entry]:
@@ -182,7 +187,7 @@ def fill_cache(
     except OSError as error:
         raise UserError(
             f"{cache.folder}: the cache cannot be written ({error.strerror or error}); {written} files were written "
-            "and stay. Correct that, or name another place with --cache_dir, and run it again"
+            "and are kept. Correct that, or choose another folder by --cache_dir, and run it again"
         ) from error
     return written
 
@@ -193,7 +198,7 @@ def _check_room(cache: Cache, samples: Sequence[Sample]) -> None:
     if needed > free:
         raise UserError(
             f"{cache.folder}: the cache needs {needed / GIB:.1f} GiB more, and its disk has {free / GIB:.1f} GiB free; "
-            "name another place with --cache_dir and in the recipe's cache_dir, or go without a cache"
+            "choose another folder by --cache_dir and the recipe's cache_dir, or use no cache"
         )
 
 
@@ -201,9 +206,5 @@ def _decoded_bytes(sample: Sample) -> int:
     try:
         with Image.open(sample.image) as image:
             return image.width * image.height * (4 if sample.label else 3)
-    except (OSError, UnidentifiedImageError) as error:
+    except OSError as error:
         raise UserError(f"{sample.image}: not a readable image ({error})") from error
-
-
-def _size(path: Path) -> int:
-    return os.stat(path).st_size

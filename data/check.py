@@ -1,4 +1,4 @@
-"""Reads every file of a dataset and says what is wrong with it, or suspicious."""
+"""Reads every file of a dataset and reports what is wrong or suspicious."""
 
 import hashlib
 from collections import defaultdict
@@ -17,13 +17,14 @@ from data.layouts import LAYOUTS, Sample
 
 
 class Report(NamedTuple):
-    """What a check found.
+    """The result of a check.
 
-    images: of each split.
-    pixels: of each class, [K + 1] int64, ignored last.
-    problems: a line for everything that stops a training or spoils it.
-    warnings: a line for what is likely to be a mistake.
-    samples: the readable pairs.
+    images: {split: number of images}.
+    pixels: number of pixels of each class, [K + 1] int64, ignored last.
+    problems: a line for everything that would stop or spoil training.
+    warnings: a line for everything that is probably a mistake.
+    classes: of the dataset.
+    samples: the readable pairs of image and label.
     """
 
     images: Dict[str, int]
@@ -42,7 +43,10 @@ def check_dataset(
     Args:
         type, root, options: see `data.build_dataset`.
         modes: splits to read.
-        progress: wraps the list of samples that is gone through, such as a progress bar.
+        progress: wraps the list of samples of each split, such as a progress bar.
+
+    Raises:
+        UserError: for an unknown type or option, and a missing folder or list file.
     """
     classes = dataset_classes(type, **options)
     if not root.is_dir():
@@ -59,7 +63,7 @@ def check_dataset(
         images[mode] = len(samples)
         pixels[mode] = np.zeros(len(classes.names) + 1, np.int64)
         if not samples:
-            problems.append(f"{root}: holds no whole pair of the split {mode!r} in the layout of {type}")
+            problems.append(f"{root}: holds no complete pair of the split {mode!r} in the layout of {type}")
         for sample in progress(samples):
             try:
                 pixels[mode] += _check_sample(sample, len(classes.names), problems)
@@ -70,7 +74,7 @@ def check_dataset(
             splits_of[hashlib.sha1(sample.image.read_bytes()).hexdigest()].setdefault(mode, sample.image)
         warnings += absent_classes(mode, pixels[mode], classes)
     total = sum(pixels.values(), np.zeros(len(classes.names) + 1, np.int64))
-    problems += filter(None, [lone_class(total, classes)])
+    problems += filter(None, [single_class_problem(total, classes)])
     for places in splits_of.values():
         if len(places) > 1:
             problems.append("the same image in several splits: " + ", ".join(str(path) for path in places.values()))
@@ -78,7 +82,7 @@ def check_dataset(
 
 
 def absent_classes(mode: str, pixels: np.ndarray, classes: ClassSet) -> List[str]:
-    """A line naming the classes without a pixel in a split whose labels hold any class; `pixels` is [K + 1]."""
+    """A line naming the classes that have no pixel in a split, unless none has; `pixels` is [K + 1], ignored last."""
     absent = [name for name, count in zip(classes.names, pixels) if count == 0]
     if not absent or not pixels[:-1].any():
         return []
@@ -86,39 +90,42 @@ def absent_classes(mode: str, pixels: np.ndarray, classes: ClassSet) -> List[str
     return [f"{mode}: no pixel of {len(absent)} classes, which {effect}: {', '.join(absent)}"]
 
 
-def lone_class(pixels: np.ndarray, classes: ClassSet) -> Optional[str]:
-    """What is wrong with labels of a single class, such as masks of 0 and 255 where 255 is ignored; else None.
+def single_class_problem(pixels: np.ndarray, classes: ClassSet) -> Optional[str]:
+    """What is wrong with labels of one class or none, such as masks of 0 and 255 where 255 is ignored; else None.
 
     Args:
-        pixels: of each class, [K + 1], ignored last.
+        pixels: number of pixels of each class, [K + 1], ignored last.
+        classes: their names.
     """
     present = np.flatnonzero(pixels[:-1])
-    if len(present) != 1:
+    if len(present) > 1 or not pixels.any():
         return None
-    line = f"the labels hold one class alone, {classes.names[present[0]]}, which a network learns to see everywhere"
+    if len(present) == 0:
+        return "the labels hold no class: all pixels are ignored, so that nothing can be learned"
+    line = f"the labels hold a single class, {classes.names[present[0]]}, which a network would predict everywhere"
     if pixels[-1]:
         line += f"; the other {100 * pixels[-1] / pixels.sum():.1f} % of the pixels are ignored"
-        line += ". Masks of 0 and 255 mean foreground by 255, which is ignored here: write 1 for it"
+        line += ". The foreground of masks of 0 and 255 is ignored, as 255 means ignored: write 1 instead"
     return line
 
 
-def warn_of_lone_class(dataset: SegmentationDataset, most: int = 16) -> None:
-    """Log a warning where `most` labels of a dataset, evenly spaced, hold a single class; see `lone_class`."""
+def warn_of_single_class(dataset: SegmentationDataset, most: int = 16) -> None:
+    """Log a warning if `most` labels of a dataset, evenly spaced, hold fewer than two classes."""
     pixels = np.zeros(dataset.num_classes + 1, np.int64)
     indices = np.unique(np.linspace(0, len(dataset) - 1, most).astype(int))
     for index in indices:
         try:
-            histogram = np.bincount(dataset.read(int(index)).label.ravel(), minlength=256)
-        except UserError:  # whoever trains on it decides what becomes of it
+            histogram = np.bincount(dataset.read_label(int(index)).ravel(), minlength=256)
+        except UserError:  # training reports it when it reads the sample
             continue
         pixels += [*histogram[: dataset.num_classes], histogram[IGNORED]]
-    line = lone_class(pixels, dataset.classes)
+    line = single_class_problem(pixels, dataset.classes)
     if line:
         logger.warning("%d labels: %s. To read them all: python -m tool.prepare_data check", len(indices), line)
 
 
 def _check_sample(sample: Sample, num_classes: int, problems: List[str]) -> np.ndarray:
-    """Pixels of each class, ignored last; appends what is wrong."""
+    """Number of pixels of each class [K + 1], ignored last; appends what is wrong to `problems`."""
     image = read_image(sample.image)
     counts = np.zeros(num_classes + 1, np.int64)
     if sample.label is None:

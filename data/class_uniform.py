@@ -1,4 +1,4 @@
-"""Class-uniform sampling: rare classes are sought (Zhu et al., CVPR 2019, section 3.3; Zhang et al., SFNet)."""
+"""Class-uniform sampling: samples are chosen by class (Zhu et al., CVPR 2019, section 3.3; Zhang et al., SFNet)."""
 
 from typing import NamedTuple, Optional, Tuple
 
@@ -8,11 +8,11 @@ from compat.options import Count, Options, Share
 import numpy as np
 
 from data.resize import Window
-from data.turning import Rotation
+from data.warping import Rotation
 
 
-class Sought(NamedTuple):
-    """A class that a training sample is to show, and the image that it is taken from."""
+class ClassTarget(NamedTuple):
+    """The class that a training sample is to show, and the index of an image that holds it."""
 
     class_id: int
     index: int
@@ -22,7 +22,7 @@ class ClassUniformOptions(Options):
     """A recipe's `class_uniform`.
 
     prob: share of the samples that are chosen by class; the others come in their epoch's order.
-    min_pixels: an image holds a class if it has as many pixels of it.
+    min_pixels: an image holds a class if it has at least this many pixels of it.
     """
 
     prob: Share = 0.5
@@ -30,14 +30,14 @@ class ClassUniformOptions(Options):
 
 
 class ClassUniform:
-    """Chooses images so that every class is as likely.
+    """Chooses images so that all classes are equally likely.
 
     Args:
         histogram: [n, K], pixels of each class in each image.
-        options: how many samples are chosen, and what holds a class.
+        options: the share of the samples that are chosen, and when an image holds a class.
 
     Raises:
-        UserError: when no class occurs as often in any image.
+        UserError: if no image has `min_pixels` pixels of any class.
     """
 
     def __init__(self, histogram: np.ndarray, options: ClassUniformOptions):
@@ -47,13 +47,13 @@ class ClassUniform:
         if not self.holders:
             raise UserError(f"class_uniform: min_pixels: no image has {options.min_pixels} pixels of a class; lower it")
 
-    def draw(self, number: int, seed: int) -> Optional[Sought]:
-        """What sample `number` is to show, a function of number and seed; None: nothing in particular."""
-        rng = np.random.default_rng([seed, number, 3, 0, 0])  # five numbers: no draws of data.loader follow these
+    def draw(self, number: int, seed: int) -> Optional[ClassTarget]:
+        """What sample `number` is to show, a function of number and seed; None for nothing in particular."""
+        rng = np.random.default_rng([seed, number, 3, 0, 0])  # five numbers, which no seed of data.loader has
         if rng.random() >= self.prob:
             return None
         class_id = list(self.holders)[rng.integers(len(self.holders))]
-        return Sought(class_id, int(rng.choice(self.holders[class_id])))
+        return ClassTarget(class_id, int(rng.choice(self.holders[class_id])))
 
 
 def place_window(
@@ -63,11 +63,11 @@ def place_window(
     rng: np.random.Generator,
     rotation: Optional[Rotation] = None,
 ) -> Tuple[int, int]:
-    """(left, top) of a window that shows a pixel of a class: any of its pixels, anywhere in the window, as likely.
+    """(left, top) of a window that shows a pixel of a class; the pixel and its place in it are drawn uniformly.
 
     Args:
         label: [H, W] uint8, of the file's size.
-        class_id: the class; where it does not occur the window stays.
+        class_id: the class; if it does not occur, the window is not moved.
         window: of the label resized to `window.size`, or of the canvas of a rotation.
         rng: draws the pixel and its place.
         rotation: of the resized label, if there is one.
@@ -83,6 +83,6 @@ def place_window(
 
 
 def _around(at: float, size: int, length: int, rng: np.random.Generator) -> int:
-    """Where a window of that length in `size` may begin so that it holds `at`; any of these is as likely."""
+    """A start, drawn uniformly, for a window of `length` in `size` that contains position `at`."""
     at = min(max(int(at), 0), size - 1)
     return int(rng.integers(max(0, at - length + 1), min(at, size - length) + 1))

@@ -5,10 +5,10 @@ from typing import NamedTuple, Tuple
 import numpy as np
 
 IGNORED = 255
-"""Training id of pixels that do not count, whatever value the label files use for them."""
+"""Training id of ignored pixels, whatever value the label files use for them."""
 
 INVALID = 254
-"""What a label table maps a value to that the files must not hold."""
+"""What a label table maps values to that label files must not contain."""
 
 MAX_CLASSES = INVALID
 """The training ids are 0 to 253 at most."""

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 
 TRUNCATION = -0.498
-"""PIL cuts fractions off where OpenCV rounds; not quite a half, so that whole numbers stay."""
+"""Added because PIL truncates where OpenCV rounds; not quite a half, so that whole numbers do not change."""
 
 Colors = Sequence[Tuple[str, float]]
-"""(name, amount) in the order in which they apply: a factor of brightness, contrast or saturation, or a hue's turn."""
+"""(name, amount) in the order of application: factors of brightness, contrast and saturation; the shift of the hue."""
 
 
 def distort_padded(image: np.ndarray, padding: np.ndarray, count: int, colors: Colors) -> Tuple[np.ndarray, np.ndarray]:
@@ -18,7 +18,7 @@ def distort_padded(image: np.ndarray, padding: np.ndarray, count: int, colors: C
     Args:
         image: [H, W, 3] uint8.
         padding: [1, 1, 3] uint8, the colour of the padding.
-        count: number of pixels of that colour; contrast turns about the mean grey of all.
+        count: number of padding pixels; contrast is relative to the mean grey of the padded image.
         colors: see `Colors`.
 
     Returns:
@@ -32,7 +32,7 @@ def distort_padded(image: np.ndarray, padding: np.ndarray, count: int, colors: C
         elif name == "saturation":
             change = _saturation(amount)
         else:
-            change = _turn(amount)
+            change = _hue_shift(amount)
         image = change(np.ascontiguousarray(image))
         padding = change(padding)
     return image, padding
@@ -58,8 +58,8 @@ def _saturation(amount: float):
     return change
 
 
-def _turn(amount: float):
-    """The hue, of which 256 are a full turn, moved on."""
+def _hue_shift(amount: float):
+    """The hue moved on by `amount`, of which 256 are a full turn."""
     steps = int(np.floor(amount)) % 256
 
     def change(image: np.ndarray) -> np.ndarray:

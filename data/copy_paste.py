@@ -10,7 +10,7 @@ import numpy as np
 class CopyPasteOptions(Options):
     """A recipe's `copy_paste`.
 
-    prob: share of the samples that get something, if there is anything to get.
+    prob: share of the samples that receive a class, if another sample of the batch has a rare one.
     max_frequency: a class is rare if its share of the training set's pixels is at most this.
     """
 
@@ -23,7 +23,7 @@ class CopyPaste:
 
     Args:
         histogram: [n, K], pixels of each class in each image of the dataset.
-        options: how many samples get something, and which classes are rare.
+        options: the share of the samples that receive a class, and which classes are rare.
     """
 
     def __init__(self, histogram: np.ndarray, options: CopyPasteOptions):
@@ -34,7 +34,7 @@ class CopyPaste:
     def __call__(
         self, images: np.ndarray, labels: np.ndarray, numbers: Sequence[int], seed: int
     ) -> Tuple[np.ndarray, np.ndarray]:
-        """The batch with what is pasted, a function of the samples, their numbers and the seed.
+        """The batch after pasting, a function of the samples, their numbers and the seed.
 
         Args:
             images: [N, h, w, 3] uint8.
@@ -43,11 +43,11 @@ class CopyPaste:
             seed: of the run.
 
         Returns:
-            New images and labels. What is pasted comes from the samples as they were.
+            New images and labels; pixels are copied from the samples as they were before.
         """
         pasted_images, pasted_labels = images.copy(), labels.copy()
         for position, number in enumerate(numbers):
-            rng = np.random.default_rng([seed, number, 4, 0, 0, 0])  # six numbers: no other draws follow these
+            rng = np.random.default_rng([seed, number, 4, 0, 0, 0])  # six numbers, which no other seed has
             if len(numbers) < 2 or rng.random() >= self.prob:
                 continue
             donor = (position + int(rng.integers(1, len(numbers)))) % len(numbers)

@@ -15,7 +15,7 @@ from compat.options import check
 import numpy as np
 from paddle.io import Dataset
 
-from data.cache import FOLDER, Cache, Pair
+from data.cache import CACHE_FOLDER, Cache, Pair
 from data.class_uniform import ClassUniform, ClassUniformOptions
 from data.classes import IGNORED, MAX_CLASSES, ClassSet
 from data.copy_paste import CopyPaste, CopyPasteOptions
@@ -35,11 +35,11 @@ class SegmentationDataset(Dataset):
         classes: names and colours of the classes.
         transform: a TrainTransform in training, a ValTransform otherwise.
         mode: `train`, `val` or `test`.
-        cache: decoded samples; what it lacks or holds in an older state is decoded from its files.
+        cache: decoded samples; missing or outdated ones are decoded from their files.
 
     Attributes:
-        class_uniform: chooses images of a training run by their classes; None: they come in their epoch's order.
-        copy_paste: pastes rare classes from one sample of a batch to another; None: nothing is pasted.
+        class_uniform: chooses images of a training run by their classes; if None, they come in their epoch's order.
+        copy_paste: pastes rare classes from one sample of a batch to another; if None, nothing is pasted.
     """
 
     ignore_index = IGNORED
@@ -68,7 +68,7 @@ class SegmentationDataset(Dataset):
 
     def __getitem__(self, index: int) -> Dict:
         if self.mode == "train":
-            # numpy's global state, which a client such as paddleseg seeds; our trainer passes a generator instead.
+            # From numpy's global state, which callers such as paddleseg seed; our trainer passes a generator instead.
             image, label = self.train_item(index, np.random.default_rng(np.random.randint(2**31)))
             return {"img": self.transform.normalize(image), "label": label, "trans_info": []}
         image, label = self.read(index)
@@ -89,7 +89,7 @@ class SegmentationDataset(Dataset):
 
     @functools.cached_property
     def histogram(self) -> np.ndarray:
-        """[n, K] int64: pixels of each class in each image, none in one whose label cannot be read; reads them all."""
+        """[n, K] int64: pixels of each class in each image, 0 if its label cannot be read; reads all labels once."""
         start = time.perf_counter()
         histogram = class_histogram(self.read_label, range(len(self)), self.num_classes)
         logger.info("counted the classes of %d labels in %.1f s", len(self), time.perf_counter() - start)
@@ -141,9 +141,9 @@ def build_dataset(
         dataset_root: folder of the data.
         mode: `train`, `val` or `test`.
         transforms: PaddleSeg's list of transforms, see `data.transforms`.
-        cache: `auto` takes decoded samples from the cache as far as they are there; `always` demands all; `never`.
+        cache: `auto` uses the decoded samples that the cache holds, `always` requires all of them, `never` ignores it.
         cache_dir: folder of the cache, by default `dataset_root`/cache.
-        class_uniform: in training, seek images and crops by their classes.
+        class_uniform: in training, choose images and crops by their classes.
         copy_paste: in training, paste rare classes from one sample of a batch to another.
         extra_list: in training, a list file of further images and labels of training ids (255 ignored), such as
             tool.predict --pseudo_labels writes; names are absolute, or relative to where the command runs.
@@ -151,7 +151,7 @@ def build_dataset(
 
     Raises:
         UserError: for a folder that is missing or holds no image of that split, an image without label, a label without
-            image, an unknown type, mode or option, or a cache that is demanded and not whole.
+            image, an unknown type, mode or option, or an incomplete cache with `always`.
     """
     classes = dataset_classes(type, **options)
     if mode not in MODES:
@@ -159,7 +159,7 @@ def build_dataset(
     root = Path(dataset_root)
     if not root.is_dir():
         raise UserError(
-            f"{root}: no such dataset folder. Put {type} there or name its place with --dataset_root (docs/data.md "
+            f"{root}: no such dataset folder. Put {type} there or give its path by --dataset_root (docs/data.md "
             "says how to get it); to see training without it: make demo"
         )
     samples, problems = LAYOUTS[type].find(root, mode, **options)
@@ -171,8 +171,8 @@ def build_dataset(
     if mode != "train" and (class_uniform, copy_paste, extra_list) != (None, None, None):
         raise UserError(f"class_uniform, copy_paste and extra_list are for mode train, not {mode}")
     if extra_list is not None:
-        samples = [*samples, *_further_samples(extra_list, len(classes.names))]
-    decoded = _open_cache(cache, Path(cache_dir) if cache_dir else root / FOLDER, root, samples)
+        samples = [*samples, *_extra_samples(extra_list, len(classes.names))]
+    decoded = _open_cache(cache, Path(cache_dir) if cache_dir else root / CACHE_FOLDER, root, samples)
     dataset = SegmentationDataset(samples, classes, build_transform(transforms, mode), mode, decoded)
     if class_uniform is not None:
         options = check(ClassUniformOptions, class_uniform, key="class_uniform")
@@ -182,7 +182,7 @@ def build_dataset(
     return dataset
 
 
-def _further_samples(list_file: str, num_classes: int) -> List[Sample]:
+def _extra_samples(list_file: str, num_classes: int) -> List[Sample]:
     """What `extra_list` names."""
     samples, problems = find_listed(Path(), "train", num_classes, train_path=list_file)
     if problems:

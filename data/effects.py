@@ -1,4 +1,4 @@
-"""PaddleSeg's RandomBlur and RandomNoise: what is drawn, and what it does to a finished crop."""
+"""PaddleSeg's RandomBlur and RandomNoise: their parameters are drawn, then applied to a finished crop."""
 
 from typing import NamedTuple, Optional
 
@@ -14,7 +14,7 @@ BLURS = ("gaussian", "median", "blur")
 
 
 class Blur(NamedTuple):
-    """A blur that was drawn: its kind (`gaussian`, `median` or `blur`, the plain mean) and its width in pixels."""
+    """A drawn blur: its kind (`gaussian`, `median` or `blur`, the plain mean) and its width in pixels."""
 
     kind: str
     width: int
@@ -29,19 +29,19 @@ class Blur(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """Normal noise that was drawn: its standard deviation in grey levels, and the seed of its values."""
+    """Drawn normal noise: its standard deviation in grey levels, and the seed of its values."""
 
     sigma: float
     seed: int
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """[H, W, 3] uint8 -> the same, each channel of each pixel with a value of its own, rounded and clipped."""
+        """[H, W, 3] uint8 -> the same, with independent noise in each channel of each pixel, rounded and clipped."""
         values = np.random.default_rng(self.seed).standard_normal(image.shape, np.float32) * self.sigma
         return np.clip(np.rint(image + values), 0, 255).astype(np.uint8)
 
 
 class RandomBlur(Step):
-    """Blurred with a probability of 1 / int(1 / prob), as in PaddleSeg; its width is 3, 5, 7 or 9.
+    """Blur of width 3, 5, 7 or 9, with a probability of 1 / int(1 / prob), as in PaddleSeg.
 
     blur_type: `gaussian`, `median`, `blur` (the plain mean), or `random` for one of these, drawn 3 : 3 : 4.
     """

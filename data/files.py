@@ -1,4 +1,4 @@
-"""Reading image and label files. What cannot be decoded whole is an error, never a grey patch."""
+"""Reading image and label files. A file that cannot be decoded completely is an error, not a partly grey image."""
 
 from pathlib import Path
 from typing import Union
@@ -7,12 +7,12 @@ from compat import UserError
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from data.classes import INVALID
 from data.layouts import Sample
 
-DARKEST_16_BIT = 4096  # what a 12-bit camera cannot reach
+DARKEST_16_BIT = 4096  # the values of a 12-bit camera are below; scaled to 8 bits they would be nearly black
 PNG_BIT_DEPTH = 24  # position of that byte
 PNG_END = b"IEND\xaeB`\x82"
 JPEG_SCAN = 0xDA  # marker of a segment that pixels follow
@@ -20,31 +20,31 @@ JPEG_END = b"\xff\xd9"
 
 
 def read_image(path: Union[str, Path]) -> np.ndarray:
-    """Read an image as [H, W, 3] uint8 RGB, turned as EXIF says; of 16 bits the upper 8.
+    """Read an image as [H, W, 3] uint8 RGB, rotated by its EXIF orientation; of 16 bits, the upper 8 are taken.
 
     Raises:
-        UserError: for a file that is missing or cannot be decoded whole, and for numbers that would become nearly
-            black: those of a 12-bit camera in 16 bits, or of floats.
+        UserError: for a file that is missing or cannot be decoded completely, for floats, and for 16-bit images that
+            would become nearly black, such as those of a 12-bit camera.
     """
     image = _decode(path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
     if image.dtype == np.uint8:
         return _upright_webp(path) if Path(path).suffix.lower() == ".webp" else image
     if image.dtype != np.uint16:
         raise UserError(f"{path}: an image of {image.dtype} numbers; save it with 8 or 16 bits a channel")
-    # OpenCV 4.11 returns noise for a TIFF of 16 bits in the order of RGB.
+    # Decoded again as BGR: for a 16-bit TIFF, OpenCV 4.11 returns noise in RGB order.
     image = cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH), cv2.COLOR_BGR2RGB)
     check_brightness(path, image.max())
     return (image >> 8).astype(np.uint8)
 
 
 def _upright_webp(path: Union[str, Path]) -> np.ndarray:
-    """A WebP image by Pillow: OpenCV 4.11 does not turn it as EXIF says."""
+    """A WebP image by Pillow: OpenCV 4.11 ignores its EXIF orientation."""
     with Image.open(path) as image:
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def check_brightness(path: Union[str, Path], brightest: int) -> None:
-    """Raise UserError for 16-bit numbers that would become nearly black, by the largest of them."""
+    """Raise UserError if a 16-bit image whose largest value is `brightest` would become nearly black."""
     if 0 < brightest < DARKEST_16_BIT:
         raise UserError(
             f"{path}: its 16-bit numbers end at {brightest} of 65535, so that it would be read as nearly black; "
@@ -56,7 +56,7 @@ def read_label(path: Union[str, Path]) -> np.ndarray:
     """Read a label file as [H, W] uint8 class ids: grey values, the indices of a palette image, or bits as 0 and 1.
 
     Raises:
-        UserError: for a file that is missing, cannot be decoded whole, or has several channels or 16 bits.
+        UserError: for a file that is missing, cannot be decoded completely, or has several channels or 16 bits.
     """
     label = _decode(path, cv2.IMREAD_UNCHANGED)
     # OpenCV turns one bit a pixel into 0 and 255, and a palette's indices into colours.
@@ -66,7 +66,7 @@ def read_label(path: Union[str, Path]) -> np.ndarray:
 
 
 def read_instance_ids(path: Union[str, Path]) -> np.ndarray:
-    """Read Cityscapes' instanceIds as [H, W] uint16; raises UserError for a file that is none."""
+    """Read Cityscapes' instanceIds as [H, W] uint16; raises UserError for any other file."""
     instances = _decode(path, cv2.IMREAD_UNCHANGED)
     if instances.ndim != 2 or instances.dtype != np.uint16:
         raise UserError(f"{path}: instance ids are one channel of 16 bits; write them with cityscapesscripts")
@@ -83,7 +83,7 @@ def check_sizes(sample: Sample, image: np.ndarray, label: np.ndarray) -> None:
 
 
 def map_label(label: np.ndarray, sample: Sample, num_classes: int) -> np.ndarray:
-    """The label's values as training ids; raises UserError for a value that its table calls invalid."""
+    """A label's values [H, W] uint8 as training ids; raises UserError for a value that its table calls invalid."""
     mapped = cv2.LUT(label, sample.table)
     if (mapped == INVALID).any():
         value = int(label[mapped == INVALID][0])
@@ -146,6 +146,6 @@ def _stored_values(path: Union[str, Path]) -> np.ndarray:
             if image.mode in ("P", "L", "1"):
                 return np.asarray(image, np.uint8)
             mode = image.mode
-    except (OSError, UnidentifiedImageError) as error:
+    except OSError as error:
         raise UserError(f"{path}: not a readable label ({error})") from error
     raise UserError(f"{path}: a label must be one channel of 8-bit class ids; this file's mode is {mode}")

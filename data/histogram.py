@@ -14,7 +14,7 @@ LABELS_AHEAD = 32
 
 
 def count_classes(label: np.ndarray, num_classes: int) -> np.ndarray:
-    """[K] int64: pixels of each class of a label [H, W] uint8 of training ids; ignored ones are in none."""
+    """[K] int64: pixels of each class of a label [H, W] uint8 of training ids; ignored pixels are not counted."""
     counts = cv2.calcHist([label], [0], None, [IGNORED + 1], [0, IGNORED + 1]).ravel()
     return counts[:num_classes].astype(np.int64)
 
@@ -22,10 +22,10 @@ def count_classes(label: np.ndarray, num_classes: int) -> np.ndarray:
 def class_histogram(read_label: Callable[[int], np.ndarray], indices: Sequence[int], num_classes: int) -> np.ndarray:
     """[n, K] int64: pixels of each class in each of n labels, which are read once, by several threads.
 
-    A label that raises UserError counts as empty: who reads it next will hear of it.
+    A label that raises UserError counts as empty; the error will occur again when the sample is read for training.
 
     Args:
-        read_label: index -> [H, W] uint8 training ids.
+        read_label: {index: label [H, W] uint8 of training ids} as a function.
         indices: of the labels.
         num_classes: K.
     """

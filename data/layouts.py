@@ -1,4 +1,4 @@
-"""How datasets lie on the disk: folders and list files -> pairs of image and label files."""
+"""How datasets are laid out on disk: folders and list files -> pairs of image and label files."""
 
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
@@ -33,23 +33,28 @@ class Sample(NamedTuple):
     table: np.ndarray
 
 
-class Found(NamedTuple):
-    """What a layout holds of one split: the whole pairs, and a line for everything that is not whole."""
+class SplitFiles(NamedTuple):
+    """The files of one split: the complete pairs, and a line for each image or label without its partner."""
 
     samples: List[Sample]
     problems: List[str]
 
 
 class Layout(NamedTuple):
-    """`find(root, mode, **options)` returns Found; `classes(**options)` the classes; `options` are their names."""
+    """A type of dataset.
 
-    find: Callable[..., Found]
+    find: (root, mode, **options) -> the files of a split.
+    classes: (**options) -> the classes.
+    options: the names of the options that both take.
+    """
+
+    find: Callable[..., SplitFiles]
     classes: Callable[..., ClassSet]
-    options: tuple
+    options: Tuple[str, ...]
 
 
-def find_cityscapes(root: Path, mode: str) -> Found:
-    """Cityscapes in its official folders. labelTrainIds are taken where they exist, labelIds otherwise."""
+def find_cityscapes(root: Path, mode: str) -> SplitFiles:
+    """Cityscapes in its official folders; labelTrainIds are preferred to labelIds."""
     images = {
         f"{path.parent.name}/{path.name[: -len(IMAGE_SUFFIX)]}": path
         for path in sorted((root / "leftImg8bit" / mode).glob(f"*/*{IMAGE_SUFFIX}"))
@@ -60,7 +65,7 @@ def find_cityscapes(root: Path, mode: str) -> Found:
         for path in sorted((root / "gtFine" / mode).glob(f"*/*{suffix}")):
             labels[f"{path.parent.name}/{path.name[: -len(suffix)]}"] = path
     if mode == "test":  # the official test labels are dummies
-        return Found([cityscapes_sample(image, None) for image in images.values()], [])
+        return SplitFiles([cityscapes_sample(image, None) for image in images.values()], [])
     problems = [
         f"{path}: has no label; expected {root / 'gtFine' / mode / name}_gtFine_labelIds.png or labelTrainIds.png"
         for name, path in images.items()
@@ -71,16 +76,16 @@ def find_cityscapes(root: Path, mode: str) -> Found:
         for name, path in labels.items()
         if name not in images
     ]
-    return Found([cityscapes_sample(images[name], labels[name]) for name in images if name in labels], problems)
+    return SplitFiles([cityscapes_sample(images[name], labels[name]) for name in images if name in labels], problems)
 
 
 def cityscapes_sample(image: Path, label: Optional[Path]) -> Sample:
-    """A pair whose label's name tells which of the two kinds of ids it holds."""
+    """A pair whose label holds labelIds or labelTrainIds, as its name says."""
     raw = label is not None and label.name.endswith("_labelIds.png")
     return Sample(image, label, cityscapes_label_id_table() if raw else train_id_table(len(CITYSCAPES.names)))
 
 
-def find_camvid(root: Path, mode: str) -> Found:
+def find_camvid(root: Path, mode: str) -> SplitFiles:
     """CamVid as the SegNet tutorial lays it out: train/, trainannot/, ...; 11 is void."""
     void = len(CAMVID.names)
     table = train_id_table(void, ignored=void)
@@ -100,7 +105,7 @@ def find_camvid(root: Path, mode: str) -> Found:
     samples = [
         Sample(path, labels.get(name), table) for name, path in images.items() if name in labels or mode == "test"
     ]
-    return Found(samples, problems)
+    return SplitFiles(samples, problems)
 
 
 def find_listed(
@@ -113,24 +118,35 @@ def find_listed(
     separator: Annotated[str, Field(min_length=1)] = " ",
     ignore_index: Label = IGNORED,
     classes: Optional[Dict[str, Tuple[Label, Label, Label]]] = None,
-) -> Found:
-    """Any dataset by list files, one `image<separator>label` a line, as PaddleSeg's `Dataset` reads them.
+) -> SplitFiles:
+    """Any dataset by list files with one `image<separator>label` a line, as PaddleSeg's `Dataset` reads them.
 
-    A byte-order mark is passed over, and a separator of spaces stands for any spaces and tabs.
-    `classes`, {name: (red, green, blue)} in the order of their ids, gives the classes their names and colours.
-    Labels named *_labelIds.png of a dataset with 19 classes are taken for Cityscapes' labelIds.
+    A byte-order mark is skipped. In a dataset of 19 classes, labels named *_labelIds.png are read as Cityscapes'
+    labelIds.
+
+    Args:
+        root: folder to which the names in the lists are relative.
+        mode: `train`, `val` or `test`; in a list for test, labels may be missing.
+        num_classes: number of classes K; the label values are 0 to K - 1 and `ignore_index`.
+        train_path, val_path, test_path: the list files, relative to the working directory or to `root`.
+        separator: between the two names; spaces match any run of spaces and tabs.
+        ignore_index: value of ignored pixels in the label files.
+        classes: {name: (red, green, blue)} in the order of their ids; see `listed_classes`.
+
+    Raises:
+        UserError: for a list that is not given or cannot be read, or a line of another form.
     """
     chosen = {"train": train_path, "val": val_path, "test": test_path}[mode]
     if chosen is None:
         raise UserError(f"dataset of type Dataset: mode {mode} needs {mode}_path, its list file")
-    # The path is the user's, as in PaddleSeg; one that lies beside the data is found too.
+    # Relative to the working directory, as in PaddleSeg, or else to the dataset's folder.
     list_file = Path(chosen) if Path(chosen).is_file() else root / chosen
     try:
         lines = list_file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{list_file}: the dataset's list cannot be read ({error})") from error
     table = train_id_table(num_classes, ignored=ignore_index)
-    found = Found([], [])
+    found = SplitFiles([], [])
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -149,10 +165,10 @@ def find_listed(
 
 
 def listed_names(line: str, separator: str) -> List[str]:
-    """The names in a line of a list file; a separator of spaces stands for any spaces and tabs."""
+    """The names in a line of a list file; a separator of spaces matches any run of spaces and tabs."""
     if separator.strip():
         return [name.strip() for name in line.strip().split(separator)]
-    # Names with spaces in them can stand between tabs.
+    # Names that contain spaces can be separated by a tab.
     return [name.strip() for name in line.split("\t")] if line.count("\t") == 1 else line.split()
 
 
@@ -167,7 +183,7 @@ def listed_classes(num_classes: int, classes: Optional[Mapping] = None, **_: obj
     """The given names and colours; else Cityscapes' for 19 classes, numbered ones otherwise.
 
     Raises:
-        UserError: for names of another number than `num_classes`.
+        UserError: if the number of names is not `num_classes`.
     """
     if classes:
         if len(classes) != num_classes:

@@ -1,7 +1,7 @@
 """The endless stream of training samples.
 
 Sample number k of a run is a pure function of (seed, k): which image it is, and every random draw of its
-augmentation. So neither worker processes nor an interruption change what a run sees, and resuming is starting at
+augmentation. So neither worker processes nor interruptions change what a run sees, and a resumed run simply starts at
 another number.
 """
 
@@ -25,7 +25,7 @@ from data.prefetch import in_order, reader_threads
 
 BATCHES_AHEAD = 2
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>: the signal a process gets when its parent dies
-REPLACEMENTS = 20  # so many samples are tried for one that is bad
+REPLACEMENTS = 20  # images that are tried in place of a bad one
 
 
 def sample_of(number: int, length: int, seed: int) -> Tuple[int, int]:
@@ -35,16 +35,16 @@ def sample_of(number: int, length: int, seed: int) -> Tuple[int, int]:
 
 
 class Candidate(NamedTuple):
-    """An image's index in the dataset, and the class that its crop is to show; None: any crop will do."""
+    """An image's index in the dataset, and the class that its crop is to show; None for any crop."""
 
     index: int
     class_id: Optional[int] = None
 
 
 def sample_candidates(dataset: SegmentationDataset, number: int, seed: int) -> Iterator[Candidate]:
-    """Images for sample `number`: that of `sample_of` or of the dataset's sampling, then what replaces a bad one."""
-    sought = dataset.class_uniform.draw(number, seed) if dataset.class_uniform else None
-    yield Candidate(sought.index, sought.class_id) if sought else Candidate(sample_of(number, len(dataset), seed)[1])
+    """The image for sample `number`, by class-uniform sampling or `sample_of`; then replacements if it is bad."""
+    target = dataset.class_uniform.draw(number, seed) if dataset.class_uniform else None
+    yield Candidate(target.index, target.class_id) if target else Candidate(sample_of(number, len(dataset), seed)[1])
     rng = np.random.default_rng([seed, number, 2, 0])
     for _ in range(REPLACEMENTS):
         yield Candidate(int(rng.integers(len(dataset))))
@@ -69,7 +69,7 @@ class _Stream(Dataset):
         problem = None
         for index, class_id in sample_candidates(self.dataset, number, self.seed):
             try:
-                # Three numbers here, two in `sample_of`, four for candidates: no draws follow another's.
+                # Seeds of different lengths, here three numbers, make independent draws.
                 image, label = self.dataset.train_item(index, np.random.default_rng([self.seed, number, 1]), class_id)
                 return image, label, index, number
             except UserError as error:
@@ -82,7 +82,7 @@ class _Stream(Dataset):
         return len(self.dataset)
 
     def collate(self, samples: Sequence[Tuple]) -> List[np.ndarray]:
-        """[images, labels, indices] of a batch's samples, with what is pasted from one to another.
+        """[images, labels, indices] of a batch's samples, after copy-paste between them.
 
         Raises:
             UserError: for images of several sizes.
@@ -120,8 +120,8 @@ class _Batches:
 class _ThreadedBatches:
     """The batches of paddle's DataLoader, read by threads of this process.
 
-    For a GPU, Paddle's own buffer copies a batch to pinned memory and from there to the device, by a stream of its
-    own, while the batch before is computed.
+    For a GPU, Paddle's own buffer copies a batch to pinned memory and on to the device, in a separate stream, while the
+    batch before is computed.
     """
 
     def __init__(self, stream: _Stream, batches: _Batches, threads: int):
@@ -139,7 +139,7 @@ class _ThreadedBatches:
         try:
             yield from buffered
         finally:
-            buffered.__del__()  # ends its thread, which holds it, so that nothing else would
+            buffered.__del__()  # ends its thread, whose reference keeps the iterator alive otherwise
             source.close()
         if source.error:
             raise source.error
@@ -159,7 +159,8 @@ class _ThreadedBatches:
 class _Source(IterableDataset):
     """Batches for Paddle's buffer, which has a thread of its own.
 
-    An error ends them and is kept: raised there, Paddle would print a traceback and say that a queue was killed.
+    An error ends the batches and is kept in `error`: raised in that thread, it would make Paddle print a traceback and
+    report a killed queue.
     """
 
     def __init__(self, batches: _ThreadedBatches):
@@ -174,8 +175,8 @@ class _Source(IterableDataset):
             self.error = error
 
     def close(self) -> None:
-        """Let the threads go that read; to be called when the buffer's thread has ended."""
-        with contextlib.suppress(ValueError):  # it has not, and is reading still
+        """End the reader threads; for use after the buffer's thread has ended."""
+        with contextlib.suppress(ValueError):  # that thread is still reading
             self.arrays.close()
 
 
@@ -194,7 +195,8 @@ def train_batches(
     """Loader of the batches number `start` to `stop` (exclusive) of a run, for device `rank` of `ranks`.
 
     Args:
-        num_workers: paddle's worker processes; at 0, `threads` of this process (by default one a core) read ahead.
+        num_workers: paddle's worker processes; at 0, `threads` threads of this process (by default one a core, up to
+            8) read ahead.
         replace_bad: a sample that raises UserError is replaced, see `sample_candidates`.
 
     Yields:
@@ -206,9 +208,9 @@ def train_batches(
     if batch_size * ranks > len(dataset):
         raise UserError(
             f"a batch of {batch_size * ranks} is larger than the dataset of {len(dataset)} images; "
-            f"ask for --batch_size {max(1, len(dataset) // ranks)} or less"
+            f"use --batch_size {max(1, len(dataset) // ranks)} or less"
         )
-    cv2.setNumThreads(1)  # the readers work side by side; threads within each would be in the way
+    cv2.setNumThreads(1)  # the readers run in parallel already
     stream, batches = _Stream(dataset, seed, replace_bad), _Batches(batch_size, start, stop, rank, ranks)
     if num_workers == 0:
         return _ThreadedBatches(stream, batches, threads or reader_threads())
@@ -218,15 +220,15 @@ def train_batches(
         num_workers=num_workers,
         return_list=True,
         collate_fn=stream.collate,
-        worker_init_fn=serve_the_trainer,
+        worker_init_fn=init_loader_worker,
     )
 
 
-def serve_the_trainer(_worker: int) -> None:
-    """To be called in a loader process when it starts.
+def init_loader_worker(_worker: int) -> None:
+    """`worker_init_fn` of loaders: the worker process ignores ctrl-C and ends with its parent.
 
-    Ctrl-C reaches every process of the terminal: loader processes go on serving until the trainer ends them, and end
-    with it if it is killed.
+    Ctrl-C reaches every process of the terminal, but the trainer still needs its workers to finish the iteration. If it
+    is killed, they must not outlive it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Reading ahead in threads: OpenCV and numpy let the interpreter go while they work."""
+"""Reading ahead in threads: OpenCV and numpy release the interpreter lock while they work."""
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -13,16 +13,16 @@ MOST_THREADS = 8
 
 
 def reader_threads() -> int:
-    """As many as there are cores to run on, up to 8."""
+    """The default number of threads: one a physical core, up to 8."""
     return min(MOST_THREADS, physical_cores())
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int) -> Iterator[Result]:
     """function(item) of every item, in their order, computed by `threads` threads up to `ahead` items in advance.
 
-    An exception of `function` or of `items` is raised where its result would have come, and ends the iterator. However
-    it ends (exhausted, an exception, closed, forgotten by its user), what was not begun is dropped and the threads
-    leave when they have finished the item that they are at; nothing waits for them.
+    An exception of `function` or of `items` is raised in place of its result and ends the iterator. However it ends
+    (exhausted, by an exception, closed, garbage collected), items that were not begun are dropped, and the threads end
+    after their current item; nothing waits for them.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="reader")
     pending: deque = deque()

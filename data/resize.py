@@ -1,4 +1,4 @@
-"""A window of a resized image, resized alone.
+"""Resizing only the part of an image that a window of the result needs.
 
 OpenCV resizes by sampling the source at (x + 0.5) * scale - 0.5, or at floor(x * scale) for labels. A window keeps
 that grid when it begins where the grid meets a source pixel, so it is widened to the left and to the top until it does.
@@ -50,7 +50,7 @@ def resize_window(image: np.ndarray, window: Window) -> np.ndarray:
     factors = {"fx": window.size[0] / width, "fy": window.size[1] / height}
     part = image[rows, columns]
     if all(round(side * factor) == side for side, factor in zip(part.shape, (factors["fy"], factors["fx"]))):
-        # OpenCV copies where the size stays, which the few pixels of a small window do.
+        # OpenCV copies if the size does not change, as when a small window is rounded.
         part, top, left = image, window.top, window.left
     resized = cv2.resize(part, None, interpolation=cv2.INTER_LINEAR, **factors)
     return resized[top : top + window.height, left : left + window.width]
@@ -78,7 +78,7 @@ def _nearest(start: int, length: int, target: int, source: int) -> np.ndarray:
 def _source_span(start: int, length: int, target: int, source: int) -> Tuple[slice, int]:
     """(the source pixels to resize, where the target pixel `start` is in the result), along one axis."""
     scale = source / target
-    # A target pixel left of the first source pixel's centre leans on its left neighbour.
+    # A target pixel left of the first source pixel's centre is interpolated with that pixel's left neighbour.
     latest = max(0, start - int(np.ceil(0.5 / scale)))
     meetings = np.arange(latest, -1, -1) * scale
     origin = latest - int(np.argmax(np.abs(meetings - np.rint(meetings)) <= GRID_TOLERANCE))

@@ -1,8 +1,8 @@
 """Images read a band of rows at a time, from the top, so that one that does not fit in memory can be predicted.
 
-Files are read by libvips, which decodes PNG, TIFF and baseline JPEG as they stream: a band, and one row of a TIFF's
-tiles or one compressed strip, are in memory. What cannot be read from the top is decoded as a whole first: photos that
-EXIF turns by 90 or 180 degrees into a temporary file, interlaced PNGs and progressive JPEGs in memory.
+Files are read by libvips, which streams PNG, TIFF and baseline JPEG: only a band, and one row of a TIFF's tiles or one
+compressed strip, are in memory. Files that cannot be streamed are decoded as a whole first: photos that EXIF rotates
+by 90 or 180 degrees into a temporary file, interlaced PNGs and progressive JPEGs in memory.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ CHUNK = 32  # rows that are decoded or resized at a time
 
 
 class RowSource(Protocol):
-    """size: (H, W) of the image."""
+    """An image that is read from the top; `size` is its (H, W)."""
 
     size: Size
 
     def read(self, count: int) -> np.ndarray:
-        """The next rows, [count, W, 3] uint8 RGB; there must be as many."""
+        """The next rows, [count, W, 3] uint8 RGB; `count` is at most the number of rows left."""
 
 
 class ArrayRows:
@@ -44,24 +44,24 @@ class ArrayRows:
 def file_size(path: Union[str, Path]) -> Size:
     """(H, W) of an image file by its header, without EXIF's orientation; raises UserError as FileRows does."""
     vips = _pyvips()
-    with _one_line(path, vips):
+    with _vips_errors(path, vips):
         header = vips.Image.new_from_file(str(path), access="sequential")
         return header.height, header.width
 
 
 class FileRows:
-    """The rows of an image file as data.files.read_image returns them, those of PNG and TIFF to the last bit.
+    """The rows of an image file as data.files.read_image returns them; those of PNG and TIFF are identical.
 
     EXIF's orientation is applied, transparency is left out, and of 16 bits the upper 8 are taken.
 
     Raises:
-        UserError: without pyvips; for a file that is missing or cannot be decoded whole, also in `read`; for floats and
+        UserError: without pyvips; for a file that is missing or damaged, also in `read`; for floats and
             CMYK; and for 16-bit numbers that would become nearly black.
     """
 
     def __init__(self, path: Union[str, Path]):
         self.path, self.row, self.vips = path, 0, _pyvips()
-        with _one_line(path, self.vips):
+        with _vips_errors(path, self.vips):
             header = self._open("sequential")
             if header.interpretation not in COLORS or header.format not in ("uchar", "ushort"):
                 kind = f"{header.interpretation}, {header.format} numbers"
@@ -78,7 +78,7 @@ class FileRows:
         for start in range(0, count, CHUNK):
             part = band[start : start + CHUNK]
             # Evaluating a crop instead would end the stream: libvips closes the file after each evaluation.
-            with _one_line(self.path, self.vips):
+            with _vips_errors(self.path, self.vips):
                 pixels = self.region.fetch(0, self.row, self.size[1], len(part))
             values = np.frombuffer(pixels, self.dtype).reshape(*part.shape[:2], -1)
             part[:] = values >> 8 if self.dtype == np.uint16 else values
@@ -87,7 +87,7 @@ class FileRows:
 
     def reduced(self, size: Size) -> np.ndarray:
         """The whole image at another size (h, w), [h, w, 3] uint8 RGB; reads the file once more."""
-        with _one_line(self.path, self.vips):
+        with _vips_errors(self.path, self.vips):
             small = self.vips.Image.thumbnail(str(self.path), size[1], height=size[0], size="force")
             pixels = _colors(small).numpy()
         return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
@@ -108,8 +108,8 @@ class FileRows:
 
 
 @contextlib.contextmanager
-def _one_line(path: Union[str, Path], vips) -> Iterator[None]:
-    """Make libvips' errors one line."""
+def _vips_errors(path: Union[str, Path], vips) -> Iterator[None]:
+    """Inside, errors of libvips become a UserError of one line."""
     try:
         yield
     except vips.Error as error:
@@ -134,7 +134,7 @@ def _pyvips():
 
 
 class ScaledRows:
-    """The rows of a source at another size, the same bits as cv2.resize(image, ..., INTER_LINEAR_EXACT) as a whole.
+    """The rows of a source at another size, identical to cv2.resize(image, ..., INTER_LINEAR_EXACT) of the whole.
 
     OpenCV's arithmetic (modules/imgproc/src/resize.cpp, resize_bitExact): weights of 8 bits, products exact, one
     rounding at the end.

@@ -1,11 +1,11 @@
-"""What every transform of a recipe's list is."""
+"""The base class of the transforms in a recipe's list."""
 
 from compat.options import Options, Whole
 
 from pydantic import Field
 from typing_extensions import Annotated
 
-Side = Annotated[Whole, Field(ge=1, le=2**15 - 1)]  # OpenCV's resizing knows no longer sides
+Side = Annotated[Whole, Field(ge=1, le=2**15 - 1)]  # OpenCV resizes no longer sides
 
 
 class Step(Options):

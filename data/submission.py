@@ -1,8 +1,8 @@
 """Submissions to the Cityscapes server: a zip of PNGs of labelIds, one for each image, at the image's full size.
 
 The server pairs a result with its image by the name: `CITY_123456_123456*.png`, exactly one of them, in any folder
-(`getPrediction` in cityscapesscripts' evaluation/evalPixelLevelSemanticLabeling.py). It refuses ids that are none of
-Cityscapes' labels, and sizes that are not the image's.
+(`getPrediction` in cityscapesscripts' evaluation/evalPixelLevelSemanticLabeling.py). It refuses ids that are not
+Cityscapes' labelIds, and results of another size than their image.
 """
 
 import lzma
@@ -114,7 +114,7 @@ def check_submission(
     images: Optional[Mapping[str, Tuple[int, int]]] = None,
     progress: Callable[[Sequence[str]], Iterable[str]] = iter,
 ) -> List[str]:
-    """Everything for which the server would refuse a submission, or count it as wrong: a line for each fault.
+    """A line for each reason for which the server would refuse a submission or score it wrongly.
 
     Args:
         path: the zip.
@@ -122,7 +122,7 @@ def check_submission(
         progress: wraps the list of names while the files are read, as tqdm does.
 
     Raises:
-        UserError: for a file that is missing or no zip.
+        UserError: for a missing file, and for one that is no zip.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -140,7 +140,7 @@ def check_submission(
 
 
 def _name_faults(frames: Mapping[str, Optional[str]], images: Optional[Mapping]) -> List[str]:
-    """Faults of count and names; `frames` maps the names in the zip to the frames that they stand for."""
+    """Faults in number and names; `frames` maps the names in the zip to their frames, None for other names."""
     pattern = "CITY_123456_123456*.png"
     faults = [f"{name}: the server looks for {pattern}" for name, frame in frames.items() if frame is None]
     counts = Counter(frame for frame in frames.values() if frame)
@@ -158,7 +158,7 @@ def _name_faults(frames: Mapping[str, Optional[str]], images: Optional[Mapping])
 
 
 def _content_faults(archive: zipfile.ZipFile, name: str, size: Optional[Tuple[int, int]]) -> List[str]:
-    """Faults of one PNG: whole, one 8-bit channel, of the (width, height) if that is known, labelIds."""
+    """Faults of one PNG, which must be complete, with one 8-bit channel of labelIds, of `size` (w, h) if given."""
     try:
         encoded = archive.read(name)
     # What zipfile and its decompressors raise for damage, an unknown compression, and encryption.

@@ -1,8 +1,8 @@
 """From decoded files to network input. Images are RGB, HWC, uint8 until they are normalised to CHW float32.
 
 The augmentation of one sample is drawn first (`TrainTransform.draw`) and then applied (`TrainTransform.apply`): only
-the pixels that reach the output are read, resized and coloured, and the same draws can be looked at, repeated and
-compared. Training images stay uint8 until they are where the network is (`Normalize.on_device`).
+the pixels that reach the output are read, resized and coloured, and the draws can be inspected, repeated and compared.
+Training images stay uint8 until they are on the network's device (`Normalize.on_device`).
 """
 
 import functools
@@ -32,7 +32,7 @@ from data.colors import distort_padded
 from data.effects import Blur, Noise, RandomBlur, RandomNoise
 from data.resize import Window, nearest_window, resize_window
 from data.step import Side, Step
-from data.turning import Affine, RandomAffine, RandomRotation, Rotation, turn_window
+from data.warping import Affine, RandomAffine, RandomRotation, Rotation, rotate_window
 
 PADDING_VALUE = 127  # PaddleSeg's 127.5, once it is uint8
 MOST_STEPS = 1000
@@ -40,7 +40,7 @@ Scale = Annotated[Number, Field(gt=0, le=64)]
 
 
 class ResizeStepScaling(Step):
-    """The image is scaled by a factor of [min, max]: one of equal steps, or any at step 0."""
+    """Scales by a factor in [min_scale_factor, max_scale_factor]: equally spaced ones, or any if the step is 0."""
 
     type: Literal["ResizeStepScaling"] = "ResizeStepScaling"
     min_scale_factor: Scale = 0.75
@@ -69,11 +69,11 @@ class ResizeStepScaling(Step):
 
 
 class RandomPaddingCrop(Step):
-    """A window of crop_size (w, h).
+    """Crops a window of crop_size (w, h).
 
-    `small` says what becomes of an image that is smaller: `pad` at the right and at the bottom; or `scale_up`, which
-    is the original's (`transform.py:RandomCrop`), until it covers the window. There the image is resized a second
-    time, which blurs it; here once, from the file's size to the last.
+    An image that is smaller is padded at the right and at the bottom (`small: pad`), or scaled up until it covers the
+    window (`scale_up`), as in the original (`transform.py:RandomCrop`). The original resizes such an image twice, which
+    blurs it; here it is resized once, from the file's size to the final one.
     """
 
     type: Literal["RandomPaddingCrop"] = "RandomPaddingCrop"
@@ -81,7 +81,7 @@ class RandomPaddingCrop(Step):
     small: Literal["pad", "scale_up"] = "pad"
 
     def grow(self, width: int, height: int) -> Tuple[int, int]:
-        """(w, h) of the image once a small one is scaled up, if it is to be; rounded as in the original."""
+        """(w, h) of an image of that size after `scale_up`, rounded as in the original; unchanged with `pad`."""
         factor = max(self.crop_size[0] / width, self.crop_size[1] / height)
         if self.small != "scale_up" or factor <= 1:
             return width, height
@@ -89,16 +89,16 @@ class RandomPaddingCrop(Step):
 
 
 class RandomHorizontalFlip(Step):
-    """Mirrored left to right with probability `prob`."""
+    """Mirrors left and right with probability `prob`."""
 
     type: Literal["RandomHorizontalFlip"] = "RandomHorizontalFlip"
     prob: Share = 0.5
 
 
 class RandomDistort(Step):
-    """Colour changes, each with its probability, in random order or else in the order of the options.
+    """Changes colours, each aspect with its probability, in random order or in the order of the options.
 
-    The factors of brightness, contrast and saturation are in 1 +- range; the hue is turned by +- hue_range of 256.
+    The factors of brightness, contrast and saturation are in 1 +- range; the hue moves by +- hue_range of 256.
     """
 
     type: Literal["RandomDistort"] = "RandomDistort"
@@ -129,7 +129,7 @@ def _scale_and_offset(mean: Sequence[float], std: Sequence[float]) -> Tuple[np.n
 
 @functools.cache
 def _on_device(mean: Tuple[float, ...], std: Tuple[float, ...], _device: str) -> Tuple[paddle.Tensor, paddle.Tensor]:
-    """Scale and offset [3, 1, 1] on the device that computes, to which they go once."""
+    """Scale and offset [3, 1, 1] on the current device, cached so that they are copied once."""
     return tuple(paddle.to_tensor(part[:, None, None]) for part in _scale_and_offset(mean, std))
 
 
@@ -157,7 +157,7 @@ class Normalize(Step):
 
 
 class Draws(NamedTuple):
-    """What was drawn for one sample. `left`, `top` are the crop's offset in the scaled image, before the flip."""
+    """The augmentation drawn for a sample; `left`, `top` are the crop's offset in the scaled image, before the flip."""
 
     size: Tuple[int, int]  # (w, h) of the scaled image
     left: int
@@ -165,14 +165,13 @@ class Draws(NamedTuple):
     flip: bool
     colors: Tuple[Tuple[str, float], ...]
     affine: Optional[Affine] = None  # of the file's image, before it is scaled
-    rotation: Optional[float] = None  # degrees; the crop's offset is then on the canvas of the turned image
+    rotation: Optional[float] = None  # degrees; the crop's offset is then on the canvas of the rotated image
     blur: Optional[Blur] = None
     noise: Optional[Noise] = None
 
 
 class TrainTransform:
-    """Affine, scale, rotate, crop, flip, distort, blur, noise, in this order whatever the recipe's; `normalize` is left
-    to the device.
+    """Affine, scale, rotate, crop, flip, distort, blur, noise, always in this order; `normalize` is for the device.
 
     `transform(image [H, W, 3] uint8 RGB, label [H, W] uint8, rng)` returns (image [h, w, 3] uint8, label [h, w] uint8)
     of the crop size; padding is grey in the image and ignored in the label.
@@ -255,7 +254,7 @@ class TrainTransform:
             image, label = self.affine.apply(image, label, draws.affine)
         rotation = self._rotation(draws)
         if rotation:
-            image, label = turn_window(image, label, rotation, window, self.rotation.padding)
+            image, label = rotate_window(image, label, rotation, window, self.rotation.padding)
             label = cv2.flip(label, 1) if draws.flip else label
         else:
             image, label = resize_window(image, window), nearest_window(label, window, draws.flip)
@@ -265,7 +264,7 @@ class TrainTransform:
         return None if draws.rotation is None else Rotation(draws.rotation, draws.size)
 
     def _window(self, draws: Draws) -> Window:
-        """What the crop shows of the scaled image, or of the canvas on which it is turned."""
+        """The crop's window of the scaled image, or of the canvas on which it is rotated."""
         rotation = self._rotation(draws)
         size = rotation.canvas if rotation else draws.size
         width, height = map(min, self.crop.crop_size if self.crop else size, size)
@@ -293,7 +292,7 @@ STEPS = {
     "noise": RandomNoise,
     "normalize": Normalize,
 }
-"""Each transform by the argument of TrainTransform that it is."""
+"""{argument of TrainTransform: its transform}."""
 AnyStep = Annotated[Step, ByType(STEPS.values())]
 Steps = Annotated[Tuple[AnyStep, ...], OneOrMany]
 """A recipe's `transforms`."""
@@ -302,7 +301,7 @@ Steps = Annotated[Tuple[AnyStep, ...], OneOrMany]
 def build_transform(transforms: Sequence[Union[Mapping, Step]], mode: str) -> Union[TrainTransform, ValTransform]:
     """Build from PaddleSeg's list of {type, options...}, or from the steps themselves.
 
-    Training knows all of STEPS, validation only Normalize, because evaluation scales by its protocol.
+    Training allows all of STEPS, other modes only Normalize, because evaluation scales by its own protocol.
 
     Raises:
         UserError: for an unknown type (naming the nearest), a wrong option, or a type that is given twice.

@@ -19,7 +19,7 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
-from data.cache import FOLDER, Cache, fill_cache
+from data.cache import CACHE_FOLDER, Cache, fill_cache
 from data.check import Report, check_dataset
 from data.datasets import build_dataset
 from data.files import map_label, read_image, read_label
@@ -128,7 +128,7 @@ def cache(arguments) -> None:
 
     kind, root, options = _dataset_of(arguments)
     recipe = load_recipe(arguments.config, opts=arguments.opts) if arguments.config else None
-    folder = Path(arguments.cache_dir or (recipe and recipe.train_dataset.cache_dir) or root / FOLDER)
+    folder = Path(arguments.cache_dir or (recipe and recipe.train_dataset.cache_dir) or root / CACHE_FOLDER)
     for mode in arguments.splits:
         dataset = build_dataset(kind, str(root), mode, cache="never", **options)
         samples = [dataset.samples[index] for index in shard(len(dataset), devices)]

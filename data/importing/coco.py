@@ -9,7 +9,7 @@ from compat import UserError
 
 import numpy as np
 
-from data.importing.found import Found, Item, check_photo, form_of, points_of, read_json
+from data.importing.found import Item, SourceContent, check_photo, expected_format, points_of, read_json
 from data.importing.labelme import with_background
 
 KEYS = {"images", "annotations", "categories"}
@@ -25,7 +25,7 @@ def coco_content(path: Path) -> Optional[Dict[str, Any]]:
     return content if isinstance(content, dict) and set(content) >= KEYS else None
 
 
-def coco_found(path: Path, content: Mapping[str, Any], folders: List[Path]) -> Found:
+def coco_found(path: Path, content: Mapping[str, Any], folders: List[Path]) -> SourceContent:
     """What a COCO file holds.
 
     Args:
@@ -38,11 +38,11 @@ def coco_found(path: Path, content: Mapping[str, Any], folders: List[Path]) -> F
         import pycocotools.mask  # noqa: F401  said now rather than at the first polygon
     except ImportError as error:
         raise UserError("COCO files are read by pycocotools: pip install pycocotools==2.0.10") from error
-    with form_of("COCO", path):
+    with expected_format("COCO", path):
         return _found(path, content, folders)
 
 
-def _found(path: Path, content: Mapping[str, Any], folders: List[Path]) -> Found:
+def _found(path: Path, content: Mapping[str, Any], folders: List[Path]) -> SourceContent:
     categories = {category["id"]: str(category["name"]) for category in content["categories"]}
     names = list(dict.fromkeys(categories[key] for key in sorted(categories)))
     ids = {key: 1 + names.index(name) for key, name in categories.items()}
@@ -75,7 +75,7 @@ def _found(path: Path, content: Mapping[str, Any], folders: List[Path]) -> Found
         items.append(Item(Path(image["file_name"]).with_suffix("").as_posix(), file, label))
     if not items:
         raise UserError(f"{path}: lists no image")
-    return Found("COCO", items, with_background(names), list(RULES))
+    return SourceContent("COCO", items, with_background(names), list(RULES))
 
 
 def _draw(size: Tuple[int, int], annotations: List[Mapping[str, Any]], ids: Mapping[Any, int]) -> np.ndarray:

@@ -21,7 +21,7 @@ MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, Overfl
 
 
 @contextmanager
-def form_of(kind: str, path: Path) -> Iterator[None]:
+def expected_format(kind: str, path: Path) -> Iterator[None]:
     """A file whose content has not the form that `kind` writes ends in a UserError."""
     try:
         yield
@@ -57,7 +57,7 @@ class Item(NamedTuple):
     label: Callable[[], np.ndarray]
 
 
-class Found(NamedTuple):
+class SourceContent(NamedTuple):
     """`notes` are the rules that were applied; `splits` the names of each split where the source has splits itself."""
 
     kind: str

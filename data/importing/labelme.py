@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from data.classes import IGNORED, MAX_CLASSES, ClassSet, generic_classes
-from data.importing.found import Found, Item, check_photo, form_of, points_of, read_json
+from data.importing.found import Item, SourceContent, check_photo, expected_format, points_of, read_json
 
 BACKGROUND = "background"
 BACKGROUND_NAMES = (BACKGROUND, "_background_")
@@ -27,7 +27,7 @@ def labelme_files(folder: Path) -> List[Path]:
     return [path for path in sorted(folder.rglob("*.json")) if _content(path) is not None]
 
 
-def labelme_found(folder: Path, files: List[Path]) -> Found:
+def labelme_found(folder: Path, files: List[Path]) -> SourceContent:
     """What the files hold; raises UserError for an image that is missing or of another size, and for unknown shapes."""
     contents = {path: _content(path) for path in files}
     names = {name for path, content in contents.items() for name in _label_names(path, content)}
@@ -45,7 +45,7 @@ def labelme_found(folder: Path, files: List[Path]) -> Found:
         stated = (content.get("imageWidth"), content.get("imageHeight"))
         if None not in stated and stated != size:
             raise UserError(f"{path}: made for {stated[0]}x{stated[1]}, but {image.name} has {size[0]}x{size[1]}")
-        with form_of("LabelMe", path):
+        with expected_format("LabelMe", path):
             for shape in content["shapes"]:
                 _check_shape(path, shape)
             _draw(size, content["shapes"], ids)
@@ -53,11 +53,11 @@ def labelme_found(folder: Path, files: List[Path]) -> Found:
         items.append(Item(name, image, partial(_draw, size, content["shapes"], ids)))
     others = sorted(set(folder.rglob("*.json")) - set(files))
     left_out = [f"{len(others)} JSON files hold no shapes and are left out, such as {others[0]}"] if others else []
-    return Found("LabelMe", items, classes, [*RULES, *left_out])
+    return SourceContent("LabelMe", items, classes, [*RULES, *left_out])
 
 
 def _label_names(path: Path, content: Mapping[str, Any]) -> List[str]:
-    with form_of("LabelMe", path):
+    with expected_format("LabelMe", path):
         names = [shape["label"] for shape in content["shapes"]]
         if not all(isinstance(name, str) for name in names):
             raise TypeError("a label that is no text")

@@ -11,7 +11,7 @@ from compat import UserError
 import numpy as np
 
 from data.classes import CAMVID, CITYSCAPES, IGNORED, MAX_CLASSES, ClassSet, generic_classes
-from data.importing.found import Found, Item, check_photo, open_picture
+from data.importing.found import Item, SourceContent, check_photo, open_picture
 
 Color = Tuple[int, int, int]
 NEAREST_COLORS = 8  # colours that differ by no more in any channel are taken for one that was blurred
@@ -32,7 +32,7 @@ def masks_found(
     pairs: Sequence[Pair],
     palette: Optional[Mapping[str, Color]] = None,
     splits: Optional[Dict[str, List[str]]] = None,
-) -> Found:
+) -> SourceContent:
     """What pairs of images and masks hold.
 
     Args:
@@ -71,7 +71,7 @@ def masks_found(
     if len(classes.names) > MAX_CLASSES:
         raise UserError(f"the masks hold {len(classes.names)} classes; a dataset has {MAX_CLASSES} at most")
     items = [Item(pair.name, pair.image, partial(_label, pair.mask, ids)) for pair in pairs]
-    return Found(f"{kind}, {'colours' if True in kinds else 'numbers'}", items, classes, notes, splits)
+    return SourceContent(f"{kind}, {'colours' if True in kinds else 'numbers'}", items, classes, notes, splits)
 
 
 def _read(path: Path) -> Tuple[np.ndarray, bool]:

@@ -6,7 +6,7 @@ from typing import Dict, List, Mapping, Optional, Tuple
 from compat import UserError
 
 from data.importing.coco import coco_content, coco_found
-from data.importing.found import Found, image_files
+from data.importing.found import SourceContent, image_files
 from data.importing.labelme import labelme_files, labelme_found
 from data.importing.masks import Color, Pair, masks_found
 from data.importing.supervisely import supervisely_files, supervisely_found
@@ -18,7 +18,7 @@ MASK_ENDINGS = ("_mask", "_label", "_labels", "_gt", "-mask")
 LABEL_MAP = "labelmap.txt"  # CVAT's palette
 
 
-def find_source(source: Path, palette_file: Optional[Path] = None) -> Found:
+def find_source(source: Path, palette_file: Optional[Path] = None) -> SourceContent:
     """Read a source: images and masks, JSON of LabelMe, Supervisely or COCO, or PaddleSeg's train.txt and val.txt.
 
     Args:
@@ -37,7 +37,7 @@ def find_source(source: Path, palette_file: Optional[Path] = None) -> Found:
     return found
 
 
-def _read_source(source: Path, palette_file: Optional[Path]) -> Found:
+def _read_source(source: Path, palette_file: Optional[Path]) -> SourceContent:
     if source.is_file() and source.suffix == ".json":
         content = coco_content(source)
         if content is None:
@@ -114,7 +114,7 @@ def _pairs(images: Path, masks: Path) -> List[Pair]:
     return [Pair(name, path, labels[name]) for name, path in photos.items()]
 
 
-def _listed(source: Path, palette: Optional[Mapping[str, Color]]) -> Found:
+def _listed(source: Path, palette: Optional[Mapping[str, Color]]) -> SourceContent:
     pairs: List[Pair] = []
     splits: Dict[str, List[str]] = {}
     for mode in ("train", "val"):

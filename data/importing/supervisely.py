@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from data.classes import ClassSet
-from data.importing.found import Found, Item, check_photo, form_of, points_of, read_json
+from data.importing.found import Item, SourceContent, check_photo, expected_format, points_of, read_json
 from data.importing.labelme import BACKGROUND_NAMES, with_background
 
 DRAWN = ("polygon", "rectangle", "bitmap")
@@ -29,10 +29,10 @@ def supervisely_files(folder: Path) -> List[Path]:
     return [path for path in sorted(folder.rglob("ann/*.json")) if (path.parent.parent / "img").is_dir()]
 
 
-def supervisely_found(folder: Path, files: List[Path]) -> Found:
+def supervisely_found(folder: Path, files: List[Path]) -> SourceContent:
     """What the files hold; raises UserError for an image that is missing or of another size, and for other objects."""
     contents = {path: _read(path) for path in files}
-    with form_of("Supervisely", folder):
+    with expected_format("Supervisely", folder):
         titles = {str(one["classTitle"]) for content in contents.values() for one in content["objects"]}
     titles -= set(BACKGROUND_NAMES)
     if not titles:
@@ -45,11 +45,11 @@ def supervisely_found(folder: Path, files: List[Path]) -> Found:
         if not image.is_file():
             raise UserError(f"{path}: its image img/{path.stem} is not there")
         size = check_photo(image)
-        with form_of("Supervisely", path):
+        with expected_format("Supervisely", path):
             _check(path, content, size)
         name = (path.parent.parent / path.stem).relative_to(folder).with_suffix("").as_posix()
         items.append(Item(name, image, partial(_draw, size, content["objects"], ids)))
-    return Found("Supervisely", items, classes, list(RULES))
+    return SourceContent("Supervisely", items, classes, list(RULES))
 
 
 def _check(path: Path, content: Mapping[str, Any], size: Tuple[int, int]) -> None:

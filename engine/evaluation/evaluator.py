@@ -15,7 +15,7 @@ from paddle import nn
 from paddle.io import DataLoader, Dataset
 from tqdm import tqdm
 
-from data import SegmentationDataset, serve_the_trainer
+from data import SegmentationDataset, init_loader_worker
 from engine.evaluation import metrics
 from engine.evaluation.predictor import Prediction, predictor_of
 from engine.recipe import Protocol
@@ -215,7 +215,7 @@ def evaluate_images(
         places=[paddle.CPUPlace()],
         num_workers=num_workers,
         return_list=True,
-        worker_init_fn=serve_the_trainer,
+        worker_init_fn=init_loader_worker,
     )
     with predict:
         for pair, index in zip(tqdm(loader, "evaluating", disable=not progress, unit="image"), indices):

@@ -9,7 +9,7 @@ import paddle
 from paddle import nn
 
 from data import SegmentationDataset
-from data.check import warn_of_lone_class
+from data.check import warn_of_single_class
 from engine.build import (
     choose_gpu_kernels,
     criterion_of,
@@ -122,7 +122,7 @@ class Trainer:
     def _open_datasets(self) -> Tuple[SegmentationDataset, Optional[SegmentationDataset]]:
         train_set = dataset_of(self.recipe.train_dataset)
         if self._is_first:
-            warn_of_lone_class(train_set)
+            warn_of_single_class(train_set)
         if not self.options.validate:
             return train_set, None
         val_set = dataset_of(self.recipe.val_dataset)

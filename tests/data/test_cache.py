@@ -145,7 +145,7 @@ def test_a_small_disk_is_refused_before_it_is_full(root, monkeypatch):
     usage = namedtuple("usage", "total used free")
     needed = 6 * 128 * 64 * 4
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, needed - 1))
-    with pytest.raises(UserError, match="the cache needs .* GiB more, and its disk has .* free; name another place"):
+    with pytest.raises(UserError, match="the cache needs .* GiB more, and its disk has .* free; choose another folder"):
         fill(root)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, needed))
     assert fill(root) == 6

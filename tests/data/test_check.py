@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data import build_dataset
-from data.check import check_dataset, warn_of_lone_class
+from data.check import check_dataset, warn_of_single_class
 from data.files import read_image
 
 
@@ -47,19 +47,24 @@ def test_masks_of_0_and_255_are_a_problem_and_training_warns(tmp_path, warnings)
     options = listed(tmp_path, [mask(255), mask(255)])
     report = check_dataset("Dataset", tmp_path, ["train"], **options)
     assert len(report.problems) == 1 and report.pixels.tolist() == [96, 0, 32]
-    assert "one class alone, class_0" in report.problems[0] and "25.0 %" in report.problems[0]
-    assert "write 1 for it" in report.problems[0]
+    assert "a single class, class_0" in report.problems[0] and "25.0 %" in report.problems[0]
+    assert "write 1 instead" in report.problems[0]
     assert report.warnings == ["train: no pixel of 1 classes, which cannot be learned: class_1"]
-    warn_of_lone_class(build_dataset("Dataset", str(tmp_path), "train", [{"type": "Normalize"}], **options))
-    assert len(warnings) == 1 and "Masks of 0 and 255" in warnings[0]
+    warn_of_single_class(build_dataset("Dataset", str(tmp_path), "train", [{"type": "Normalize"}], **options))
+    assert len(warnings) == 1 and "masks of 0 and 255" in warnings[0]
 
 
 def test_masks_of_two_classes_are_fine(tmp_path, warnings):
     options = listed(tmp_path, [mask(0), mask(1), mask(255)])
     report = check_dataset("Dataset", tmp_path, ["train"], **options)
     assert report.problems == [] and report.warnings == []
-    warn_of_lone_class(build_dataset("Dataset", str(tmp_path), "train", [{"type": "Normalize"}], **options))
+    warn_of_single_class(build_dataset("Dataset", str(tmp_path), "train", [{"type": "Normalize"}], **options))
     assert warnings == []
+
+
+def test_labels_of_ignored_pixels_only_are_a_problem(tmp_path):
+    report = check_dataset("Dataset", tmp_path, ["train"], **listed(tmp_path, [mask(255) | 255]))
+    assert report.problems == ["the labels hold no class: all pixels are ignored, so that nothing can be learned"]
 
 
 def test_one_class_is_refused(tmp_path):

@@ -131,7 +131,7 @@ def test_check_names_everything_that_is_wrong(tmp_path, capsys):
         "e.png: has no label",
         "f.png: has no image",
         "the same image in several splits",
-        "the labels hold one class alone, sky",
+        "the labels hold a single class, sky",
         "7 problem(s)",
     ):
         assert words in output, output

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from data.classes import IGNORED
-from data.importing import Found, Item
+from data.importing import Item, SourceContent
 
 CLASSES = "classes.txt"
 UNSAFE = re.compile(r"[\s,]+")  # what separates the names of a list file
@@ -32,7 +32,7 @@ class Written(NamedTuple):
     largest: Tuple[int, int]
 
 
-def write_dataset(found: Found, splits: Dict[str, List[str]], folder: Path, progress: Callable) -> Written:
+def write_dataset(found: SourceContent, splits: Dict[str, List[str]], folder: Path, progress: Callable) -> Written:
     """Copy the images, write labels of training ids, train.txt, val.txt and classes.txt.
 
     Args:

@@ -1,4 +1,4 @@
-"""PaddleSeg's RandomRotation and RandomAffine: what is drawn, and how a window is turned without the rest."""
+"""PaddleSeg's RandomRotation and RandomAffine; of a rotated image, only the window that is needed is computed."""
 
 from typing import NamedTuple, Tuple
 
@@ -20,7 +20,7 @@ Grey = Annotated[Number, Field(ge=0, le=255)]
 
 
 class Padding(NamedTuple):
-    """What stands beyond the image: in the image (each channel) and in the label."""
+    """Values beyond the image: of each channel of the image, and of the label."""
 
     image: int
     label: int
@@ -36,32 +36,32 @@ class Rotation(NamedTuple):
     def canvas(self) -> Tuple[int, int]:
         """(w, h), rounded as in PaddleSeg."""
         width, height = self.size
-        cosine, sine = np.abs(self._about_the_middle()[0, :2])
+        cosine, sine = np.abs(self._about_center()[0, :2])
         return max(1, int(height * sine + width * cosine)), max(1, int(height * cosine + width * sine))
 
     def matrix(self) -> np.ndarray:
         """[2, 3]: from the image's pixels to the canvas's."""
-        matrix, middle = self._about_the_middle(), (self.size[0] // 2, self.size[1] // 2)
+        matrix, middle = self._about_center(), (self.size[0] // 2, self.size[1] // 2)
         matrix[:, 2] += np.array(self.canvas) / 2 - middle
         return matrix
 
-    def _about_the_middle(self) -> np.ndarray:
+    def _about_center(self) -> np.ndarray:
         return cv2.getRotationMatrix2D((self.size[0] // 2, self.size[1] // 2), self.degrees, 1.0)
 
 
-def turn_window(
+def rotate_window(
     image: np.ndarray, label: np.ndarray, rotation: Rotation, window: Window, padding: Padding
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """A window of the canvas, of image and label; only what it shows is resized and turned.
+    """A window of the canvas, of image and label; only the pixels that it shows are resized and rotated.
 
-    A canvas that is turned whole is PaddleSeg's to the pixel; a window of it within OpenCV's 1/32 of a pixel.
+    A window of the whole canvas equals PaddleSeg's rotation; others differ by at most OpenCV's 1/32 of a pixel.
 
     Args:
-        image: [H, W, 3] uint8, of the file's size; it is resized to `rotation.size` and turned.
+        image: [H, W, 3] uint8, of the file's size; it is resized to `rotation.size` and rotated.
         label: [H, W] uint8, likewise.
         rotation: of the resized image.
         window: of the canvas.
-        padding: beyond the image.
+        padding: values beyond the image.
     """
     matrix, size = rotation.matrix(), (window.width, window.height)
     corners = [[window.left + x, window.top + y, 1] for x in (0, window.width) for y in (0, window.height)]
@@ -77,7 +77,7 @@ def turn_window(
 
 
 def _warp(image, label, matrix: np.ndarray, size: Tuple[int, int], padding: Padding) -> Tuple[np.ndarray, np.ndarray]:
-    """Image and label of `size` (w, h) through a matrix [2, 3], linear and nearest."""
+    """Warp image (linear) and label (nearest) by a matrix [2, 3] to `size` (w, h)."""
     border = {"borderMode": cv2.BORDER_CONSTANT}
     image = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderValue=(padding.image,) * 3, **border)
     label = cv2.warpAffine(label, matrix, size, flags=cv2.INTER_NEAREST, borderValue=padding.label, **border)
@@ -85,7 +85,7 @@ def _warp(image, label, matrix: np.ndarray, size: Tuple[int, int], padding: Padd
 
 
 class RandomRotation(Step):
-    """Turned by an angle of +- max_rotation degrees, onto a canvas that holds the whole image."""
+    """Rotates by an angle of +- max_rotation degrees, onto a canvas that holds the whole image."""
 
     type: Literal["RandomRotation"] = "RandomRotation"
     max_rotation: Angle = 15.0
@@ -109,7 +109,7 @@ class Affine(NamedTuple):
 
 
 class RandomAffine(Step):
-    """The file's image, moved, turned and scaled, as an image of `size` (w, h); scaling and crop follow."""
+    """Moves, rotates and scales the file's image into an image of `size` (w, h), before scaling and crop."""
 
     type: Literal["RandomAffine"] = "RandomAffine"
     size: Tuple[Side, Side] = (224, 224)

@@ -13,7 +13,7 @@ from scipy import stats
 
 from data.effects import RandomBlur, RandomNoise
 from data.transforms import RandomPaddingCrop, ResizeStepScaling, TrainTransform, build_transform
-from data.turning import Affine, RandomAffine, RandomRotation
+from data.warping import Affine, RandomAffine, RandomRotation
 
 
 def picture(height, width, seed=0):
