@@ -26,16 +26,18 @@ def coco_content(path: Path) -> Optional[Dict[str, Any]]:
 
 
 def coco_found(path: Path, content: Mapping[str, Any], folders: List[Path]) -> SourceContent:
-    """What a COCO file holds.
+    """Read a COCO file.
 
     Args:
+        path: of the file.
+        content: of the file, see `coco_content`.
         folders: where its images may be.
 
     Raises:
-        UserError: for an image that is missing or of another size, a category that is not listed, or no pycocotools.
+        UserError: for an image that is missing or of another size, an unlisted category, and without pycocotools.
     """
     try:
-        import pycocotools.mask  # noqa: F401  said now rather than at the first polygon
+        import pycocotools.mask  # noqa: F401  to fail here rather than at the first polygon
     except ImportError as error:
         raise UserError("COCO files are read by pycocotools: pip install pycocotools==2.0.10") from error
     with expected_format("COCO", path):

@@ -1,4 +1,4 @@
-"""What a source holds, whatever its form."""
+"""What all readers of segmentation data share: their result, and checks of files, points and images."""
 
 import json
 import zlib
@@ -9,20 +9,20 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 from compat import UserError
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from data.classes import ClassSet
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 EXIF_ORIENTATION = 0x0112
-FARTHEST = 1e6  # pixels
-# What data of another form than expected ends in; the last three are those of compressed bitmaps and huge numbers.
+FARTHEST = 1e6  # pixels; points beyond are refused
+# What reading content of another format raises; the last three come from compressed bitmaps and huge numbers.
 MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, zlib.error, OSError)
 
 
 @contextmanager
 def expected_format(kind: str, path: Path) -> Iterator[None]:
-    """A file whose content has not the form that `kind` writes ends in a UserError."""
+    """Inside, an exception from content that is not in the format of `kind` becomes a UserError."""
     try:
         yield
     except MALFORMED as error:
@@ -38,7 +38,7 @@ def read_json(path: Path) -> Any:
 
 
 def points_of(values: Sequence) -> List[Tuple[float, float]]:
-    """[(x, y)] of pairs of numbers; raises ValueError for numbers far beyond any image, which would take forever."""
+    """[(x, y)] of pairs of numbers; raises ValueError for points far from any image, which take forever to draw."""
     points = [(float(x), float(y)) for x, y in values]
     if not all(abs(number) <= FARTHEST for point in points for number in point):  # NaN is not
         raise ValueError("a point that is in no image")
@@ -46,10 +46,10 @@ def points_of(values: Sequence) -> List[Tuple[float, float]]:
 
 
 class Item(NamedTuple):
-    """One image.
+    """One image and its label.
 
     name: its path in the source without suffix, with `/`; names of one folder or sequence sort together.
-    label: returns its training ids, [H, W] uint8, 255 where a pixel does not count.
+    label: function that returns the training ids, [H, W] uint8, 255 where ignored.
     """
 
     name: str
@@ -58,7 +58,12 @@ class Item(NamedTuple):
 
 
 class SourceContent(NamedTuple):
-    """`notes` are the rules that were applied; `splits` the names of each split where the source has splits itself."""
+    """The content of a source.
+
+    kind: its format, for messages.
+    notes: the rules by which it was read, a line each.
+    splits: {split: names of its items} if the source has splits, else None.
+    """
 
     kind: str
     items: List[Item]
@@ -80,21 +85,19 @@ def image_files(folder: Path) -> Dict[str, Path]:
 
 
 def open_picture(path: Path) -> Image.Image:
-    """Open an image or mask, whose pixels are not read yet; raises UserError for what is none."""
+    """Open an image or mask without reading its pixels; raises UserError for any other file."""
     try:
         return Image.open(path)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or "unknown format"
         raise UserError(f"{path}: not a readable image ({reason})") from error
 
 
-def check_photo(path: Path) -> tuple:
-    """(width, height) of an image; raises UserError where it would be seen in other colours, or turned."""
+def check_photo(path: Path) -> Tuple[int, int]:
+    """(width, height) of an image; raises UserError for colours other than RGB or grey, and for a rotated image."""
     with open_picture(path) as image:
         if image.mode in ("CMYK", "LAB", "YCbCr"):
             raise UserError(f"{path}: its colours are {image.mode}; save it as RGB")
         if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
-            raise UserError(
-                f"{path}: its EXIF data say that it is to be turned, and labels may follow that or not; save it upright"
-            )
+            raise UserError(f"{path}: its EXIF data rotate it, and labels may follow that or not; save it upright")
         return image.size

@@ -28,7 +28,7 @@ def labelme_files(folder: Path) -> List[Path]:
 
 
 def labelme_found(folder: Path, files: List[Path]) -> SourceContent:
-    """What the files hold; raises UserError for an image that is missing or of another size, and for unknown shapes."""
+    """Read the files; raises UserError for an image that is missing or of another size, and for unknown shapes."""
     contents = {path: _content(path) for path in files}
     names = {name for path, content in contents.items() for name in _label_names(path, content)}
     names -= {*BACKGROUND_NAMES, *IGNORED_NAMES}

@@ -14,7 +14,7 @@ from data.classes import CAMVID, CITYSCAPES, IGNORED, MAX_CLASSES, ClassSet, gen
 from data.importing.found import Item, SourceContent, check_photo, open_picture
 
 Color = Tuple[int, int, int]
-NEAREST_COLORS = 8  # colours that differ by no more in any channel are taken for one that was blurred
+NEAREST_COLORS = 8  # colours that differ by no more in any channel are probably one colour that was blurred
 DENSE = 64  # up to here, numbers with gaps stay as they are
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
@@ -33,11 +33,14 @@ def masks_found(
     palette: Optional[Mapping[str, Color]] = None,
     splits: Optional[Dict[str, List[str]]] = None,
 ) -> SourceContent:
-    """What pairs of images and masks hold.
+    """Read pairs of images and masks.
 
     Args:
-        palette: {class: colour} of colour masks; by default the colours found, under their own names where they are
-            those of Cityscapes or CamVid.
+        kind: of source, for messages.
+        pairs: the files.
+        palette: {class: colour} of colour masks; by default the colours found, with class names if they are those of
+            Cityscapes or CamVid.
+        splits: {split: names of its pairs}, if the source has splits.
 
     Raises:
         UserError: for masks of several kinds, 16 bits or transparency, for colours that cannot be told apart or that

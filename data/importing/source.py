@@ -1,4 +1,4 @@
-"""Finds out in which form a source is, and reads it."""
+"""Detects the format of a source and reads it."""
 
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Tuple
@@ -26,7 +26,7 @@ def find_source(source: Path, palette_file: Optional[Path] = None) -> SourceCont
         palette_file: lines `name r g b` of colour masks, or CVAT's labelmap.txt.
 
     Raises:
-        UserError: for a source of no such form, or whatever is ambiguous in it.
+        UserError: for a source in none of these formats, and for anything ambiguous in it.
     """
     found = _read_source(source, palette_file)
     images: Dict[str, Path] = {}

@@ -30,7 +30,7 @@ def supervisely_files(folder: Path) -> List[Path]:
 
 
 def supervisely_found(folder: Path, files: List[Path]) -> SourceContent:
-    """What the files hold; raises UserError for an image that is missing or of another size, and for other objects."""
+    """Read the files; raises UserError for an image that is missing or of another size, and for unknown objects."""
     contents = {path: _read(path) for path in files}
     with expected_format("Supervisely", folder):
         titles = {str(one["classTitle"]) for content in contents.values() for one in content["objects"]}

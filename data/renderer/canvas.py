@@ -1,4 +1,4 @@
-"""The easel of the sample pictures: a pinhole camera, and a canvas that paints and annotates in one stroke.
+"""The pinhole camera of the sample pictures, and a canvas that paints and annotates at the same time.
 
 World coordinates are metres: x to the right, y up from the road, z ahead of the camera. Colours are RGB, 0..255.
 """
@@ -16,8 +16,8 @@ import numpy as np
 
 Colour = Tuple[float, float, float]
 
-# The picture is painted at twice its size and averaged down: that antialiases every edge, and a pixel's label is
-# whatever covers at least half of it.
+# The picture is painted at twice its size and averaged down, which antialiases every edge; a pixel's label is
+# what covers at least half of it.
 OVERSAMPLING = 2
 SUBPIXEL_BITS = 4
 HAZE_DISTANCE = 170.0  # metres after which a colour has faded to 1/e

@@ -1,4 +1,4 @@
-"""Street furniture of the sample pictures: poles, traffic lights, traffic signs, and things nobody trains on."""
+"""Street furniture of the sample pictures: poles, traffic lights, signs, and objects ignored in training."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def paint_traffic_sign(canvas: Canvas, rng: np.random.Generator, place: Placemen
 
 
 def paint_bin(canvas: Canvas, rng: np.random.Generator, place: Placement) -> None:
-    """A litter bin; `static`, which no network trains on."""
+    """A litter bin; `static`, which is ignored in training."""
     colour = vary(rng, (120, 74, 46))
     with canvas.annotated("static"):
         canvas.fill(_panel(place, (-0.28, 0.28), (0, 0.95)), colour)
@@ -88,7 +88,7 @@ def paint_bin(canvas: Canvas, rng: np.random.Generator, place: Placement) -> Non
 
 
 def paint_bonnet(canvas: Canvas, rng: np.random.Generator) -> None:
-    """The camera car's own bonnet along the picture's lower edge; `ego vehicle`, also void."""
+    """The camera car's own bonnet along the picture's lower edge; `ego vehicle`, which is ignored too."""
     width, height = canvas.camera.size
     share = np.linspace(-0.04, 1.04, 40)
     top = 1 - 0.055 * np.clip(1 - (2 * share - 1) ** 4, 0, 1)

@@ -1,6 +1,6 @@
 """A sample data set: rendered street scenes in the files and folders of Cityscapes.
 
-It stands in where the real one is not at hand: in tests, in benchmarks and in a first run.
+It replaces the real one in tests, in benchmarks and in a first run.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Box:
         width: across.
         along: (rear, front).
         up: (foot, top).
-        taper: how far the top's (rear, front, each side) stand back from the foot's.
+        taper: by how much the top is shorter than the foot at (rear, front, each side).
     """
 
     width: float
