@@ -1,7 +1,7 @@
-"""What the deployed way from an image to a class map costs: mIoU of one network by it, and by paddleseg's evaluation.
+"""Compare the mIoU of the deployed prediction with that of paddleseg's evaluation, for one network.
 
-The deployed way (engine.runtime.Segmenter) scales bytes and brings class maps back by the nearest pixel;
-paddleseg.core.evaluate scales normalised floats and brings logits back before it decides. Both run in Paddle here.
+The deployed prediction (engine.runtime.Segmenter) resizes uint8 images, and class maps by the nearest pixel;
+paddleseg.core.evaluate resizes normalised images, and logits before the argmax. Both run in Paddle's eager mode here.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ SCALES = (0.5, 0.75, 1.0)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Measure, print, write."""
+    """Evaluate both ways, print the table, write the figures."""
     arguments = parser(
         __doc__,
         "python -m benchmarks.deployed --config configs/stdc1_seg_camvid.yml --model_path output/best_model "
@@ -49,7 +49,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 
 def compare_ways(network: EagerNetwork, dataset: SegmentationDataset) -> List[Dict[str, Any]]:
-    """{scale, paddleseg, deployed: mIoU in percent, differing: fraction of the labelled pixels} of each of SCALES."""
+    """For each of SCALES: {scale; paddleseg, deployed: mIoU in percent; differing: fraction of the labelled pixels}."""
     protocols = {str(scale): Protocol(scales=scale) for scale in SCALES}
     scores = {(way, name): Scores.zero(dataset.num_classes) for way in (0, 1) for name in protocols}
     differing = dict.fromkeys(protocols, 0)

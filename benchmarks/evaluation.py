@@ -1,8 +1,8 @@
-"""Our evaluator against paddleseg.core.evaluate (repaired): the same areas, and how long each takes.
+"""Our evaluator against paddleseg.core.evaluate (repaired): equality of the areas, and time.
 
-Timed on 1024x2048 images at scale 0.5, alternating, medians: the accumulation alone (from a prediction to the sums);
-the whole evaluation with a network that returns at once; the whole evaluation. Equality of the areas is checked there
-and under every standard protocol on small images. Without --dataset_root the images are rendered.
+Times are medians of alternating runs on 1024x2048 images at scale 0.5: of the accumulation alone (from a prediction to
+the sums), of the whole evaluation with a network that returns immediately, and of the whole evaluation. The areas are
+compared there, and under every standard protocol on small images. Without --dataset_root the images are rendered.
 """
 
 import tempfile
@@ -46,7 +46,7 @@ PROTOCOLS = {
 
 
 class InstantNetwork(nn.Layer):
-    """In place of a network: the same random logits for every image."""
+    """A stand-in for a network that returns the same random logits for every image."""
 
     def __init__(self, num_classes: int):
         super().__init__()
@@ -58,7 +58,7 @@ class InstantNetwork(nn.Layer):
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Measure, print, write; 1 when areas differ."""
+    """Compare and measure, print the tables, write the figures; returns 1 if areas differ."""
     arguments = parser(__doc__, "python -m benchmarks.evaluation --json output/evaluation.json")
     arguments.add_argument("--model", default="stdc2_seg", help="name of the network")
     arguments.add_argument("--dataset_root", help="check the areas on this dataset's validation split instead")
@@ -108,7 +108,7 @@ def compare_areas(name: str, dataset: SegmentationDataset) -> Dict[str, bool]:
 
 
 def paddleseg_areas(model: nn.Layer, dataset: SegmentationDataset, protocol: Protocol) -> np.ndarray:
-    """[3, K] int64: what paddleseg's scores are computed of."""
+    """[3, K] int64: intersection, prediction and label areas, from which paddleseg computes its scores."""
     with mock.patch.object(paddleseg_metrics, "kappa", side_effect=paddleseg_metrics.kappa) as kappa:
         paddleseg.core.evaluate(
             model,
@@ -126,7 +126,7 @@ def paddleseg_areas(model: nn.Layer, dataset: SegmentationDataset, protocol: Pro
 
 
 def measure(name: str, dataset: SegmentationDataset, runs: int) -> Dict[str, Any]:
-    """Times in milliseconds an image, and ours over paddleseg's."""
+    """Milliseconds per image of both evaluators, and the ratios of ours over paddleseg's."""
     paddle.seed(0)
     network, instant = build_model(name, dataset.num_classes), InstantNetwork(dataset.num_classes)
     pixels = np.random.default_rng(0).integers(0, dataset.num_classes, SIZE[::-1], dtype=np.int32)

@@ -1,8 +1,8 @@
-"""How far our networks, losses and training are from the original ones, in numbers that these computed.
+"""Compare our networks, losses and training with results that the original code computed.
 
-Each reference file describes random weights and inputs by their seeds, and holds what the original computed. Our
-network gets the weights through the converter of `python -m tool.convert`; the largest absolute difference over the
-largest absolute reference value must be within the limit. The files' form: benchmarks/originals/reference.py.
+Each reference file describes random weights and inputs by their seeds, and contains what the original code computed
+from them. Our network gets the weights through the converter of `python -m tool.convert`. The error is the largest
+absolute difference over the largest absolute reference value. benchmarks/originals/reference.py describes the format.
 """
 
 import json
@@ -76,7 +76,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Compare, print the table, write the figures; 1 when an error is over its limit."""
+    """Compare, print the table, write the figures; returns 1 if an error exceeds its limit."""
     arguments = parser(__doc__, "python -m benchmarks.fidelity --json output/fidelity.json")
     arguments.add_argument("paths", nargs="*", type=Path, default=[REFERENCES], help="reference files and folders")
     arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to this file")

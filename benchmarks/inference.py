@@ -1,8 +1,8 @@
-"""How fast every network is in every engine here, beside PaddleSeg's STDCSeg: uint8 image to class map, batch 1.
+"""Latency of every network in every engine, against PaddleSeg's STDCSeg: uint8 image to class map, batch 1.
 
-All calls of a network take turns in one run. PaddleSeg runs in a process of its own: as Paddle comes, and once more
-with the environment that the commands of this project set (threads, MKL's kernels, freed memory). Weights are random.
-Below the table stands what each network would take at the highest rate of multiply-accumulates that was seen here.
+All calls of a network alternate in one run. PaddleSeg runs in a process of its own, once with Paddle's defaults and
+once with the environment that the commands of this project set (threads, MKL kernels, allocator). Weights are random.
+Below the table is the time that each network would take at the highest rate of multiply-accumulates measured here.
 """
 
 import tempfile
@@ -16,6 +16,7 @@ from compat.processor import physical_cores
 import numpy as np
 
 from benchmarks.figures.record import write_figures
+from benchmarks.figures.speed import CASES
 from benchmarks.peers.paddleseg_peer import PeerProcess
 from engine.command import parser, run, whole_number
 from tool.speed.clock import Latency, time_alternating
@@ -24,46 +25,37 @@ from tool.speed.hardware import describe_hardware
 from tool.speed.networks import VariantOptions, build_variants
 from tool.speed.peak import measure_peaks
 
-SEG50, SEG75 = (512, 1024), (768, 1536)
-CASES = {
-    "STDC1-Seg50": ("stdc1_seg", SEG50),
-    "STDC1-Seg75": ("stdc1_seg", SEG75),
-    "STDC2-Seg50": ("stdc2_seg", SEG50),
-    "STDC2-Seg75": ("stdc2_seg", SEG75),
-    "BiSeSTDC50": ("bisestdc", SEG50),
-    "BiSeSTDC75": ("bisestdc", SEG75),
-    "DDRNet-23-slim": ("ddrnet23_slim", (1024, 2048)),
-}
 HEADLINE = "STDC2-Seg50"
 PEER, PEER_WITH_OURS, PEER_EXPORTED = "paddleseg eager", "paddleseg eager, our settings", "paddleseg exported"
 PADDLESEG_HAS = ("stdc1_seg", "stdc2_seg")
 
 
 class Measured(NamedTuple):
-    """One network: latencies by the name of engine and precision, or of the peer; what did not run."""
+    """One network. latencies: by "ENGINE PRECISION" or the name of a peer; absent: why other variants did not run."""
 
     case: str
     latencies: Dict[str, Latency]
     absent: List[str]
 
     def fastest(self) -> str:
-        """Which of ours takes the least time."""
+        """The name of our fastest variant."""
         ours = {name: latency for name, latency in self.latencies.items() if not name.startswith("paddleseg")}
         return min(ours, key=lambda name: ours[name].p50)
 
     def ratio(self, name: str, peer: str = PEER) -> Optional[float]:
-        """The peer's time over that of `name`; None where the peer was not measured."""
+        """The peer's median time over that of `name`; None if the peer was not measured."""
         return self.latencies[peer].p50 / self.latencies[name].p50 if peer in self.latencies else None
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Measure every case, print the table, write the figures."""
     options = _parser().parse_args(argv)
     check_writable(options.json)
     print(f"{describe_hardware(physical_cores())['processor']}, {physical_cores()} threads, medians of {options.runs}")
     peaks: Dict[str, float] = {}
     measured = []
     for case in options.cases:
-        # Before each case: a peak measured in a slow moment would be too low.
+        # Measured before each case, because a single measurement in a slow phase would be too low.
         for precision, peak in measure_peaks(physical_cores()).items():
             peaks[precision] = max(peak, peaks.get(precision, 0.0))
         measured.append(measure(case, options))
@@ -71,7 +63,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     print(f"\n{table(measured)}")
     for one in measured:
         at_peak = ", ".join(f"{precision} {ms:.0f} ms" for precision, ms in milliseconds_at(peaks, one.case).items())
-        print(f"{one.case}: at the peak of direct convolutions seen here it would take {at_peak}")
+        print(f"{one.case}: at the peak rate of direct convolutions measured here it would take {at_peak}")
     for line in dict.fromkeys(line for one in measured for line in one.absent):
         print(f"not measured: {line}")
     if options.json:
@@ -79,7 +71,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 
 def measure(case: str, options) -> Measured:
-    """Time one network and its peers in turns."""
+    """Time one network and its peers in alternation."""
     model, (height, width) = CASES[case]
     image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
     wanted = VariantOptions((height, width), precisions=options.precisions, threads=physical_cores())
@@ -99,7 +91,7 @@ def measure(case: str, options) -> Measured:
 
 
 def table(measured: Sequence[Measured]) -> str:
-    """A Markdown table of medians in milliseconds; the ratio is of the fastest of ours, in bold."""
+    """A Markdown table of medians in milliseconds; our fastest variant is bold, and the ratio is for it."""
     names = list(dict.fromkeys(name for one in measured for name in one.latencies))
     rows = []
     for one in measured:
@@ -111,9 +103,9 @@ def table(measured: Sequence[Measured]) -> str:
 
 
 def milliseconds_at(peaks: Mapping[str, float], case: str) -> Dict[str, float]:
-    """{precision: milliseconds of the network's multiply-accumulates at the highest rate seen}.
+    """{precision: milliseconds of the network's multiply-accumulates at the peak rate}.
 
-    That is no lower bound: other algorithms, such as Winograd's in float32, need fewer multiplications.
+    This is not a lower bound: other algorithms, such as Winograd's in float32, need fewer multiplications.
     """
     model, size = CASES[case]
     gmacs = deployed_cost(model, CITYSCAPES_CLASSES, size)[1] / 1e9
@@ -121,7 +113,7 @@ def milliseconds_at(peaks: Mapping[str, float], case: str) -> Dict[str, float]:
 
 
 def as_dict(measured: Sequence[Measured], peaks: Mapping[str, float]) -> Dict[str, Any]:
-    """The figures for --json; the headline's ratios stand at the top."""
+    """The figures for --json, starting with the ratios of HEADLINE."""
     headline = next((one for one in measured if one.case == HEADLINE), None)
     top = {}
     if headline:

@@ -1,9 +1,10 @@
-"""What each loss on class logits takes: time and memory beside OHEM, on given logits with their gradient.
+"""Time and memory of each loss on class logits, compared with OHEM, on given logits and with their gradient.
 
-Every loss gets the same logits, labels and threads. Time is the median of its forward and backward pass, the losses
-taking turns; memory is what a fresh process adds at its largest over two passes.
+Every loss gets the same logits, labels and threads. Time is the median of a forward and backward pass, the losses in
+alternation; memory is the peak that two passes add in a fresh process.
 """
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -12,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-from compat import UserError, check_writable, text_table
+from compat import check_writable, text_table
 
 import paddle
 import paddle.nn.functional as F
@@ -22,6 +23,7 @@ from benchmarks.figures.record import write_figures
 from engine.command import parser, run, whole_number
 from loss import BorderCrossEntropyLoss, DiceLoss, FocalLoss, LovaszSoftmaxLoss, OhemCrossEntropyLoss
 from loss.cross_entropy import CrossEntropyLoss
+from tool.speed.resident import resident
 
 ROOT = Path(__file__).parents[1]
 CELL = 16  # pixels of one class in each direction
@@ -36,7 +38,7 @@ LOSSES: Dict[str, Callable[[], nn.Layer]] = {
 
 
 def random_batch(shape: Sequence[int]) -> Tuple[paddle.Tensor, paddle.Tensor]:
-    """Logits [N, K, H, W] float32 that want gradients, and labels [N, H, W] int64 in cells, the first one ignored."""
+    """Logits [N, K, H, W] float32 that require gradients, and labels [N, H, W] int64 of cells, the first ignored."""
     images, classes, height, width = shape
     paddle.seed(0)
     cells = paddle.randint(0, classes, [images, 1, -(-height // CELL), -(-width // CELL)])
@@ -48,7 +50,7 @@ def random_batch(shape: Sequence[int]) -> Tuple[paddle.Tensor, paddle.Tensor]:
 
 
 def seconds_of(loss: nn.Layer, logits: paddle.Tensor, labels: paddle.Tensor) -> float:
-    """One forward and backward pass."""
+    """Duration of one forward and backward pass."""
     start = time.perf_counter()
     loss(logits, labels).backward()
     seconds = time.perf_counter() - start
@@ -68,21 +70,12 @@ def compare_time(shape: Sequence[int], rounds: int) -> Dict[str, float]:
 
 
 def peak_memory(name: str, shape: Sequence[int]) -> float:
-    """MB that two passes of a loss add to this process, which must not have done anything large before."""
+    """MiB that two passes of a loss add to the peak of this process, which must not have used much memory before."""
     logits, labels = random_batch(shape)
-    before, loss = _resident_mb("VmRSS"), LOSSES[name]()
+    before, loss = resident()["VmRSS"], LOSSES[name]()
     for _ in range(2):
         seconds_of(loss, logits, labels)
-    return _resident_mb("VmHWM") - before
-
-
-def _resident_mb(field: str) -> float:
-    """This process's resident size now (VmRSS) or at its largest (VmHWM)."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        raise UserError("the memory of a loss is read from /proc, which only Linux has")
-    line = next(line for line in status.read_text().splitlines() if line.startswith(f"{field}:"))
-    return int(line.split()[1]) / 1024
+    return resident()["VmHWM"] - before
 
 
 def _memory_of_fresh_process(name: str, shape: Sequence[int]) -> float:
@@ -98,7 +91,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     add("--shape", nargs=4, type=whole_number(1), default=[8, 11, 240, 320], metavar=("N", "K", "H", "W"))
     add("--rounds", type=whole_number(1), default=5, help="timed passes of each loss (5)")
     add("--json", type=Path, metavar="F", help="write the figures to this file")
-    add("--memory_of", choices=tuple(LOSSES), help="only print the MB that this loss adds")
+    add("--memory_of", choices=tuple(LOSSES), help=argparse.SUPPRESS)
     options = arguments.parse_args(argv)
     if options.memory_of:
         print(peak_memory(options.memory_of, options.shape))

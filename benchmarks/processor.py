@@ -1,7 +1,7 @@
-"""What compat's settings are worth: a training step and a prediction under each, in processes that take turns.
+"""The effect of compat's settings on the speed of training and prediction, in processes that alternate.
 
-The peer is Paddle as it comes, with as many threads. STDC1-Seg in float32: a step of batch 2 of 256x512 (forward,
-losses, backward, update), and the prediction of one image of 512x1024.
+The baseline is Paddle without them, with the same number of threads. STDC1-Seg in float32: a training step of batch 2
+at 256x512 (forward, losses, backward, update), and the prediction of one image of 512x1024.
 """
 
 import argparse
@@ -24,12 +24,13 @@ from tool.speed.hardware import processor_name
 STEPS, ROUNDS = 4, 3
 SHAPE = (2, 3, 256, 512)
 IMAGE = (1, 3, 512, 1024)
-# What makes compat leave a setting alone, and changes nothing itself.
+# Values that make compat leave a setting alone and have no effect themselves.
 NEUTRAL = {"MKL_DEBUG_CPU_TYPE": "", "MALLOC_PERTURB_": "0"}
-AS_IT_COMES = "Paddle as it comes"
+BASELINE = "Paddle as it comes"  # a key of files in benchmarks/results
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Measure, print the table, write the figures."""
     arguments = parser(__doc__, "python -m benchmarks.processor --json output/processor.json")
     arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to F")
     arguments.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
@@ -51,14 +52,14 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     print(
         f"{processor_name()}, {physical_cores()} threads, {ROUNDS} rounds of {STEPS} after 1 to warm up, medians, ratio"
     )
-    parts = list(medians[AS_IT_COMES])
+    parts = list(medians[BASELINE])
     rows = (
-        (choice, *(text for part in parts for text in _seconds(found[part], medians[AS_IT_COMES][part])))
+        (choice, *(text for part in parts for text in _seconds(found[part], medians[BASELINE][part])))
         for choice, found in medians.items()
     )
     print(text_table(("", *(title for part in parts for title in (f"{part}, s", "ratio"))), rows))
     if options.json:
-        first = medians[AS_IT_COMES]
+        first = medians[BASELINE]
         ratios = {
             choice: {what: value / first[what] for what, value in found.items()} for choice, found in medians.items()
         }
@@ -70,15 +71,19 @@ def _seconds(value: float, reference: float) -> Tuple[str, str]:
 
 
 def settings(kind: str) -> Dict[str, Dict[str, str]]:
-    """Environments to compare by name; `kind` is MKL's, or empty where MKL is left alone."""
+    """{name: environment} to compare.
+
+    Args:
+        kind: value of MKL_DEBUG_CPU_TYPE, or empty if compat does not set it on this processor.
+    """
     mkl = {**NEUTRAL, "MKL_DEBUG_CPU_TYPE": kind}
     memory = {"MKL_DEBUG_CPU_TYPE": "", **{name: str(value) for name, (_, value) in MALLOC_SETTINGS.items()}}
-    choices = {AS_IT_COMES: NEUTRAL, "freed memory kept": memory}
+    choices = {BASELINE: NEUTRAL, "freed memory kept": memory}
     return {**choices, f"MKL_DEBUG_CPU_TYPE={kind}": mkl, "both": {**memory, **mkl}} if kind else choices
 
 
 def _run(choice: Dict[str, str]) -> Dict[str, List[float]]:
-    """What `measure` returns in a process under these settings."""
+    """The result of `measure` in a process with this environment."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     environment = {**inherited, **choice, "OMP_NUM_THREADS": str(physical_cores())}
     command = [sys.executable, "-m", "benchmarks.processor", "--measure"]

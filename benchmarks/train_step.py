@@ -12,6 +12,7 @@ PaddleSeg's OHEM loss is the released one. It adds an integer mask to probabilit
 mask is converted to float, and nothing else is changed (`compat` replaces the loss with faster code).
 """
 
+import argparse
 import importlib
 import os
 import re
@@ -36,6 +37,7 @@ from loss import build_criterion
 from models import build_model
 from models.segmentation import logits_at_stride
 from tool.speed.hardware import processor_name
+from tool.speed.resident import resident
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "configs" / "stdc1_seg_sample.yml"
@@ -48,9 +50,10 @@ PARTS = ("forward", "losses_forward", "backward", "optimizer", "step", "losses")
 
 
 class Side(NamedTuple):
-    """One side of the comparison: `criterion(outputs, labels)` returns its 0-d total.
+    """One side of the comparison.
 
-    Gradients are freed or zeroed after an update as the side's own trainer does it.
+    criterion: (outputs, labels) -> 0-d total loss.
+    zeroes_gradients: whether gradients are zeroed after an update, as by PaddleSeg's trainer, or freed, as by ours.
     """
 
     model: nn.Layer
@@ -65,7 +68,7 @@ class Side(NamedTuple):
 
 
 def our_side(network: str, pixels: int) -> Side:
-    """Our network, criterion and optimiser by the recipe that all of STDC-Seg builds on; `pixels` of the batch."""
+    """Our network, criterion and optimiser of RECIPE; `pixels` is the number of labels in a batch."""
     recipe = load_recipe(RECIPE, {f"loss.{name}.n_min": _n_min(pixels) for name in ("main", "aux8", "aux16")})
     model = build_model(network, CLASSES)
     criterion = build_criterion(recipe.loss, model.output_names, model.resized)
@@ -93,12 +96,12 @@ def paddleseg_side(network: str, pixels: int) -> Side:
 
 
 def released_ohem(**options: Any) -> nn.Layer:
-    """PaddleSeg's OhemCrossEntropyLoss as its file has it, with its one mixed sum repaired."""
+    """PaddleSeg's OhemCrossEntropyLoss from its source file, with the sum of mixed types repaired."""
     module = importlib.import_module("paddleseg.models.losses.ohem_cross_entropy_loss")
     source = Path(module.__file__).read_text(encoding="utf-8")
     mixed = "prob + (1 - valid_mask)"
     if mixed not in source:
-        raise UserError(f"{module.__file__}: is not PaddleSeg 2.8's; install that with: make install")
+        raise UserError(f"{module.__file__}: is not of PaddleSeg 2.8; install that with: make install")
     source = source.replace(mixed, f"{mixed}.astype(prob.dtype)").replace("@manager.LOSSES.add_component", "")
     names: Dict[str, Any] = {"__name__": module.__name__}
     exec(compile(source, module.__file__, "exec"), names)
@@ -114,18 +117,18 @@ KERNEL = re.compile(r"\] (\w+) kernel: \{")
 
 
 def log_launches(side: str, network: str) -> None:
-    """Two iterations as a GPU would compute them, the second one between BEGIN and END in the log; ends the process."""
+    """Run two iterations on the code path of a GPU, the second between BEGIN and END in the log; ends the process."""
     paddle.base.core.Place.is_cpu_place = lambda place: False
     images, labels = random_batch("64x64")
     built = BUILD[side](network, labels.size)
     for marks in ((), (BEGIN, END)):
         _write_mark(*marks[:1])
-        with logits_at_stride(built.model):  # as our trainer asks for them
+        with logits_at_stride(built.model):  # as in our trainer
             outputs = built.model(images)
         built.criterion(outputs, labels).backward()
         built.update()
         _write_mark(*marks[1:])
-    os._exit(0)  # with the log on, Paddle's own exit may hang
+    os._exit(0)  # with the log enabled, Paddle may hang at exit
 
 
 def _write_mark(*marks: str) -> None:
@@ -134,10 +137,10 @@ def _write_mark(*marks: str) -> None:
 
 
 def count_launches(side: str, network: str) -> Dict[str, int]:
-    """How often one iteration of a side calls each kernel, most often called first.
+    """{kernel: calls in one iteration of a side}, in descending order of calls.
 
     Raises:
-        UserError: where the log does not hold a whole iteration.
+        UserError: if the log does not contain a whole iteration.
     """
     command = [sys.executable, "-m", "benchmarks.train_step", "--launches_of", side, "--networks", network]
     done = subprocess.run(
@@ -147,7 +150,7 @@ def count_launches(side: str, network: str) -> Dict[str, int]:
 
 
 def parse_launches(log: str) -> Dict[str, int]:
-    """The counts of `count_launches`, of a log of KERNEL_LOG."""
+    """The counts of `count_launches`, from the log that the environment KERNEL_LOG enables."""
     iteration, complete, _ = log.partition(BEGIN)[2].partition(END)
     kernels = Counter(KERNEL.findall(iteration))
     if not complete or not kernels:
@@ -156,7 +159,7 @@ def parse_launches(log: str) -> Dict[str, int]:
 
 
 def compare_launches(network: str) -> Dict[str, Any]:
-    """One network: the kernels that both sides call, their sums, and the ratio of ours over PaddleSeg's."""
+    """One network: the kernels that each side calls, their number, and the ratio of ours over PaddleSeg's."""
     kernels = {side: count_launches(side, network) for side in SIDES}
     launches = {side: sum(counts.values()) for side, counts in kernels.items()}
     ratio = launches["ours"] / launches["paddleseg"]
@@ -168,7 +171,7 @@ def _n_min(pixels: int) -> int:
 
 
 def random_batch(size: str) -> List[paddle.Tensor]:
-    """Images [BATCH, 3, H, W] and labels [BATCH, H, W] int64 in cells of 8 pixels, the first one ignored."""
+    """Images [BATCH, 3, H, W] and labels [BATCH, H, W] int64 of cells of 8x8 pixels, the first ignored."""
     height, width = (int(number) for number in size.split("x"))
     paddle.seed(0)
     cells = paddle.randint(0, CLASSES, [BATCH, 1, height // 8, width // 8])
@@ -220,22 +223,14 @@ def compare_time(network: str, size: str, rounds: int) -> Dict[str, Dict[str, fl
 
 
 def peak_memory(side: str, network: str, size: str) -> float:
-    """MB that two steps of a side add to this process, which must not have done anything large before."""
+    """MiB that two steps of a side add to the peak of this process, which must not have used much memory before."""
     images, labels = random_batch(size)
-    before = _resident_mb("VmRSS")
+    before = resident()["VmRSS"]
     built = BUILD[side](network, labels.size)
     for _ in range(2):
         built.criterion(built.model(images), labels).backward()
         built.update()
-    return _resident_mb("VmHWM") - before
-
-
-def _resident_mb(field: str) -> float:
-    """This process's resident size now (VmRSS) or at its largest (VmHWM); `ru_maxrss` begins with its parent's."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        raise UserError("the memory of a step is read from /proc, which only Linux has")
-    return int(re.search(rf"^{field}:\s*(\d+) kB", status.read_text(), re.MULTILINE).group(1)) / 1024
+    return resident()["VmHWM"] - before
 
 
 def _memory_of_fresh_process(side: str, network: str, size: str) -> float:
@@ -284,8 +279,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     arguments.add_argument("--rounds", type=whole_number(1), default=5, help="timed steps of each side (5)")
     arguments.add_argument("--json", type=Path, metavar="F", help="write the figures to this file")
     arguments.add_argument("--launches", action="store_true", help="count kernel launches, and measure nothing else")
-    arguments.add_argument("--launches_of", choices=SIDES, help="only log the kernels of this side")
-    arguments.add_argument("--memory_of", choices=SIDES, help="only print the MB that this side adds")
+    arguments.add_argument("--launches_of", choices=SIDES, help=argparse.SUPPRESS)
+    arguments.add_argument("--memory_of", choices=SIDES, help=argparse.SUPPRESS)
     options = arguments.parse_args(argv)
     check_writable(options.json)
     for size in options.sizes:

@@ -1,10 +1,10 @@
-"""What this machine's GPU does with our networks: one page for the first run on a GPU and for reports of faults.
+"""Check how the networks run on this machine's GPU: one page for the first run on a GPU, and for bug reports.
 
-Driver and libraries; outputs, losses and gradients of each network against the CPU's, in each precision; a run that is
-killed and resumed; speed and memory of training at the recipe's batch; speed of evaluation and of the input pipeline;
-class maps of Paddle Inference, and of TensorRT if it is there. Takes a minute or two on a GPU, and writes gpu_check.txt
-and gpu_check.json into --save_dir. Status 1 when something is wrong. --device cpu runs every part on the CPU, --tiny
-with small sizes.
+Reports the driver and libraries; outputs, losses and gradients of each network against those of the CPU, in each
+precision; a run that is killed and resumed; speed and memory of training at the recipe's batch size; speed of
+evaluation and of the input pipeline; class maps of Paddle Inference, and of TensorRT if it is installed. Takes a minute
+or two on a GPU, and writes gpu_check.txt and gpu_check.json into --save_dir. The status is 1 if something is wrong.
+--device cpu runs every part on the CPU, --tiny with small sizes.
 """
 
 import functools
@@ -30,15 +30,20 @@ PARTS = ("environment", "agreement", "survival", "training", "evaluation", "inpu
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the parts, print and write their findings; returns 1 if something is wrong.
+
+    Raises:
+        UserError: for an unknown part, or a folder that cannot be written to.
+    """
     arguments = _parser().parse_args(argv)
     unknown = [part for part in arguments.parts if part not in PARTS]
     if unknown:
         raise unknown_name("--parts", unknown[0], PARTS)
-    folder = prepare_save_dir(arguments.save_dir)  # said now rather than after the measurements
+    folder = prepare_save_dir(arguments.save_dir)  # before the measurements, to report an unwritable folder
     try:
         choose_device(arguments.device)
         parts = arguments.parts
-    except UserError as error:  # the report of a machine whose GPU cannot be used is wanted too
+    except UserError as error:  # a GPU that cannot be used is worth a report, too
         print(f"error: {error}\n")
         parts = ["environment"]
     found: List[Part] = []
@@ -54,7 +59,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def measures(arguments) -> Dict[str, Callable[[], List[Finding]]]:
-    """Each of PARTS as a call."""
+    """{part: function that returns its findings} of PARTS."""
     device = paddle.device.get_device()
     recipe = load_recipe(arguments.config, {"batch_size": 2, "accumulate": 1} if arguments.tiny else {})
     crop = (64, 64) if arguments.tiny else tuple(_crop_size(recipe))
@@ -85,11 +90,11 @@ def _parser():
     arguments = parser(__doc__, "python -m tool.gpu_check --save_dir output/gpu_check")
     add = arguments.add_argument
     add("--device", help="cpu, gpu or gpu:N; by default the GPU where there is one")
-    add("--config", default=CONFIG, help="recipe whose batch, crop and protocol are measured")
-    add("--networks", nargs="+", choices=tuple(RECIPES), default=list(RECIPES), help="to compare with the CPU")
-    add("--parts", nargs="+", default=list(PARTS), metavar="PART", help=f"only some of {', '.join(PARTS)}")
+    add("--config", default=CONFIG, help="recipe whose batch size, crop and protocol are used")
+    add("--networks", nargs="+", choices=tuple(RECIPES), default=list(RECIPES), help="networks to compare with the CPU")
+    add("--parts", nargs="+", default=list(PARTS), metavar="PART", help=f"only these of {', '.join(PARTS)}")
     add("--save_dir", default="output/gpu_check", help="folder for the page and the JSON")
-    add("--tiny", action="store_true", help="small sizes: whether it runs, not how fast")
+    add("--tiny", action="store_true", help="small sizes, to see whether it runs and not how fast")
     return arguments
 
 

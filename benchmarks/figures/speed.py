@@ -3,7 +3,7 @@
 from benchmarks.figures.files import NAMES, read, table
 from tool.speed.published import PUBLISHED
 
-CASES = {  # of benchmarks.inference, as (network, (h, w))
+CASES = {  # of benchmarks.inference: (network, (h, w))
     "STDC1-Seg50": ("stdc1_seg", (512, 1024)),
     "STDC1-Seg75": ("stdc1_seg", (768, 1536)),
     "STDC2-Seg50": ("stdc2_seg", (512, 1024)),

@@ -1,0 +1,1 @@
+"""Comparison with the original networks, losses and training code, from files of their results."""

@@ -1,0 +1,1 @@
+"""PaddleSeg's networks, run in processes of their own for comparison."""

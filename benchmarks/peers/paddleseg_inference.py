@@ -1,7 +1,8 @@
 """PaddleSeg's STDCSeg in a process of its own: the peer of benchmarks.inference.
 
-It imports nothing of this project, so that Paddle is as the environment has it. After a line `ready` it replies to each
-line `eager` or `exported` on its standard input with the seconds of one call, uint8 image to class map.
+It imports nothing of this project, so that only the environment decides how Paddle runs. After a line `ready`, it
+replies to each line `eager` or `exported` on its standard input with the seconds of one call, from uint8 image to class
+map.
 """
 
 import sys
@@ -31,6 +32,7 @@ class WithArgmax(nn.Layer):
 
 
 def main() -> None:
+    """Reply to the lines on standard input; arguments: NAME WIDTH HEIGHT THREADS."""
     name, width, height, threads = sys.argv[1], *map(int, sys.argv[2:])
     model = WithArgmax(STDCSeg(num_classes=19, backbone=BACKBONES[name]()))
     model.eval()
@@ -59,7 +61,7 @@ def eager(model: nn.Layer) -> Callable:
 
 
 def exported(model: nn.Layer, size, threads: int) -> Callable:
-    """The class map by Paddle Inference, oneDNN off: PaddleSeg's default, and what is right on Paddle 3."""
+    """The class map by Paddle Inference, without oneDNN: PaddleSeg's default, and correct on Paddle 3."""
     spec = [paddle.static.InputSpec([1, 3, *size], "float32", "image")]
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "model")

@@ -1,19 +1,19 @@
-"""The process that runs PaddleSeg's network, started and asked from benchmarks.inference."""
+"""The process that runs PaddleSeg's network, as benchmarks.inference starts and calls it."""
 
 import os
 import subprocess
 import sys
 import threading
-from typing import Tuple
+from typing import Callable, Tuple
 
 from compat import UserError
 from compat.allocator import MALLOC_SETTINGS
 from compat.processor import physical_cores
 
-OURS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", *MALLOC_SETTINGS)
-"""What compat sets before paddle is imported, and a user of PaddleSeg does not."""
+OUR_VARIABLES = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", *MALLOC_SETTINGS)
+"""Environment variables that compat sets before paddle is imported."""
 
-PATIENCE = 600  # seconds for one reply
+TIMEOUT = 600  # seconds for one reply
 
 
 class PeerProcess:
@@ -22,14 +22,14 @@ class PeerProcess:
     Args:
         model: `stdc1_seg` or `stdc2_seg`.
         size: (h, w).
-        our_settings: whether its environment is ours, or without what compat sets.
+        our_settings: whether it gets the variables that compat sets.
 
     Raises:
-        UserError: where the process ends, with the last line that it printed.
+        UserError: if the process ends, with the last line that it printed.
     """
 
     def __init__(self, model: str, size: Tuple[int, int], our_settings: bool):
-        environment = {name: value for name, value in os.environ.items() if our_settings or name not in OURS}
+        environment = {name: value for name, value in os.environ.items() if our_settings or name not in OUR_VARIABLES}
         height, width = size
         command = [sys.executable, "-m", "benchmarks.peers.paddleseg_inference", model, width, height, physical_cores()]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
@@ -51,15 +51,15 @@ class PeerProcess:
         self.process.stdin.flush()
         return float(self._reply(lambda line: line.replace(".", "").replace("e-", "").isdigit()))
 
-    def _reply(self, is_meant) -> str:
-        """The next line that is meant for us; Paddle and PaddleSeg print too."""
-        watchdog = threading.Timer(PATIENCE, self.process.kill)
+    def _reply(self, is_reply: Callable[[str], bool]) -> str:
+        """The next line for which `is_reply` is true; Paddle and PaddleSeg print other lines."""
+        watchdog = threading.Timer(TIMEOUT, self.process.kill)
         watchdog.start()
         last = ""
         try:
             for line in self.process.stdout:
                 last = line.strip()
-                if is_meant(last):
+                if is_reply(last):
                     return last
         finally:
             watchdog.cancel()

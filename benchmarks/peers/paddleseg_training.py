@@ -1,11 +1,12 @@
-"""Trains PaddleSeg 2.8.0's STDCSeg on CamVid by paddleseg.core.train and scores it by paddleseg.core.evaluate.
+"""Train PaddleSeg 2.8.0's STDCSeg on CamVid with paddleseg.core.train, and score it with paddleseg.core.evaluate.
 
-It is the peer of `python train.py --config configs/stdc1_seg_camvid.yml`: the same images, batch, crop, rate, schedule
-and number of iterations, with PaddleSeg's network, losses, transforms and trainer (paddleseg_stdc_camvid.yml). From
-this project come `compat`'s repairs, without which PaddleSeg's trainer crashes, and labels whose void class is 255.
+This is the counterpart of `python train.py --config configs/stdc1_seg_camvid.yml`: the same images, batch size, crop,
+learning rate, schedule and number of iterations, with PaddleSeg's network, losses, transforms and trainer
+(paddleseg_stdc_camvid.yml). This project contributes `compat`'s repairs, without which PaddleSeg's trainer crashes, and
+labels whose void class is 255.
 
-A run that was stopped goes on from its newest checkpoint in --save_dir when the same command is given again. PaddleSeg
-then begins a new epoch, so such a run sees the images in another order than one that was never stopped.
+The same command resumes a run that was stopped from its newest checkpoint in --save_dir. PaddleSeg then starts a new
+epoch, so such a run sees the images in another order than an uninterrupted one.
 """
 
 import random
@@ -68,14 +69,14 @@ def write_lists(dataset_root: str, folder: Path) -> Path:
 
 
 def train_and_score(builder: SegBuilder, options: Any) -> Dict[str, Any]:
-    """Train to the last iteration from where the folder stands, then score at full size."""
+    """Train to the last iteration, from the newest checkpoint if there is one, then score at full size."""
     config = builder.config
     done = newest_checkpoint(options.save_dir)
     start = iteration_of(done) if done else 0
     if start > config.iters:
-        raise UserError(f"{done}: is beyond --iters {config.iters}; give another --save_dir")
+        raise UserError(f"{done}: is past --iters {config.iters}; choose another --save_dir")
     seed_everything(options.seed)
-    model, losses, optimizer = builder.model, builder.loss, builder.optimizer  # the mix of the detail loss is drawn
+    model, losses, optimizer = builder.model, builder.loss, builder.optimizer  # the weights are drawn here
     seed_everything(options.seed + start)  # a resumed run draws other crops than the run's first ones
     if start < config.iters:
         paddleseg.core.train(
@@ -94,7 +95,7 @@ def train_and_score(builder: SegBuilder, options: Any) -> Dict[str, Any]:
         )
     else:
         model.set_state_dict(paddle.load(str(done / WEIGHTS)))
-        logger.info("%s: is trained already and only scored", done)
+        logger.info("%s: is already trained and only scored", done)
     miou, accuracy, class_iou, _, kappa = paddleseg.core.evaluate(model, builder.val_dataset, **config.test_config)
     return {
         "network": options.network,
@@ -111,13 +112,13 @@ def train_and_score(builder: SegBuilder, options: Any) -> Dict[str, Any]:
 
 
 def newest_checkpoint(save_dir: Path) -> Optional[Path]:
-    """The last iter_N whose two files can be read; PaddleSeg does not write them in one step."""
+    """The last iter_N whose two files can be read; PaddleSeg does not write them atomically."""
     for folder in sorted(save_dir.glob("iter_*"), key=iteration_of, reverse=True):
         try:
             for name in (WEIGHTS, OPTIMIZER):
                 paddle.load(str(folder / name))
         except Exception as error:  # whatever a half-written file makes paddle.load raise
-            logger.warning("%s: is incomplete and is left out (%s)", folder, type(error).__name__)
+            logger.warning("%s: is incomplete and is skipped (%s)", folder, type(error).__name__)
         else:
             return folder
     return None

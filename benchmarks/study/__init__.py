@@ -1,1 +1,1 @@
-"""What `benchmarks.ablation` is made of: the plan, its runs, their scores, and the tables of these."""
+"""The parts of benchmarks.ablation: the plan, its runs, their scores, and the tables."""

@@ -1,4 +1,4 @@
-"""What a run of an ablation reached: the scores of its last weights, image by image."""
+"""The result of a run of an ablation: the scores of its last weights, image by image."""
 
 import json
 import re
@@ -26,7 +26,7 @@ TIMED_LINE = re.compile(r"\[TRAIN\].*\biter: (\d+)/.*\bbatch_cost: ([0-9.]+)")
 
 
 def read_result(folder: Path) -> Optional[Dict[str, Any]]:
-    """What `write_result` wrote, or None when the run is not at its end."""
+    """What `write_result` wrote, or None if the run is not complete."""
     path = folder / RESULT
     if not path.is_file():
         return None
@@ -40,18 +40,18 @@ def read_confusions(folder: Path) -> np.ndarray:
 
 
 def write_result(run: Run, folder: Path, overrides: Mapping[str, Any], about: Mapping[str, Any]) -> Dict[str, Any]:
-    """Evaluate the last weights of a run that is at its end, and write what it reached into its folder.
+    """Evaluate the last weights of a complete run, and write the result into its folder.
 
-    The weights are the moving average if the run has one. They are kept in `last_model`.
+    The weights are the moving average if the run has one; they are saved as `last_model`.
 
     Args:
         run: what was trained.
-        folder: where.
-        overrides: of the recipe, before the run's own: where the data is.
-        about: what else is to stand in the result.
+        folder: of the run.
+        overrides: of the recipe, applied before those of the run, such as the dataset's folder.
+        about: further entries of the result.
 
     Raises:
-        UserError: when the run is not at its end.
+        UserError: if the run is not complete.
     """
     checkpoint = newest_intact(folder)
     state = RunState.from_json(checkpoint.state) if checkpoint else None
@@ -89,7 +89,7 @@ def write_result(run: Run, folder: Path, overrides: Mapping[str, Any], about: Ma
 
 
 def training_seconds(log: Path) -> float:
-    """Seconds of all iterations, validation left out, by the lines of a training log."""
+    """Seconds of all iterations without validation, from a training log."""
     seconds, before = 0.0, 0
     for line in log.read_text(encoding="utf-8").splitlines():
         found = TIMED_LINE.search(line)

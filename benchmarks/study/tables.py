@@ -18,10 +18,10 @@ FIRST_COLUMNS = ("variant", "iters", "seed", "miou", "best_miou", "best_iteratio
 LAST_COLUMNS = ("images", "protocol", "commit", "paddle", "processor", "date")
 HEADER = ("variant", "iters", "runs", "mIoU", "sd", "best", "A - B", "low", "high", "p", "s/iter")
 NOTE = (
-    "mIoU of the last weights, and best of all validations, in percent, mean over the seeds; sd over the seeds. A - B "
-    "is the difference to the baseline {baseline} over the seeds that both have, with its 95 % interval by bootstrap "
-    "and p of the paired permutation test, both over the images, whose results are summed over these seeds: they say "
-    "what other images would change, and sd what other seeds would."
+    "mIoU of the last weights and best of all validations, in percent, as means over the seeds; sd is the standard "
+    "deviation over the seeds. A - B is the difference to the baseline {baseline} over the seeds that both have, with "
+    "its 95 % bootstrap interval and the p-value of a paired permutation test. Both resample the images, whose results "
+    "are summed over these seeds: they estimate the effect of other images, and sd that of other seeds."
 )
 
 
@@ -46,7 +46,7 @@ class Row(NamedTuple):
 
 
 def find_rows(plan: Plan, save_dir: Path) -> List[Row]:
-    """A row for each variant of which a run is at its end, in the plan's order."""
+    """A row for each variant with a complete run, in the plan's order."""
     found = []
     for variant in plan.chosen():
         folders = {run.seed: save_dir / run.folder for run in variant.runs()}

@@ -1,4 +1,4 @@
-"""One training of an ablation: a process of `train.py` that goes on from its last checkpoint."""
+"""One training run of an ablation: a process of `train.py` that resumes from its last checkpoint."""
 
 import contextlib
 import json
@@ -27,10 +27,10 @@ FORWARDED = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def locked(save_dir: Path) -> Iterator[IO[str]]:
-    """The only ablation in `save_dir` meanwhile; the lock is also held by a training that outlives its ablation.
+    """Lock `save_dir` for one ablation; a training process that outlives its ablation still holds the lock.
 
     Raises:
-        UserError: when another one is at work there.
+        UserError: if another ablation is running there.
     """
     with open(save_dir / LOCK, "w", encoding="utf-8") as lock:
         if fcntl:
@@ -38,17 +38,17 @@ def locked(save_dir: Path) -> Iterator[IO[str]]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise UserError(
-                    f"{save_dir}: another ablation, or a training that it left, is at work here; wait for its end, "
-                    "or choose another --save_dir"
+                    f"{save_dir}: another ablation, or a training that it started, is running here; wait for it, or "
+                    "choose another --save_dir"
                 ) from error
         yield lock
 
 
 def check_settings(run: Run, folder: Path) -> None:
-    """Write down what is trained in `folder`, or see that it is what has been trained there.
+    """Record the settings of the run in `folder`, or check that they are those recorded there.
 
     Raises:
-        UserError: when it was something else.
+        UserError: if the folder was trained with other settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, settings = folder / SETTINGS, json.loads(json.dumps(run.settings))
@@ -63,16 +63,16 @@ def check_settings(run: Run, folder: Path) -> None:
 
 
 def train(run: Run, folder: Path, flags: Sequence[str], lock: IO[str]) -> int:
-    """Train a run to its end, from its newest checkpoint if there is one.
+    """Train a run to its end, resuming from its newest checkpoint if there is one.
 
     Args:
         run: what to train.
-        folder: its folder; what the process says goes to `output.log` there.
-        flags: further ones of train.py.
+        folder: its folder; the output of the process goes to `output.log` there.
+        flags: further flags of train.py.
         lock: stays held until the process ends.
 
     Returns:
-        The process's exit status. A signal that reached both, or this process alone, has ended it with a checkpoint.
+        The exit status of the process. If this process got SIGINT or SIGTERM, it was forwarded, and a checkpoint saved.
     """
     with open(folder / OUTPUT, "a", encoding="utf-8") as output:
         descriptors = (lock.fileno(),) if fcntl else ()
@@ -93,18 +93,18 @@ def command(run: Run, folder: Path, flags: Sequence[str]) -> List[str]:
 def last_line(folder: Path) -> str:
     """The last line that the process of a run wrote."""
     lines = (folder / OUTPUT).read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line for line in reversed(lines) if line.strip()), "it said nothing")
+    return next((line for line in reversed(lines) if line.strip()), "it printed nothing")
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Make room: a run that is at its end goes on no more."""
+    """Delete the checkpoints of a complete run, which is not resumed any more."""
     for checkpoint in list_checkpoints(folder):
         shutil.rmtree(checkpoint)
 
 
 @contextlib.contextmanager
 def _forwarding(process: subprocess.Popen) -> Iterator[None]:
-    """Signals to this process end the other one meanwhile, which then saves and leaves."""
+    """Forward SIGINT and SIGTERM to the process, which then saves a checkpoint and exits."""
     before = {number: signal.signal(number, lambda got, _: process.send_signal(got)) for number in FORWARDED}
     try:
         yield

@@ -1,4 +1,4 @@
-"""Our code takes the branches of a GPU, and Paddle computes on the CPU."""
+"""Lets our code take its GPU branches while Paddle computes on the CPU."""
 
 import contextlib
 import sys
@@ -25,15 +25,15 @@ class _Place:
 
 @contextlib.contextmanager
 def fake_gpu() -> Iterator[None]:
-    """Meanwhile our rooms see a GPU in `Tensor.place` and `get_device()`; Paddle itself does not."""
+    """`Tensor.place` and `get_device()` report a GPU to this project's code, but not to Paddle itself."""
     place = paddle.Tensor.place
     device = paddle.device.get_device
 
     def place_of(tensor: paddle.Tensor) -> Any:
-        return _Place() if _asked_by_us() else place.__get__(tensor)
+        return _Place() if _called_by_project() else place.__get__(tensor)
 
     def get_device() -> str:
-        return "gpu:0" if _asked_by_us() else device()
+        return "gpu:0" if _called_by_project() else device()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paddle.Tensor, "place", property(place_of))
@@ -42,6 +42,6 @@ def fake_gpu() -> Iterator[None]:
         yield
 
 
-def _asked_by_us() -> bool:
+def _called_by_project() -> bool:
     file = sys._getframe(2).f_code.co_filename
     return file.startswith(ROOT) and "site-packages" not in file

@@ -1,4 +1,4 @@
-"""A server of one file on this machine, with the faults that a download meets."""
+"""A local HTTP server of one file that simulates failing downloads."""
 
 import contextlib
 import re
@@ -13,9 +13,9 @@ FILE = "/file"
 class Fault(NamedTuple):
     """What happens to one request.
 
-    cut: bytes of the body after which the connection ends; stall: bytes after which nothing comes for that many
-    seconds; status: an error instead; no_range: the whole file whatever was asked for; no_length: its size is not said;
-    body: another file; elsewhere: a redirect to the file.
+    cut: bytes of the body after which the connection ends; stall: bytes after which the server pauses for `seconds`;
+    status: an HTTP error instead; no_range: ignore the requested range; no_length: send no Content-Length; body: send
+    another file; elsewhere: redirect to the file.
     """
 
     cut: Optional[int] = None
@@ -29,7 +29,7 @@ class Fault(NamedTuple):
 
 
 class FileServer:
-    """`faults` are those of the requests to come, in their order; `ranges` what the requests asked for."""
+    """`faults` are for the next requests, in order; `ranges` records the Range header of each request."""
 
     def __init__(self, content: bytes, port: int):
         self.content, self.url = content, f"http://127.0.0.1:{port}{FILE}"
@@ -39,7 +39,7 @@ class FileServer:
 
 @contextlib.contextmanager
 def served(content: bytes) -> Iterator[FileServer]:
-    """Serve `content` meanwhile."""
+    """Serve `content` until the context ends."""
     http = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     http.daemon_threads = True
     http.file = FileServer(content, http.server_address[1])

@@ -1,4 +1,4 @@
-"""The kernels that the recipes call: a tiny run of each kind of recipe, with the branches of a GPU, and Paddle's log.
+"""Logs the kernels that the recipes call: a tiny run of each kind of recipe on the code path of a GPU.
 
 python tests/helpers/kernel_calls.py SAMPLE FOLDER    (in a process of its own, with the environment LOGGED)
 """
@@ -52,8 +52,8 @@ def parse_log(lines: Iterable[str]) -> Set[Call]:
     return calls
 
 
-def telling_recipes() -> List[Path]:
-    """Recipes that together have every network family, option, loss, switch of a loss, and optimiser of all recipes."""
+def representative_recipes() -> List[Path]:
+    """Recipes that together cover every network family, option, loss, switch of a loss, and optimiser."""
     files = [file for folder in ("", "official", "best") for file in (ROOT / "configs" / folder).glob("*.yml")]
     chosen, covered = [], set()
     smallest_first = sorted(files, key=lambda file: ("slim" not in file.name, len(file.name), str(file)))
@@ -66,7 +66,7 @@ def telling_recipes() -> List[Path]:
 
 
 def _features(recipe: Recipe) -> Set[Tuple]:
-    """What of a recipe can call other kernels than another recipe does."""
+    """The properties of a recipe that determine which kernels it calls."""
     family = re.match("[a-z]+", recipe.model.type).group()
     found = {(family,), ("optimizer", recipe.optimizer.type), *((family, option) for option in recipe.model.options)}
     for term in (term for terms in recipe.loss.values() for term in terms):
@@ -104,8 +104,8 @@ def part_of(layer: nn.Layer, part: str) -> None:
 
 
 def record(sample: Path, folder: Path) -> None:
-    """Train and validate by the telling recipes and by what no recipe has; predict with the last one."""
-    files = telling_recipes()
+    """Train and validate the representative recipes and one with every other loss; predict with the last one."""
+    files = representative_recipes()
     terms = [{"type": loss} for loss in LOSSES if loss not in DETAIL_LOSSES]
     beside = tiny(files[0], sample, optimizer={"type": "AdamW"}, loss={"main": terms, "aux8": terms})
     for number, recipe in enumerate([beside, *(tiny(file, sample) for file in files)]):

@@ -21,7 +21,7 @@ from typing import Dict, Optional
 import numpy as np
 from visualdl import LogReader
 
-from tests.helpers.tiny_training import life, tiny_recipe, train
+from tests.helpers.tiny_training import run_in_fork, tiny_recipe, train
 
 SAVING = "save_checkpoint"
 
@@ -45,7 +45,7 @@ class Moments:
 
 
 def run(sample_root: Path, folder: Path, num_workers: int, moments: Optional[Moments] = None, resume=None) -> None:
-    """One life of a training run."""
+    """Train until the end or a kill."""
     recipe = tiny_recipe(sample_root)
     sys.setprofile(moments)
     train(recipe, save_dir=str(folder), num_workers=num_workers, resume_model=resume, use_vdl=True)
@@ -75,7 +75,7 @@ def left(folder: Path) -> Dict[str, object]:
 
 def main(sample_root: Path, folder: Path, num_workers: int, kills: int) -> None:
     whole = folder / "whole"
-    assert life(lambda: run(sample_root, whole, num_workers, Moments())) == 0
+    assert run_in_fork(lambda: run(sample_root, whole, num_workers, Moments())) == 0
     expected = left(whole)
     events, saving_events = map(int, (whole / "moments").read_text().split())
     generator = np.random.default_rng(num_workers)
@@ -84,10 +84,10 @@ def main(sample_root: Path, folder: Path, num_workers: int, kills: int) -> None:
         at = int(generator.integers(1, saving_events if saving else events))
         killed = folder / "killed"
         moments = Moments(at, saving)
-        status = life(lambda moments=moments, killed=killed: run(sample_root, killed, num_workers, moments))
+        status = run_in_fork(lambda moments=moments, killed=killed: run(sample_root, killed, num_workers, moments))
         assert status == -signal.SIGKILL, f"the run was over before event {at} (status {status})"
         names = sorted(path.name for path in killed.glob("*iter_*"))
-        assert life(lambda killed=killed: run(sample_root, killed, num_workers, resume="auto")) == 0, names
+        assert run_in_fork(lambda killed=killed: run(sample_root, killed, num_workers, resume="auto")) == 0, names
         found = left(killed)
         differing = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
         assert not differing, (number, at, names, [(expected.get(n), found.get(n)) for n in differing])

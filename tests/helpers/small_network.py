@@ -1,4 +1,4 @@
-"""A network that is built and run in no time."""
+"""A network that is fast to build and run."""
 
 import paddle
 from paddle import nn

@@ -1,4 +1,4 @@
-"""A training run that is over in a second: a network of three small layers, two of which draw or remember."""
+"""A training run of a second, with a tiny network that has random numbers (dropout) and state (batch norm)."""
 
 import contextlib
 import faulthandler
@@ -45,7 +45,7 @@ class RecordedTrainer(Trainer):
 
 @contextlib.contextmanager
 def tiny_network(kind: Callable[[], nn.Layer] = TinyNetwork) -> Iterator[None]:
-    """The trainer trains a network of that kind meanwhile."""
+    """Make the trainer build a network of that kind."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine.training.trainer, "network_of", lambda recipe, num_classes, weights=True: kind())
         yield
@@ -73,8 +73,8 @@ def tiny_recipe(sample_root: Path, **overrides) -> Recipe:
     )
 
 
-def life(work: Callable[[], None], timeout: int = 20) -> int:
-    """Do `work` in a forked process. Returns its exit status, negative for the signal that killed it.
+def run_in_fork(work: Callable[[], None], timeout: int = 20) -> int:
+    """Run `work` in a forked process and return its exit status, which is -N if signal N killed it.
 
     The caller needs OMP_NUM_THREADS=1: the threads that computed in the parent are missing in the fork.
     """

@@ -1,4 +1,4 @@
-"""Writes torch's formats without torch, well-formed or not: what the reader and the converter are tested with."""
+"""Writes files in torch's formats without torch, valid or not, to test the reader and the converter."""
 
 import pickle
 import struct

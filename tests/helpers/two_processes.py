@@ -1,4 +1,4 @@
-"""What each of two processes computes; started by tests/engine/test_parallel.py through Paddle's launcher.
+"""The program of each of two processes, started by tests/engine/test_parallel.py through Paddle's launcher.
 
 python -m paddle.distributed.launch --nproc_per_node 2 tests/helpers/two_processes.py WHAT SAMPLE FOLDER
 """
@@ -119,7 +119,7 @@ class Dying(Trainer):
 
 
 class Interrupted(Trainer):
-    """Both processes are told to end in iteration 4."""
+    """Both processes get SIGTERM in iteration 4."""
 
     def _step(self, number, images, labels):
         if number == 6:

@@ -1,4 +1,4 @@
-"""Building networks quickly, for tests that load every weight anyway."""
+"""Builds networks quickly, for tests that load all weights anyway."""
 
 from contextlib import contextmanager
 
@@ -8,7 +8,7 @@ from paddle.nn.initializer import Constant, Normal
 
 @contextmanager
 def zero_networks():
-    """What is drawn from a normal distribution meanwhile is 0: drawing a network's weights takes most of the time."""
+    """Initialise normally distributed weights with 0, because drawing them takes most of the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Normal, "forward", lambda self, parameter, block=None: Constant(0.0)(parameter, block))
         yield

@@ -45,7 +45,7 @@ def test_uploads_are_decoded_one_at_a_time_and_their_queue_is_bounded(app, monke
     monkeypatch.setattr(application, "decode_upload", slow)
     statuses = []
     threads = [
-        threading.Thread(target=lambda: statuses.append(send(app)[0])) for _ in range(application.MOST_WAITING + 4)
+        threading.Thread(target=lambda: statuses.append(send(app)[0])) for _ in range(application.MAX_UPLOADS + 4)
     ]
     for thread in threads:
         thread.start()
@@ -58,15 +58,15 @@ def test_uploads_are_decoded_one_at_a_time_and_their_queue_is_bounded(app, monke
     go_on.set()
     for thread in threads:
         thread.join(20)
-    assert statuses.count(200) == application.MOST_WAITING
+    assert statuses.count(200) == application.MAX_UPLOADS
     assert send(app)[0] == 200  # every place is free again
 
 
 def test_a_refused_upload_gives_its_place_back(app):
-    for _ in range(application.MOST_WAITING + 1):
+    for _ in range(application.MAX_UPLOADS + 1):
         assert send(app, longest="abc") == (
             400,
-            {"error": "A longest side of 'abc' pixels is not offered; take 512, 1024, 2048."},
+            {"error": "The longest side cannot be 'abc' pixels; choose 512, 1024, 2048."},
         )
     assert send(app, longest="512")[0] == 200
 

@@ -258,7 +258,7 @@ def test_the_peer_runs_without_our_settings(monkeypatch):
         return start(*arguments, **options)
 
     monkeypatch.setattr("benchmarks.peers.paddleseg_peer.subprocess.Popen", watched)
-    monkeypatch.setattr("benchmarks.peers.paddleseg_peer.PATIENCE", 100)
+    monkeypatch.setattr("benchmarks.peers.paddleseg_peer.TIMEOUT", 100)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     with PeerProcess("stdc1_seg", SIZE, our_settings=False) as peer:
         assert 0 < peer.run("eager") < 100 and 0 < peer.run("exported") < 100

@@ -6,11 +6,10 @@ starts at the size of its parent.
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, Optional, Sequence
+from typing import Optional, Sequence
 
 import compat
 
@@ -20,9 +19,9 @@ from engine.command import choose_device
 from engine.runtime.load import engine_class
 from tool.benchmarking.formats import Format, Source, open_format
 from tool.benchmarking.measurement import Memory
+from tool.speed.resident import STATUS, resident
 
 ROOT = Path(__file__).parents[2]
-STATUS = Path("/proc/self/status")
 RUNS = 3
 TIMEOUT = 600  # seconds
 
@@ -60,9 +59,3 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     for _ in range(RUNS):
         network.classes(images)
     print(json.dumps({"before": before, "peak": resident()["VmHWM"]}))
-
-
-def resident() -> Dict[str, float]:
-    """Resident size of this process in MiB: now (VmRSS) and its maximum so far (VmHWM)."""
-    found = re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)
-    return {name: int(kibibytes) / 1024 for name, kibibytes in found}

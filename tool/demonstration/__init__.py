@@ -1,1 +1,1 @@
-"""The page of tool.demo: its server, its networks, the check of uploads."""
+"""The parts of tool.demo: the web server, its networks, and the checks of uploads."""

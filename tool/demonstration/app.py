@@ -1,4 +1,4 @@
-"""The server of the page: one page, its networks as JSON, and the class map and confidence of an image."""
+"""The web application: the page, the list of networks, and the class map and confidence of an uploaded image."""
 
 import base64
 import io
@@ -22,12 +22,12 @@ from tool.demonstration.networks import Networks, Prediction
 from tool.demonstration.upload import FORMATS, decode_upload
 
 SIDES = (512, 1024, 2048)
-"""Longest sides, in pixels, that an image may be brought to before the network sees it."""
+"""Longest sides, in pixels, that an image can be reduced to before inference."""
 
-MOST_WAITING = 8
-"""Uploads that are taken at once, the one in work included; further ones are refused, so that memory stays bounded."""
+MAX_UPLOADS = 8
+"""Uploads that are accepted at a time, including the one being processed; the limit bounds the memory."""
 
-# Nothing is fetched from elsewhere; the picture itself is a blob of the browser's.
+# The page loads nothing from other hosts; its pictures are blobs that the browser creates.
 POLICY = "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 
 
@@ -35,9 +35,10 @@ def create_app(networks: Networks, host: str = "127.0.0.1", max_megabytes: int =
     """The web application.
 
     Args:
-        host: the address it will listen on; on a loopback address requests under any foreign name are refused, so that
-            no web site can reach the page through a name of its own.
-        max_megabytes: of an upload.
+        networks: that the page offers.
+        host: address that the server listens on. On a loopback address, requests for any other host name are refused,
+            which prevents DNS rebinding by other web sites.
+        max_megabytes: largest upload.
     """
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = max_megabytes * 2**20
@@ -57,13 +58,13 @@ def create_app(networks: Networks, host: str = "127.0.0.1", max_megabytes: int =
     def sample(seed: int) -> Response:
         return Response(_png(Image.fromarray(sample_picture(seed))), mimetype="image/png")
 
-    places = threading.BoundedSemaphore(MOST_WAITING)
-    decoding = threading.Lock()  # an image of the largest size takes some hundred megabytes meanwhile
+    places = threading.BoundedSemaphore(MAX_UPLOADS)
+    decoding = threading.Lock()  # decoding the largest image takes hundreds of megabytes
 
     @app.post("/predict")
     def predict() -> Response:
         if not places.acquire(blocking=False):
-            abort(503, f"{MOST_WAITING} images are waiting already; try again in a moment.")
+            abort(503, f"{MAX_UPLOADS} images are waiting already; try again in a moment.")
         try:
             return segment()
         finally:
@@ -72,10 +73,10 @@ def create_app(networks: Networks, host: str = "127.0.0.1", max_megabytes: int =
     def segment() -> Response:
         start = time.perf_counter()
         if "image" not in request.files:
-            raise UserError("No image came with the request; choose one.")
+            raise UserError("The request contains no image; choose one.")
         longest = request.form.get("longest", default=str(SIDES[1]))
         if longest not in map(str, SIDES):
-            raise UserError(f"A longest side of {longest!r} pixels is not offered; take {', '.join(map(str, SIDES))}.")
+            raise UserError(f"The longest side cannot be {longest!r} pixels; choose {', '.join(map(str, SIDES))}.")
         with decoding:
             image = decode_upload(request.files["image"].stream, int(longest))
         asked = [request.form.get(name, "") for name in ("model", "engine")]
@@ -89,14 +90,14 @@ def create_app(networks: Networks, host: str = "127.0.0.1", max_megabytes: int =
 
 
 def _add_guards(app: Flask, max_megabytes: int) -> None:
-    """Refuse requests of other sites, make every error a line of JSON, and let the page load nothing from elsewhere."""
+    """Refuse requests from other sites, return errors as JSON, and forbid the page to load from other hosts."""
 
     @app.before_request
     def own_pages_only() -> None:
-        # A browser names the site whose page sends a request.
+        # Browsers send the origin of the page that makes the request.
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc != request.host:
-            abort(403, "This request comes from another web site; open the page itself.")
+            abort(403, "This request comes from another web site; use the page itself.")
 
     @app.errorhandler(UserError)
     def refused(error: UserError):
@@ -115,7 +116,7 @@ def _add_guards(app: Flask, max_megabytes: int) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine alone."""
+    """Whether only this machine can reach the address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -123,16 +124,16 @@ def is_loopback(host: str) -> bool:
 
 
 def sample_picture(seed: int) -> np.ndarray:
-    """A rendered street [256, 512, 3] uint8 RGB, the size of those that make demo trains on."""
+    """A rendered street [256, 512, 3] uint8 RGB, of the size that make demo trains on."""
     rng = np.random.default_rng(seed)
     return develop(paint_scene((512, 256), seed, rng), rng)
 
 
 def describe(prediction: Prediction) -> Dict:
-    """What the page shows: size, milliseconds, the class map as a grey PNG of ids, the share of each class.
+    """The response to /predict: size, milliseconds, the class map as a grey PNG of ids, and the share of each class.
 
-    Where it was asked for also the confidence, a grey PNG of whole percents, rounded down: a pixel is below P percent
-    where its level is less than P.
+    If the prediction has a confidence, it is a grey PNG of whole percents, rounded down: a pixel's confidence is below
+    P percent if its grey level is less than P.
     """
     height, width = prediction.class_map.shape
     described = {
@@ -149,7 +150,7 @@ def describe(prediction: Prediction) -> Dict:
 
 
 def class_shares(class_map: np.ndarray, classes: ClassSet) -> List[Dict]:
-    """[{id, name, color, share}] of the classes that occur, the largest first; share in [0, 1]."""
+    """[{id, name, color, share}] of the classes that occur, in descending order of the share, in [0, 1]."""
     counts = np.bincount(class_map.ravel(), minlength=256)[: len(classes.names)]
     return [
         {

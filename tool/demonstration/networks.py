@@ -1,4 +1,4 @@
-"""The networks of the page: loaded when they are first asked for, and run one at a time."""
+"""The networks of the page: loaded at their first use, and run one at a time."""
 
 import threading
 import time
@@ -15,8 +15,10 @@ from tool.prediction.classify import Classify
 class Choice(NamedTuple):
     """A model in an engine.
 
-    load: builds its network, which may take seconds; with a confidence it is a Segmenter, or in place of one.
-    gives_confidence: whether the network returns more than class maps.
+    model, engine: names in the menus of the page.
+    classes: of the model.
+    load: loads the network, which may take seconds; with `gives_confidence`, the result also has Segmenter's `segment`.
+    gives_confidence: whether the network can return a confidence.
     temperature: that logits are divided by for the confidence.
     """
 
@@ -29,7 +31,7 @@ class Choice(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """`seconds` is the time from image to class map and confidence alone; `loading` what came before, once."""
+    """A result. seconds: from image to class map and confidence; loading: seconds to load the network before, or 0."""
 
     class_map: np.ndarray  # [H, W] uint8
     classes: ClassSet
@@ -40,16 +42,16 @@ class Prediction(NamedTuple):
 
 
 class Networks:
-    """What the page can choose from; the first is its default."""
+    """The networks that the page offers; the first is the default."""
 
     def __init__(self, choices: Sequence[Choice]):
         self.choices: Dict[Tuple[str, str], Choice] = {(c.model, c.engine): c for c in choices}
         self.loaded: Dict[Tuple[str, str], Classify] = {}
-        # Each engine takes all cores: two images at once would only slow each other down.
+        # Each engine uses all cores: two images at a time would slow each other down.
         self.lock = threading.Lock()
 
     def names(self) -> List[Dict]:
-        """[{model, engine, confidence: whether it gives one}] in the order of the page's menus."""
+        """[{model, engine, confidence: whether it returns one}] in the order of the page's menus."""
         return [
             {"model": model, "engine": engine, "confidence": choice.gives_confidence}
             for (model, engine), choice in self.choices.items()
@@ -59,7 +61,7 @@ class Networks:
         """Segment an image [H, W, 3] uint8 RGB.
 
         Raises:
-            UserError: for a choice that is not there, that cannot be loaded, or that gives no confidence.
+            UserError: for an unknown model and engine, or one that cannot be loaded or returns no confidence.
         """
         key = (model, engine)
         if key not in self.choices:

@@ -1,0 +1,1 @@
+"""The parts of tool.evaluate: comparison, exported networks, tables, and the report."""

@@ -1,4 +1,4 @@
-"""From scorecards to the report that shows them."""
+"""Builds the report of an evaluation from its scorecards."""
 
 import math
 from typing import List, Mapping, Sequence, Tuple
@@ -11,15 +11,15 @@ from engine.protocols import describe
 from tool.evaluation.comparison import Evaluated
 from tool.evaluation.report.content import Figure, Report, SecondModel, Table
 
-FIGURES = ("miou", "small_object_miou", "accuracy", "kappa")  # the scores to see first
+FIGURES = ("miou", "small_object_miou", "accuracy", "kappa")  # scores at the top of the page
 
 
 def build_report(networks: Sequence[Evaluated], tables: Sequence[Table] = ()) -> Report:
-    """The report of the first network, whose bars stand beside those of the second if there is one.
+    """The report of the first network, compared with the second if there is one.
 
     Args:
-        networks: one or two; their first protocols are shown class by class and image by image.
-        tables: shown before those of the scores.
+        networks: one or two; the results of their first protocols are shown by class and by image.
+        tables: shown before the tables of the scores.
     """
     first = networks[0]
     card = first.card

@@ -22,9 +22,12 @@ LEVEL = 0.05
 
 
 class Subject(NamedTuple):
-    """A network to evaluate: where its weights and its recipe are, and what they are; on which images, and how.
+    """A network to evaluate.
 
-    `model` is evaluated by PaddleSeg's protocols, a network of engine.runtime as it is deployed.
+    path, config: where its weights and its recipe are.
+    dataset: images to evaluate it on.
+    model: a layer is evaluated as PaddleSeg does it, a Network as it is deployed.
+    protocols: by name; comparisons and reports use the first.
     """
 
     path: str
@@ -54,7 +57,7 @@ class Evaluated(NamedTuple):
 
 
 def check_same_images(first: Subject, second: Subject) -> None:
-    """Raise UserError where two networks would be evaluated on different images or classes."""
+    """Raise UserError if two networks would be evaluated on different images or classes."""
     if first.dataset.classes != second.dataset.classes:
         raise UserError(
             f"{second.config}: its val_dataset has {second.dataset.num_classes} classes, that of {first.config} has "
@@ -73,7 +76,14 @@ def compare_networks(first: Evaluated, second: Evaluated) -> Comparison:
 
 
 def significant(p_values: np.ndarray) -> np.ndarray:
-    """Which classes differ when as many tests as there are classes were made: Holm's step-down at 5 %. [K] bool."""
+    """Which classes differ significantly at 5 %, corrected for multiple tests by Holm's method.
+
+    Args:
+        p_values: [K], NaN for classes that were not tested.
+
+    Returns:
+        [K] bool.
+    """
     tested = np.flatnonzero(~np.isnan(p_values))
     order = tested[np.argsort(p_values[tested], kind="stable")]
     passed = p_values[order] <= LEVEL / np.arange(len(order), 0, -1)
@@ -90,15 +100,15 @@ def comparison_table(comparison: Comparison, card: Scorecard) -> Table:
         p_text = NONE if np.isnan(p) else f"{p:.4f}{mark}"
         rows.append((name.replace("_", " "), float(a), float(b), Signed(d), Signed(low), Signed(high), p_text))
     note = (
-        "Difference is A - B in points; low and high its 95 % interval, by bootstrap over the images; p of a paired "
-        f"permutation test over the images, * where it holds for all classes together (Holm, {100 * LEVEL:.0f} %). A "
+        "Difference is A - B in points, low and high are its 95 % bootstrap interval, and p is that of a paired "
+        f"permutation test, both over the images; * is significant at {100 * LEVEL:.0f} % after Holm's correction. A "
         f"class that occurs neither in labels nor in predictions {ABSENT_MEANING[card.options.absent]}."
     )
     return Table("A against B", ("class", "A", "B", "difference", "low", "high", "p"), rows, note)
 
 
 def comparison_rows(comparison: Comparison, card: Scorecard) -> List[Dict[str, Any]]:
-    """The same for JSON: `name` (`all` for the mean IoU) and fractions by the names of Comparison's fields."""
+    """The rows of `comparison_table` for JSON: `name` (`all` for the mean IoU) and Comparison's fields as fractions."""
     return [
         {"name": name, **dict(zip(comparison._fields, values))}
         for name, *values in zip(("all", *card.names), *comparison)

@@ -1,4 +1,4 @@
-"""Scorecards as text, JSON and CSV. Texts are in percent, files hold fractions."""
+"""Scorecards as text, JSON and CSV. Text is in percent, files contain fractions."""
 
 import csv
 import io
@@ -12,11 +12,11 @@ from engine.evaluation.scorecard import Scorecard
 from engine.protocols import describe
 from engine.recipe import Protocol
 
-NONE = "-"  # where there is no such score
+NONE = "-"  # for a score that does not exist
 
 
 def protocol_table(cards: Mapping[str, Scorecard], protocols: Mapping[str, Protocol]) -> str:
-    """Every protocol in one table: a column each, a line for each score of the whole dataset."""
+    """A column for each protocol, and a line for each score of the whole dataset."""
     totals = [{score.title: score.value for score in card.totals()} for card in cards.values()]
     titles = list(dict.fromkeys(title for column in totals for title in column))
     rows = [[title, *(_percent(column.get(title, math.nan)) for column in totals)] for title in titles]
@@ -40,7 +40,7 @@ def class_table(card: Scorecard) -> str:
 def as_dict(
     cards: Mapping[str, Scorecard], protocols: Mapping[str, Protocol], about: Mapping[str, Any]
 ) -> Dict[str, Any]:
-    """Everything of the tables and the confusion matrices, after `about`; NaN where there is no such score."""
+    """All figures of the tables and the confusion matrices, after `about`; NaN for scores that do not exist."""
     content: Dict[str, Any] = dict(about)
     content["protocols"] = {
         name: {

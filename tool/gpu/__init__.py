@@ -1,1 +1,1 @@
-"""What tool.gpu_check measures, a part a file: each returns findings, on a GPU or on the CPU."""
+"""The parts of tool.gpu_check; each returns a list of findings, on a GPU or on the CPU."""

@@ -1,4 +1,4 @@
-"""Outputs, losses and gradients of each network on the device, against the CPU's in float32."""
+"""Outputs, losses and gradients of each network on the device, compared with the CPU in float32."""
 
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -29,17 +29,21 @@ BATCH_STATISTICS = "fp32, batch statistics"
 
 
 class Bounds(NamedTuple):
-    """Largest error of the logits over the largest logit, of a loss over the loss, and norm of the gradients' error
-    over the gradients' norm."""
+    """Relative errors.
+
+    outputs: largest error of the logits over the largest logit.
+    losses: largest error of a loss over that loss.
+    gradients: norm of the error of all gradients over their norm.
+    """
 
     outputs: float
     losses: float
     gradients: float
 
 
-# Five to ten times the errors of four networks on a CPU that rounded the weights and inputs of convolutions to the bits
-# of the type, in fp16 and bf16 the outputs too. Gradients are those with fixed statistics of batch norm: through the
-# statistics of two images at random weights even the last bit of float32 grows to 1 % of the gradients.
+# Five to ten times the errors of four networks on a CPU that rounded the weights and inputs of convolutions to the
+# precision of the type, in fp16 and bf16 also their outputs. Gradients are computed with fixed batch-norm statistics:
+# through the statistics of two images at random weights, rounding errors of float32 grow to 1 % of the gradients.
 BOUNDS = {
     "fp32": Bounds(1e-4, 1e-4, 2e-3),
     "tf32": Bounds(1e-2, 1e-3, 0.1),
@@ -47,12 +51,12 @@ BOUNDS = {
     "bf16": Bounds(0.1, 1e-2, 0.3),
     BATCH_STATISTICS: Bounds(1e-4, 1e-4, 0.1),
 }
-FP16_SCALE = 256.0  # of losses: large enough for small gradients, and no gradient overflows
+FP16_SCALE = 256.0  # of losses: small gradients do not underflow, and none overflows
 ON_CPU = ("fp32", BATCH_STATISTICS)
 
 
 class Computed(NamedTuple):
-    """Logits of evaluation [N, K, H, W], losses by name, and all gradients in one row."""
+    """outputs: logits [N, K, H, W] in evaluation; losses: by name; gradients: all of them, concatenated."""
 
     outputs: np.ndarray
     losses: Dict[str, float]
@@ -60,7 +64,7 @@ class Computed(NamedTuple):
 
 
 def agreement(networks: Sequence[str], size: Tuple[int, int], device: str) -> List[Finding]:
-    """Each network in each setting of BOUNDS that the device has; size is (h, w)."""
+    """Compare each network in each setting of BOUNDS that the device supports; size is (h, w)."""
     found = []
     for name in networks:
         paddle.set_device("cpu")
@@ -87,7 +91,7 @@ def _compare(name: str, setting: str, expected: Computed, computed: Callable[[],
 
 
 def build(name: str, like: Optional[nn.Layer] = None) -> Tuple[nn.Layer, nn.Layer]:
-    """(network, its losses) by RECIPES, with random weights, or those of `like`, which may be on another device."""
+    """(network, criterion) of RECIPES with random weights, or with those of `like`, which may be on another device."""
     recipe = load_recipe(RECIPES[name], {"model.pretrained": None, "model.backbone.pretrained": None})
     model = build_model(name, CLASSES, **recipe.model.options)
     if like is None:
@@ -98,7 +102,7 @@ def build(name: str, like: Optional[nn.Layer] = None) -> Tuple[nn.Layer, nn.Laye
 
 
 def _draw_weights(model: nn.Layer) -> None:
-    """Weights that keep the size of what flows through them, and logits of at most LARGEST_LOGIT."""
+    """Draw weights that preserve the scale of features, and scale the logits to at most LARGEST_LOGIT."""
     generator = np.random.default_rng(1)
     for parameter in model.parameters():
         if parameter.ndim > 1:
@@ -113,7 +117,7 @@ def _draw_weights(model: nn.Layer) -> None:
 
 
 def compute(model: nn.Layer, criterion: nn.Layer, setting: str, size: Tuple[int, int]) -> Computed:
-    """What a network computes of two images in a setting of BOUNDS; batch statistics change its running ones."""
+    """Results of a network for two images in a setting of BOUNDS; BATCH_STATISTICS changes its running statistics."""
     precision = Precision(setting if setting in DTYPES else "fp32")
     if setting == "fp16":
         precision.scaler = paddle.amp.GradScaler(init_loss_scaling=FP16_SCALE)
@@ -139,7 +143,7 @@ def compute(model: nn.Layer, criterion: nn.Layer, setting: str, size: Tuple[int,
 
 
 def batch(size: Tuple[int, int]) -> Tuple[np.ndarray, np.ndarray]:
-    """Images [2, 3, H, W] float32, and labels [2, H, W] int64 in cells of 8 pixels."""
+    """Images [2, 3, H, W] float32, and labels [2, H, W] int64 of cells of 8x8 pixels."""
     generator = np.random.default_rng(0)
     height, width = size
     cells = generator.integers(0, CLASSES, (2, height // 8, width // 8))
@@ -148,7 +152,7 @@ def batch(size: Tuple[int, int]) -> Tuple[np.ndarray, np.ndarray]:
 
 
 def errors_of(found: Computed, expected: Computed) -> Bounds:
-    """The errors that BOUNDS limits; infinite where something is not finite."""
+    """The relative errors; infinite if a value is not finite."""
     outputs = np.abs(found.outputs - expected.outputs).max() / np.abs(expected.outputs).max()
     losses = max(abs(found.losses[name] - loss) / abs(loss) for name, loss in expected.losses.items())
     gradients = np.linalg.norm(found.gradients - expected.gradients) / np.linalg.norm(expected.gradients)

@@ -17,7 +17,7 @@ QUERY = ("driver_version", "name", "memory.total", "compute_cap", "power.limit",
 
 
 def environment() -> List[Finding]:
-    """What computes here."""
+    """Findings on the system, the packages, the driver, the GPUs and the libraries."""
     hardware = describe_hardware(int(os.environ.get("OMP_NUM_THREADS", "1")))
     packages = ", ".join(f"{name} {version}" for name, version in hardware["packages"].items())
     processor = f"{hardware['processor']}, {hardware['physical_cores']} cores, {hardware['memory_gb']} GB"
@@ -55,17 +55,17 @@ def gpu(number: int) -> Finding:
 
 
 def nvidia_smi() -> str:
-    """What nvidia-smi says, one GPU after the other, or why it says nothing."""
+    """The output of nvidia-smi for all GPUs, or why there is none."""
     command = ["nvidia-smi", f"--query-gpu={','.join(QUERY)}", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"cannot be asked ({error})"
+        return f"cannot be run ({error})"
     return "; ".join(done.stdout.strip().splitlines() or [done.stderr.strip()])
 
 
 def loaded_libraries() -> List[Finding]:
-    """The files of cuDNN and cuBLAS that this process has opened: several may be installed."""
+    """The files of cuDNN and cuBLAS that this process has loaded, because several versions may be installed."""
     maps = Path("/proc/self/maps")
     words = maps.read_text(encoding="utf-8").split() if maps.is_file() else []
     files = sorted({word for word in words if Path(word).name.startswith(("libcudnn.so", "libcublas.so"))})

@@ -1,4 +1,4 @@
-"""What a check found, as a table for people and as plain values for files."""
+"""The findings of a check, as text and as plain values."""
 
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
@@ -8,7 +8,7 @@ OUTCOME = {True: "ok", False: "WRONG", None: ""}
 
 
 class Finding(NamedTuple):
-    """One line. passed: None where there is nothing to pass, as for a speed."""
+    """One line of the page. passed: None if there is no criterion, as for a speed."""
 
     what: str
     value: str
@@ -16,7 +16,7 @@ class Finding(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One part of the check, and how long it took."""
+    """The findings of one part of the check, and how long it took."""
 
     title: str
     findings: List[Finding]
@@ -24,12 +24,12 @@ class Part(NamedTuple):
 
 
 def findings_of(measure: Callable[[], List[Finding]]) -> List[Finding]:
-    """What `measure` finds; whatever it raises is a finding too: one failure must not hide the other parts."""
+    """The findings of `measure`; an exception becomes a finding, so that one failure does not hide the other parts."""
     try:
         return measure()
     except UserError as error:
         return [Finding("not possible", str(error))]
-    except Exception as error:  # noqa: BLE001  a report of faults must survive them
+    except Exception as error:  # noqa: BLE001  any failure is a finding
         return [Finding(f"failed: {type(error).__name__}", " ".join(str(error).split())[-400:], False)]
 
 

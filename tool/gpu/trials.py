@@ -1,4 +1,4 @@
-"""Speed and memory of training, evaluation and the input pipeline, and TensorRT if it is there."""
+"""Speed and memory of training, evaluation and the input pipeline, and class maps of other engines."""
 
 import tempfile
 import time
@@ -12,6 +12,7 @@ from data.renderer.sample import render_sample
 from engine.build import criterion_of, dataset_of, default_workers, network_of
 from engine.evaluation.inference import predict_classes
 from engine.parallel import Devices
+from engine.protocols import first_protocol
 from engine.recipe import Recipe, load_recipe
 from engine.training.feed import Feed
 from engine.training.gradients import add_gradients
@@ -22,11 +23,11 @@ from tool.speed.networks import VariantOptions, build_variants
 
 CLASSES = 19
 GIB = 2**30
-SAME_PIXELS = 0.98  # random weights have many pixels whose classes are nearly equal
+MIN_AGREEMENT = 0.98  # with random weights, many pixels have classes of nearly equal score
 
 
 def training(recipe: Recipe, crop: Tuple[int, int], precision: str, steps: int) -> List[Finding]:
-    """Images a second and peak memory of training steps at the recipe's batch; crop is (w, h). Nothing is read."""
+    """Images per second and peak memory of training on random images, at the recipe's batch size; crop is (w, h)."""
     model = network_of(recipe, CLASSES, weights=False)
     criterion = criterion_of(recipe, model)
     optimizer = build_optimizer(recipe.optimizer, build_schedule(recipe.lr_scheduler, recipe.iters), (model, criterion))
@@ -51,17 +52,17 @@ def training(recipe: Recipe, crop: Tuple[int, int], precision: str, steps: int) 
 
 
 def evaluation(recipe: Recipe, size: Tuple[int, int], images: int) -> List[Finding]:
-    """Images a second of class maps by the recipe's first protocol, one image at a time; size is (h, w)."""
+    """Images per second of evaluation under the recipe's first protocol, one image at a time; size is (h, w)."""
     model = network_of(recipe, CLASSES, weights=False)
     model.eval()
-    name, protocol = next(iter(recipe.test_config.items()))
+    name, protocol = first_protocol(recipe.test_config)
     image = paddle.to_tensor(np.random.default_rng(0).normal(0, 1, (1, 3, *size)).astype("float32"))
     seconds = seconds_of(lambda: predict_classes(model, image, protocol), images)
     return [Finding(f"evaluation ({name}) of {size[1]}x{size[0]}: images a second", f"{1 / seconds:.2f}")]
 
 
 def input_pipeline(recipe: Recipe, size: Tuple[int, int], batches: int) -> List[Finding]:
-    """Images a second that reading, cropping and distorting deliver, of rendered images of size (w, h)."""
+    """Images per second of the input pipeline (reading, cropping, distorting), on rendered images of size (w, h)."""
     with tempfile.TemporaryDirectory() as folder:
         render_sample(folder, train=max(4, recipe.batch_size), val=1, size=size, seed=0)
         overrides = {"train_dataset.dataset_root": folder, "train_dataset.cache": "never"}
@@ -75,7 +76,7 @@ def input_pipeline(recipe: Recipe, size: Tuple[int, int], batches: int) -> List[
 
 
 def engines(network: str, size: Tuple[int, int]) -> List[Finding]:
-    """Class maps of Paddle Inference, and of TensorRT if it is there, against eager mode's; size is (h, w)."""
+    """Agreement of class maps of Paddle Inference, and TensorRT if installed, with eager mode; size is (h, w)."""
     images = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         wanted = VariantOptions(size, engines=("eager", "paddle", "tensorrt"), precisions=("fp32", "fp16"))
@@ -85,7 +86,9 @@ def engines(network: str, size: Tuple[int, int]) -> List[Finding]:
     shares = {name: float((found == expected).mean()) for name, found in maps.items()}
     return [
         *[
-            Finding(f"{network} by {name}", f"{100 * share:.3f} % of the pixels as in eager mode", share > SAME_PIXELS)
+            Finding(
+                f"{network} by {name}", f"{100 * share:.3f} % of the pixels as in eager mode", share > MIN_AGREEMENT
+            )
             for name, share in shares.items()
         ],
         *[Finding("not possible", line) for line in absent],
@@ -93,7 +96,7 @@ def engines(network: str, size: Tuple[int, int]) -> List[Finding]:
 
 
 def seconds_of(call: Callable[[], object], runs: int) -> float:
-    """Seconds of one call, the mean of `runs` after two that warm up; the device has finished."""
+    """Mean seconds of `runs` calls after two to warm up, with the device synchronised."""
     for _ in range(2):
         call()
     synchronize()
@@ -105,13 +108,13 @@ def seconds_of(call: Callable[[], object], runs: int) -> float:
 
 
 def synchronize() -> None:
-    """Wait for the device; the CPU has computed when a call returns."""
+    """Wait until the device has finished; calls on the CPU are synchronous."""
     if paddle.device.get_device() != "cpu":
         paddle.device.synchronize()
 
 
 def peak_memory() -> int:
-    """Bytes that Paddle had handed out at most, on the device that computes."""
+    """Peak bytes allocated by Paddle on the current device."""
     if paddle.device.get_device() == "cpu":
         return paddle.base.core.host_memory_stat_peak_value("Allocated", 0)
     return paddle.device.cuda.max_memory_allocated()

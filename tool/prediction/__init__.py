@@ -1,1 +1,1 @@
-"""The parts of tool.predict: what is read, the pipeline through the network, and what is written."""
+"""The parts of tool.predict: sources, the pipeline through the network, and results."""

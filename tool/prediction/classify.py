@@ -1,4 +1,4 @@
-"""What predicts the class maps of a recipe's network, for the commands that show them."""
+"""Opens the network of a recipe or an export as a function from images to class maps."""
 
 from typing import Callable, Optional, Union
 
@@ -20,12 +20,12 @@ Classify = Callable[[np.ndarray], np.ndarray]
 
 
 class AugmentedSegmenter:
-    """In place of a Segmenter under several scales or flips: class maps are those of tool.evaluate.
+    """The counterpart of Segmenter for protocols with several scales or flips, as tool.evaluate computes them.
 
     Args:
-        network: its model and normalisation are taken.
-        protocol: scales and flips, and windows beside them.
-        unknown_below: as of a Segmenter.
+        network: whose model and normalisation are used.
+        protocol: scales, flips and windows.
+        unknown_below: see Segmenter.
     """
 
     def __init__(self, network: EagerNetwork, protocol: Protocol, unknown_below: float = 0.0):
@@ -60,21 +60,21 @@ def open_classifier(
     windows: Optional[Windows] = None,
     confidence_for: Optional[str] = None,
 ) -> Union[Segmenter, WindowSegmenter, AugmentedSegmenter]:
-    """The network that `model_path` holds, run as the recipe's first protocol says.
+    """Open the network of `model_path` for prediction under the recipe's first protocol.
 
-    At one scale and without flips, every engine goes through engine.protocols.deployed_segmenter: the class map is that
-    of an export. Several scales and flips are for eager alone, as tool.evaluate has them.
+    With one scale and no flip, every engine uses engine.protocols.deployed_segmenter, so class maps equal those of an
+    export. Several scales and flips are supported in eager mode only, and computed as in tool.evaluate.
 
     Args:
         recipe: of the network, its normalisation and its protocols.
         num_classes: of the recipe's dataset.
         model_path, engine, precision, temperature: see open_network.
         unknown_below, windows: see deployed_segmenter.
-        confidence_for: the flag that needs a network's confidence, for a message that names it.
+        confidence_for: the flag that needs a confidence, which the error message names; None if none does.
 
     Raises:
-        UserError: for such a protocol with an exported network, for one that does not give the confidence, and as
-            open_network and Segmenter.
+        UserError: for several scales or flips with an exported network, for a network without the confidence that is
+            needed, and as open_network and Segmenter do.
     """
     name, protocol = first_protocol(recipe.test_config)
     augmented = engine == "eager" and windows is None and not is_deployable(protocol)

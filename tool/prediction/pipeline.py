@@ -1,4 +1,4 @@
-"""Reading, inference and writing at the same time, on threads: decoding and encoding leave Python's lock alone."""
+"""Overlaps reading, inference and writing with threads; decoding and encoding release the GIL."""
 
 import time
 from collections import deque
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 
 class Timing(NamedTuple):
-    """Of one run: items, seconds from end to end, and the seconds spent in each stage, which overlap."""
+    """Number of items, seconds end to end, and seconds spent in each stage; the stages overlap."""
 
     items: int
     seconds: float
@@ -37,15 +37,17 @@ def overlap(
     threads: int = 1,
     depth: int = 4,
 ) -> Timing:
-    """Bring every task through the three stages; `infer` runs in the calling thread, in the order of the tasks.
+    """Process every task in three stages; `infer` runs in the calling thread, in the order of the tasks.
+
+    An exception in any stage ends the run; it is raised here after the results that are complete have been written.
 
     Args:
-        tasks: taken from one by one, so they may be endless.
-        read: the item of a task; None ends the run, as at a video's end.
-        threads: of reading, and as many of writing; with 1 both keep the order of the tasks.
-        depth: how many items may wait before the network, and how many behind it; bounds the memory.
-
-    An exception of any stage ends the run and is raised here, after what was under way has been written.
+        tasks: consumed one by one, so they may be infinite.
+        read: returns the item of a task, or None to end the run, as at the end of a video.
+        infer: returns the result of an item.
+        write: writes a result.
+        threads: number of threads for reading, and for writing; with 1, both keep the order of the tasks.
+        depth: how many items may wait for inference, and how many results for writing; bounds the memory.
     """
     spent: Dict[Callable, float] = dict.fromkeys((read, infer, write), 0.0)
 

@@ -1,4 +1,4 @@
-"""PNG files written a band of rows at a time: Pillow and OpenCV take the whole picture."""
+"""Writes PNG files in bands of rows; Pillow and OpenCV need the whole picture."""
 
 import os
 import struct
@@ -15,15 +15,15 @@ GREY, PALETTE = 0, 3  # colour types of the specification, https://www.w3.org/TR
 
 
 class PngRows:
-    """A PNG of 8 bits a pixel, under its name once it is complete; used as a context.
+    """A context manager that writes a PNG of 8 bits per pixel, and renames it to `path` once it is complete.
 
     Args:
-        path: its folder is made.
+        path: the file; its folder is created.
         size: (H, W).
-        palette: [256, 3] uint8, of a palette image; by default it is grey.
+        palette: [256, 3] uint8 for a palette image; without it the image is grey.
 
     Raises:
-        UserError: where it cannot be written, also by `write`.
+        UserError: on entry, exit and from `write`, if the file cannot be written.
     """
 
     def __init__(self, path: Path, size, palette: Optional[np.ndarray] = None):
@@ -45,8 +45,10 @@ class PngRows:
         return self
 
     def write(self, rows: np.ndarray) -> None:
-        """The next rows, [n, W] uint8."""
-        filtered = np.zeros((len(rows), self.size[1] + 1), np.uint8)  # each row begins with its filter: none
+        """Append rows [n, W] uint8."""
+        filtered = np.zeros(
+            (len(rows), self.size[1] + 1), np.uint8
+        )  # the first byte of each row is its filter type: 0, none
         filtered[:, 1:] = rows
         self._chunk(b"IDAT", self.compressor.compress(filtered.data))
 

@@ -1,4 +1,4 @@
-"""Labels that a network gives to images without any (self-training; Lee, Pseudo-Label, 2013)."""
+"""Pseudo-labels: label files predicted by a network, for self-training (Lee, Pseudo-Label, 2013)."""
 
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Sequence
@@ -22,16 +22,16 @@ class Labelled(NamedTuple):
 
     @property
     def line(self) -> str:
-        """Of a list file; between tabs names may hold spaces."""
+        """The line of a list file, separated by a tab so that names may contain spaces."""
         return f"{self.image.resolve()}\t{self.label.resolve()}"
 
 
 class PseudoLabelWriter:
-    """Writes class maps as label files of training ids, 255 where the network is not sure: save_dir/pseudo_labels/.
+    """Writes class maps as label files of training ids, 255 where the confidence is low, to save_dir/pseudo_labels/.
 
     Args:
-        save_dir: of the results.
-        pictures: that will be predicted; the labels have their names.
+        save_dir: folder of the results.
+        pictures: to be predicted; the labels get their names.
         palette: [256, 3] uint8, for viewers.
     """
 
@@ -50,6 +50,6 @@ class PseudoLabelWriter:
         self._written[name] = Labelled(self.files[name], label, known)
 
     def labelled(self) -> List[Labelled]:
-        """What was written, in the order of the pictures; images of which nothing is known are left out."""
+        """The labels written, in the order of the pictures, without those in which no pixel has a class."""
         found = (self._written[name] for name in self.files if name in self._written)
         return [one for one in found if one.known > 0]

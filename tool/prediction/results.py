@@ -1,4 +1,4 @@
-"""What becomes of a prediction: colours, overlays and side-by-side pictures, as image files or videos."""
+"""Draws predictions as class maps, overlays and side-by-side pictures, and writes them as images or videos."""
 
 import time
 from pathlib import Path
@@ -24,11 +24,11 @@ class Painter:
 
     Args:
         classes: names and colours.
-        shown: names or numbers of the classes to show; the others stay as the image is. By default all.
+        shown: names or numbers of the classes to show, by default all; other pixels show the image.
         opacity: of the colours in overlays, in [0, 1].
 
     Raises:
-        UserError: for a class that is not one.
+        UserError: for an unknown class.
     """
 
     def __init__(self, classes: ClassSet, shown: Sequence[str] = (), opacity: float = 0.6):
@@ -37,12 +37,12 @@ class Painter:
         self.opacity = opacity
         self.palette = classes.palette()
         self.ids = sorted(set(ids))
-        # [256] uint8: what is not shown counts as ignored
+        # [256] uint8: classes that are not shown become IGNORED
         self.table = np.full(256, IGNORED, np.uint8)
         self.table[self.ids] = self.ids
 
     def draw(self, predicted: "Predicted", kinds: Sequence[str]) -> Dict[str, np.ndarray]:
-        """{kind: [H, W, 3] uint8 RGB}; the side-by-side picture is of another size, the confidence [H, W] uint8."""
+        """{kind: [H, W, 3] uint8 RGB}; side-by-side pictures differ in size, and the confidence is [H, W] uint8."""
         frame, prediction, confidence = predicted
         shown = cv2.LUT(prediction, self.table)
         colors = colorize(shown, self.palette)
@@ -61,7 +61,7 @@ class Painter:
         return {kind: pictures[kind] for kind in kinds}
 
     def legend(self) -> np.ndarray:
-        """[H, W, 3] uint8 RGB: the classes that are shown, by colour and name."""
+        """[H, W, 3] uint8 RGB: colour and name of each class that is shown."""
         return legend([self.classes.names[i] for i in self.ids], [self.classes.colors[i] for i in self.ids])
 
 
@@ -71,7 +71,7 @@ def grey(confidence: np.ndarray) -> np.ndarray:
 
 
 def class_id(name: str, classes: ClassSet) -> int:
-    """The id of a class by its name or number; raises UserError for one that is not there."""
+    """The id of a class, given its name or number; raises UserError for an unknown one."""
     if name in classes.names:
         return classes.names.index(name)
     if name.isdigit() and int(name) < len(classes.names):
@@ -80,7 +80,7 @@ def class_id(name: str, classes: ClassSet) -> int:
 
 
 class Predicted(NamedTuple):
-    """A frame, its class map [H, W] uint8, 255 where unknown, and where asked for its confidence [H, W] float32."""
+    """A frame, its class map [H, W] uint8 (255: unknown), and optionally its confidence [H, W] float32 in [0, 1]."""
 
     frame: Frame
     prediction: np.ndarray
@@ -90,14 +90,14 @@ class Predicted(NamedTuple):
 class PictureWriter:
     """Writes each prediction as PNG files: save_dir/KIND/NAME.png.
 
-    Those of pseudo_color_prediction are palette images: viewers show the colours, and readers of labels get the ids.
+    Class maps (pseudo_color_prediction) are palette images: viewers show colours, and label readers get the ids.
     """
 
     def __init__(self, save_dir: Path, painter: Painter, kinds: Sequence[str] = KINDS):
         self.save_dir, self.painter, self.kinds = save_dir, painter, kinds
 
     def write(self, predicted: Predicted) -> None:
-        """Raises UserError where a file cannot be written."""
+        """Write one prediction; raises UserError if a file cannot be written."""
         for kind, picture in self.painter.draw(predicted, self.kinds).items():
             file = self.save_dir / kind / f"{predicted.frame.name}.png"
             if kind == CLASS_MAP:
@@ -106,15 +106,14 @@ class PictureWriter:
                 write_picture(file, picture)
 
     def close(self) -> None:
-        """Nothing is left to do: every file is complete."""
+        """Do nothing, because every file is complete; VideoFileWriter needs it."""
 
 
 class VideoFileWriter:
     """Writes the predictions of a video as videos: save_dir/KIND/NAME.mp4 (MPEG-4, without sound).
 
-    The format knows even sizes only: an odd last row or column is left out. A camera gives fewer frames than its rate
-    where the network is slower; each is repeated until the file has caught up with the clock, so that it plays as fast
-    as what was seen.
+    The format requires even sizes, so an odd last row or column is dropped. If the network is slower than a camera,
+    frames are repeated to match the elapsed time, so that the video plays at the original speed.
     """
 
     def __init__(self, save_dir: Path, video: Video, painter: Painter, kinds: Sequence[str] = KINDS):
@@ -123,7 +122,7 @@ class VideoFileWriter:
         self.written, self.started = 0, time.perf_counter()
 
     def write(self, predicted: Predicted) -> None:
-        """Raises UserError where a file cannot be written."""
+        """Write one prediction; raises UserError if a file cannot be written."""
         repeats = 1
         if self.video.is_camera:
             repeats = max(1, int((time.perf_counter() - self.started) * self.video.rate) - self.written)
@@ -136,7 +135,7 @@ class VideoFileWriter:
         self.written += repeats
 
     def close(self) -> None:
-        """Complete the files: a video without its index does not play."""
+        """Complete the files, which cannot be played without their index."""
         for writer in self.writers.values():
             writer.release()
 

@@ -12,12 +12,12 @@ const char* const USAGE =
     "Writes NAME_classes and NAME_overlay of each image, NAME_confidence where the export gives it,\n"
     "and NAME_overlay.mp4 of a video.\n"
     "\n"
-    "  --engine NAME        openvino or onnxruntime; by default the first that this program and the export have\n"
+    "  --engine NAME        openvino or onnxruntime; by default the first that both this program and the export have\n"
     "  --precision NAME     fp32 (the default), bf16, fp16 or int8\n"
     "  --unknown_below P    class 255 where the confidence is below P, from 0 to 1\n"
     "  --save_dir FOLDER    where the results go; by default segmented\n"
     "  --frames             also write the class map of every frame of a video\n"
-    "  --threads N          by default the engine's own choice\n";
+    "  --threads N          number of threads; by default the engine decides\n";
 
 namespace {
 

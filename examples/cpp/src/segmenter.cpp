@@ -120,7 +120,7 @@ Segmentation Segmenter::decide(const Output& output, Size size) const {
         scores ? std::vector<std::int64_t>{description_.batch, count, size.height, size.width}
                : std::vector<std::int64_t>{description_.batch, size.height, size.width};
     if (output.shape != expected || (scores ? output.floats == nullptr : output.bytes == nullptr)) {
-        throw UserError("the network returns what deploy.yaml does not say; export it again");
+        throw UserError("the network's output does not match deploy.yaml; export it again");
     }
     Segmentation found{ByteMap(size), std::nullopt};
     const std::size_t plane = size.pixels();

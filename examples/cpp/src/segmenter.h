@@ -8,10 +8,10 @@
 
 namespace segment {
 
-/// Of an image, at its size.
+/// The result for an image, at its size.
 struct Segmentation {
     ByteMap classes;                       ///< UNKNOWN where the confidence is too small
-    std::optional<Confidence> confidence;  ///< where the export gives it
+    std::optional<Confidence> confidence;  ///< if the export returns it
 };
 
 /// The way from an image to its class map, step by step as in engine/runtime/segmenter.py:
@@ -26,10 +26,10 @@ public:
     /// @throws UserError for an `unknown_below` out of range, or for a graph that gives no confidence.
     Segmenter(Network& network, const Description& description, double unknown_below = 0);
 
-    /// @throws UserError where the network refuses, or returns what `deploy.yaml` does not say.
+    /// @throws UserError if the engine fails, or the output does not match `deploy.yaml`.
     Segmentation operator()(const Image& image);
 
-    /// What the network sees of an image of this size.
+    /// The input size of the network for an image of this size.
     Size seen_size(Size size) const;
 
 private:

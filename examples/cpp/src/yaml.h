@@ -10,19 +10,19 @@ namespace segment::yaml {
 
 enum class Kind { null, scalar, sequence, mapping };
 
-/// A value of a YAML file. What asks for another kind or range throws a UserError that names file and line.
+/// A value of a YAML file. Access as another kind or range throws a UserError that names file and line.
 class Node {
 public:
     Kind kind = Kind::null;
     std::string text;                                   ///< of a scalar, without quotes and escapes
-    bool quoted = false;                                ///< whether a scalar stood in quotes: it is no number then
+    bool quoted = false;                                ///< whether a scalar is quoted, and thus not a number
     std::vector<Node> items;                            ///< of a sequence
     std::vector<std::pair<std::string, Node>> members;  ///< of a mapping, in the file's order
     int line = 0;                                       ///< from 1
     std::shared_ptr<const std::string> file;
 
     bool is_null() const { return kind == Kind::null; }
-    /// The value of a key; nullptr where the mapping lacks it.
+    /// The value of a key, or nullptr if the mapping lacks it.
     const Node* find(const std::string& key) const;
     const Node& at(const std::string& key) const;
     const std::vector<Node>& sequence(std::size_t length) const;
@@ -37,7 +37,7 @@ public:
 /// plain and quoted text on one line.
 ///
 /// @throws UserError for a file that cannot be read, and for YAML beyond that: anchors, tags, folded text, several
-///     documents. Nothing is guessed.
+///     documents.
 Node read(const std::filesystem::path& file);
 
 }  // namespace segment::yaml

@@ -9,12 +9,12 @@ namespace segment::yaml {
 
 namespace {
 
-constexpr int DEEPEST = 16;  // nested values; a file that goes deeper is none of ours
+constexpr int DEEPEST = 16;  // nested values; exports are not nested more deeply
 
 struct Line {
     int number;
     std::size_t indent;
-    std::string text;  // from the first letter on
+    std::string text;  // without its indentation
 };
 
 class Reader {
@@ -36,7 +36,7 @@ public:
         }
         Node node = block(lines_.front().indent, 0);
         if (next_ < lines_.size()) {
-            fail(lines_[next_].number, "is indented otherwise than the lines before");
+            fail(lines_[next_].number, "is indented inconsistently");
         }
         return node;
     }
@@ -54,10 +54,10 @@ private:
             return;
         }
         if (line.find('\t') != std::string::npos) {
-            fail(number, "tabs are not read here; use spaces");
+            fail(number, "tabs are not supported; use spaces");
         }
         if (line.compare(0, 3, "---") == 0 || line.compare(0, 3, "...") == 0 || line[0] == '%') {
-            fail(number, "marks of documents and directives are not read here");
+            fail(number, "document markers and directives are not supported");
         }
         lines_.push_back({number, indent, line.substr(indent)});
     }
@@ -76,7 +76,7 @@ private:
 
     static bool is_item(const std::string& text) { return text == "-" || text.compare(0, 2, "- ") == 0; }
 
-    /// The lines from here on that are indented by `indent`, with what is nested in them.
+    /// The lines from here that are indented by `indent`, with their nested lines.
     Node block(std::size_t indent, int depth) {
         if (depth > DEEPEST) {
             fail(lines_[next_].number, "is nested too deeply");
@@ -87,7 +87,7 @@ private:
             items ? item(node, indent, depth) : member(node, indent, depth);
         }
         if (next_ < lines_.size() && lines_[next_].indent > indent) {
-            fail(lines_[next_].number, "is indented otherwise than the lines before");
+            fail(lines_[next_].number, "is indented inconsistently");
         }
         return node;
     }
@@ -96,7 +96,7 @@ private:
         Line& line = lines_[next_];
         const std::size_t start = line.text.find_first_not_of(' ', 1);
         if (start == std::string::npos) {
-            fail(line.number, "an item of a list lacks its value");
+            fail(line.number, "a list item has no value");
         }
         const std::string rest = line.text.substr(start);
         if (is_item(rest) || has_key(rest, line.number)) {
@@ -130,7 +130,7 @@ private:
     void add(Node& node, const Node& key, Node value) const {
         for (const auto& one : node.members) {
             if (one.first == key.text) {
-                fail(key.line, "the key " + key.text + " stands there twice");
+                fail(key.line, "duplicate key " + key.text);
             }
         }
         node.members.emplace_back(key.text, std::move(value));
@@ -150,7 +150,7 @@ private:
         Node node = value(text, at, line, false, depth);
         at = text.find_first_not_of(' ', at);
         if (at != std::string::npos && (text[at] != '#' || text[at - 1] != ' ')) {
-            fail(line, "cannot be read from '" + text.substr(at) + "' on");
+            fail(line, "cannot parse '" + text.substr(at) + "'");
         }
         return node;
     }
@@ -198,7 +198,7 @@ private:
     void skip(const std::string& text, std::size_t& at, int line) const {
         at = text.find_first_not_of(' ', at);
         if (at == std::string::npos || text[at] == '#') {
-            fail(line, "a bracket does not close on its line");
+            fail(line, "a bracket is not closed on its line");
         }
     }
 
@@ -217,7 +217,7 @@ private:
         }
         const std::size_t end = end_of_plain(text, at, in_brackets);
         if (end == at || std::string("&*!|>%@`?,").find(text[at]) != std::string::npos) {
-            fail(line, "cannot be read from '" + text.substr(at) + "' on");
+            fail(line, "cannot parse '" + text.substr(at) + "'");
         }
         node.text = text.substr(at, end - at);
         at = text.find_first_not_of(' ', end);

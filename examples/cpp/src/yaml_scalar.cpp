@@ -47,7 +47,7 @@ void append_utf8(std::string& text, unsigned long code) {
     }
 }
 
-/// Appends what the escape at the backslash `at` stands for; returns the position behind it.
+/// Decodes the escape sequence at `at`, appends it to `text`, and returns the position behind it.
 std::size_t read_escape(const std::string& line, std::size_t at, std::string& text) {
     const char kind = at + 1 < line.size() ? line[at + 1] : '\n';
     if (const auto simple = ESCAPES.find(kind); simple != ESCAPES.end()) {
@@ -59,7 +59,7 @@ std::size_t read_escape(const std::string& line, std::size_t at, std::string& te
     if (code.empty() || code.size() != digits->second ||
         code.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos ||
         std::stoul(code, nullptr, 16) > 0x10ffff) {
-        throw std::invalid_argument("unknown escape in text in quotes");
+        throw std::invalid_argument("unknown escape in quoted text");
     }
     append_utf8(text, std::stoul(code, nullptr, 16));
     return at + 2 + digits->second;
@@ -82,7 +82,7 @@ Quoted read_quoted(const std::string& line, std::size_t at) {
             return {text, at + 1};
         }
     }
-    throw std::invalid_argument("text in quotes does not end on its line");
+    throw std::invalid_argument("quoted text does not end on its line");
 }
 
 std::size_t end_of_plain(const std::string& line, std::size_t at, bool in_brackets) {

@@ -4,7 +4,7 @@
 
 namespace segment::yaml {
 
-/// Text as it stands in quotes, and where it ended.
+/// The content of a quoted string, and where it ends.
 struct Quoted {
     std::string text;
     std::size_t end;  ///< behind the closing quote
@@ -12,12 +12,12 @@ struct Quoted {
 
 /// Reads text in single or double quotes, with YAML's escapes in the latter.
 ///
-/// @param at where the opening quote stands.
-/// @throws std::invalid_argument, with a reason, for text without end, and for an unknown escape.
+/// @param at position of the opening quote.
+/// @throws std::invalid_argument, with a reason, for unterminated text and unknown escapes.
 Quoted read_quoted(const std::string& line, std::size_t at);
 
-/// Where plain text ends that starts at `at`: before a comment, the colon of a key, or in brackets before `,` and
-/// brackets. Spaces at the end are not part of it.
+/// The end of the plain text that starts at `at`: before a comment, the colon of a key, or, in brackets, `,` and
+/// brackets. Trailing spaces are not part of it.
 std::size_t end_of_plain(const std::string& line, std::size_t at, bool in_brackets);
 
 }  // namespace segment::yaml

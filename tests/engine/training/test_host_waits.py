@@ -5,7 +5,7 @@ import pytest
 
 from engine.training.trainer import RunOptions, Trainer
 from tests.helpers.fake_gpu import fake_gpu
-from tests.helpers.kernel_calls import telling_recipes, tiny
+from tests.helpers.kernel_calls import representative_recipes, tiny
 
 READS = ("numpy", "item", "tolist", "cpu", "__float__", "__int__", "__index__", "__bool__", "__array__")
 LOG_ITERS, ITERS = 2, 5
@@ -21,7 +21,7 @@ class Watched(Trainer):
         return super()._step(number, images, labels)
 
 
-@pytest.mark.parametrize("file", telling_recipes(), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", representative_recipes(), ids=lambda file: file.stem)
 def test_the_host_waits_at_log_lines_only(file, sample_root, tmp_path, monkeypatch):
     recipe = tiny(file, sample_root).model_copy(update={"iters": ITERS, "log_iters": LOG_ITERS, "save_interval": ITERS})
     with fake_gpu():

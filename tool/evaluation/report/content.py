@@ -1,4 +1,4 @@
-"""What a report says, free of how it looks. Scores are in [0, 1], NaN where a class is absent."""
+"""The content of a report, independent of its layout. Scores are in [0, 1], NaN if a class is absent."""
 
 import base64
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from data.classes import ClassSet
 
 PICTURE_WIDTH = 640  # pixels; a picture in the page is at most this wide
 PHOTO_QUALITY = 80
-LOSSLESS = 101  # what OpenCV calls a WebP quality above 100
+LOSSLESS = 101  # OpenCV writes lossless WebP for a quality above 100
 
 
 class Signed(float):
@@ -22,7 +22,7 @@ Cell = Union[str, float]
 
 
 class Figure(NamedTuple):
-    """One number to see first: its name, the number as text, and a line below it."""
+    """One number at the top of the page: its name, the number as text, and a line below it."""
 
     name: str
     value: str
@@ -30,7 +30,7 @@ class Figure(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Rows of text and of scores, which are shown in percent; `Signed` scores are differences."""
+    """A table of text and scores, which are shown in percent; `Signed` scores are differences."""
 
     title: str
     header: Tuple[str, ...]
@@ -39,7 +39,7 @@ class Table(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A picture as a data URI, with its size in pixels: the page keeps its place before it is decoded."""
+    """A picture as a data URI, with its size in pixels, so that the page can reserve its place."""
 
     uri: str
     width: int
@@ -56,7 +56,7 @@ class Pictures(NamedTuple):
 
 
 class ImageView(NamedTuple):
-    """One image: its mean IoU over the classes of its label, each class' IoU [K], and pictures if it is shown."""
+    """One image: mean IoU over the classes of its label, IoU of each class [K], and pictures if it is shown."""
 
     name: str
     miou: float
@@ -65,7 +65,7 @@ class ImageView(NamedTuple):
 
 
 class SecondModel(NamedTuple):
-    """The network that the report's is compared with: its name and each class' IoU [K]."""
+    """The network that the report's network is compared with: its name, and the IoU of each class [K]."""
 
     name: str
     class_iou: np.ndarray
@@ -76,16 +76,17 @@ class Report:
     """Everything on the page.
 
     title: what was evaluated.
-    facts: names and values that say on what and how.
+    facts: (name, value) of the recipe, weights, protocol and device.
     model: the network's name, as the legend shows it.
-    figures: the few numbers to see first.
+    figures: the numbers at the top of the page.
     classes: names and colours of the K classes.
-    class_iou: [K], what the bars show.
+    class_iou: [K], shown as bars.
     columns: titles and values [K] of further scores of each class.
     confusion: [K, K] pixel counts, rows are labels, columns predictions.
     tables: further tables, such as one row for each protocol.
-    images: of every image, with pictures for those worth looking at.
-    note: what counts for a class that is absent.
+    images: scores of every image, with pictures of some.
+    second: the network it is compared with.
+    note: how an absent class is counted.
     """
 
     title: str
@@ -105,7 +106,7 @@ class Report:
 def encode_picture(picture: np.ndarray, photo: bool) -> Picture:
     """An RGB picture [H, W, 3] uint8 as WebP, at most PICTURE_WIDTH wide.
 
-    A photo is compressed with loss; maps keep their colours exactly, so that the legend holds.
+    Photos are compressed with loss; maps keep their exact colours, to match the legend.
     """
     height, width = picture.shape[:2]
     if width > PICTURE_WIDTH:
@@ -127,7 +128,7 @@ def choose_images(scores: np.ndarray, overall: int = 8, each_class: int = 2) -> 
         each_class: how many of the worst of each class; of the best, one.
 
     Returns:
-        numbers of images, without repetition, in rising order.
+        indices of images, without repetition, in ascending order.
     """
     chosen = set()
     for column in range(scores.shape[1]):

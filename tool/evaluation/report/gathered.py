@@ -1,4 +1,4 @@
-"""Results of an evaluation, gathered image by image for a comparison and for the report's pictures."""
+"""The results of an evaluation by image, for a comparison and for the pictures of the report."""
 
 from itertools import chain
 from typing import Iterable, List, NamedTuple
@@ -21,10 +21,10 @@ class _Kept(NamedTuple):
 
 
 class Gathered:
-    """What is kept of one network's results under one protocol.
+    """One network's results for each image under one protocol.
 
     Args:
-        dataset: the evaluated one.
+        dataset: that is evaluated.
         views: whether predictions are kept for `image_views`.
     """
 
@@ -34,23 +34,24 @@ class Gathered:
         self.results: List[_Kept] = []
 
     def add(self, result: ImageResult) -> None:
+        """Keep the result of one image."""
         encoded = cv2.imencode(".png", result.prediction)[1] if self.views else np.zeros(0, np.uint8)
         self.results.append(_Kept(result.index, result.confusion, encoded))
 
     def take(self, parts: Iterable[List[_Kept]]) -> None:
-        """Hold the results of these parts of the dataset, in its order."""
+        """Replace the results by those of all parts of the dataset, in the order of its images."""
         self.results = sorted(chain(*parts), key=lambda kept: kept.index)
 
     @property
     def confusions(self) -> np.ndarray:
-        """[n, K, K] int64, a matrix for each image."""
+        """[n, K, K] int64: the confusion matrix of each image, rows are labels."""
         classes = self.dataset.num_classes
         return np.array([kept.confusion for kept in self.results], np.int64).reshape(-1, classes, classes)
 
     def image_views(self) -> List[ImageView]:
-        """Every image with its scores, and the worst and the best with their pictures."""
+        """The scores of every image, with pictures of the worst and the best."""
         confusions = self.confusions
-        # A class that is only predicted is an error of the classes that it was taken for, not a result of its own.
+        # A class that is predicted but not labelled counts as an error of the labelled classes, and has no IoU here.
         iou = np.where(confusions.sum(-1) > 0, metrics.class_iou(metrics.areas(confusions)), np.nan)
         means = metrics.mean_score(iou)
         chosen = set(choose_images(np.column_stack([means, iou])))

@@ -1,4 +1,4 @@
-"""A report as one HTML file: no network, no second file, light and dark, wide screens and phones."""
+"""Renders a report as one HTML file that needs no other file and no network access."""
 
 import math
 from pathlib import Path
@@ -14,7 +14,7 @@ from tool.evaluation.report.content import Cell, ImageView, Report, Signed
 FOLDER = Path(__file__).parent
 FILE_NAME = "report.html"
 LARGEST_CONFUSIONS = 8
-STRONG = 65  # percent of a heat cell's colour from which its text is light
+STRONG = 65  # percent: heat cells of a stronger colour have light text
 ABSENT = "–"
 
 
@@ -27,7 +27,7 @@ class ClassRow(NamedTuple):
 
 
 class HeatCell(NamedTuple):
-    """A cell whose colour has a strength of 0 to 100; `kinds` are its CSS classes."""
+    """A cell of a heat map. strength: of its colour, 0 to 100; kinds: its CSS classes."""
 
     text: str
     strength: float
@@ -36,14 +36,14 @@ class HeatCell(NamedTuple):
 
 
 def write_report(folder: Union[str, Path], report: Report) -> Path:
-    """Write FILE_NAME into the folder, whole or not at all; raises UserError when that fails."""
+    """Write FILE_NAME into the folder atomically; raises UserError if that fails."""
     path = Path(folder) / FILE_NAME
     write_text(path, render(report))
     return path
 
 
 def render(report: Report) -> str:
-    """The page as text. Every text of the report is escaped."""
+    """The page as HTML; all text of the report is escaped."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
@@ -112,7 +112,7 @@ def _confusion_cells(report: Report) -> List[List[Optional[HeatCell]]]:
 
 
 def _share_cell(share: float, title: str, right: bool) -> HeatCell:
-    # The square root lets the eye see small confusions beside the large diagonal.
+    # The square root makes small confusions visible beside the large diagonal.
     strength = 100 * share**0.5
     kinds = ("right " if right else "") + ("strong" if strength > STRONG else "")
     return HeatCell(f"{100 * share:.0f}" if share >= 0.005 else "", strength, kinds, title)
