@@ -15,7 +15,7 @@ import paddle.nn.functional as F
 import pytest
 
 from benchmarks import inference
-from benchmarks.peers.paddleseg_peer import OURS, PeerProcess
+from benchmarks.peers.paddleseg_peer import OUR_VARIABLES, PeerProcess
 from engine.runtime import Description, Network, tensorrt
 from engine.runtime.tensorrt import check_tensorrt
 from tool import latency
@@ -262,6 +262,6 @@ def test_the_peer_runs_without_our_settings(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     with PeerProcess("stdc1_seg", SIZE, our_settings=False) as peer:
         assert 0 < peer.run("eager") < 100 and 0 < peer.run("exported") < 100
-        assert not set(OURS) & set(environments[0])
+        assert not set(OUR_VARIABLES) & set(environments[0])
         with pytest.raises(UserError, match="its process ended"):
             peer.run("nothing")
