@@ -33,7 +33,7 @@ def find_source(source: Path, palette_file: Optional[Path] = None) -> SourceCont
     for item in found.items:
         other = images.setdefault(item.name, item.image)
         if other != item.image:
-            raise UserError(f"{item.image}: has the same name as {other}, without their suffixes; rename one of them")
+            raise UserError(f"{item.image} and {other}: two images have the same name, {item.name}; rename one of them")
     return found
 
 

@@ -345,5 +345,5 @@ def test_images_that_differ_by_their_suffix_alone_are_refused(tmp_path):
     photo(tmp_path / "images" / "0.jpeg")
     (tmp_path / "train.txt").write_text("images/0.jpg masks/0.png\nimages/0.jpeg masks/1.png\n")
     (tmp_path / "val.txt").write_text("images/1.jpg masks/1.png\n")
-    with pytest.raises(UserError, match="0.jpeg: has the same name as .*0.jpg"):
+    with pytest.raises(UserError, match="0.jpeg and .*0.jpg: two images have the same name, images/0;"):
         find_source(tmp_path)
