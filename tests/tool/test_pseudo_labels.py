@@ -87,7 +87,7 @@ def test_a_recipe_trains_on_them(label, images, median, sample_root):
 def test_images_of_which_nothing_is_known_are_left_out(label, capsys):
     out = label(1.0)
     assert (out / "pseudo_labels.txt").read_text() == ""
-    assert "labels of 0 of 2 images, 0.0 % of all pixels" in capsys.readouterr().out
+    assert "labels of 0 of 2 images; on average 0.0 % of an image's pixels" in capsys.readouterr().out
 
 
 def test_what_is_wrong_is_named(label, sample_root, tmp_path):
