@@ -12,8 +12,11 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from compat import UserError, check_writable, logger, text_table
 
+from benchmarks.figures.record import write_figures
 from engine.command import parser, run
 from tool.benchmarking.plot import Point, draw, pareto_front
+
+SHARED = ("size", "threads", "images", "rows")  # what --json takes from each file
 
 
 class Row(NamedTuple):
@@ -24,14 +27,16 @@ class Row(NamedTuple):
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Draw the picture, print its table."""
+    """Draw the picture, print its table, and with --json write all rows of all files into one."""
     arguments = _parser().parse_args(argv)
-    check_writable(arguments.save)
+    check_writable(arguments.save, arguments.json)
     rows: List[Row] = []
     conditions: Dict[str, str] = {}
+    networks: List[Dict[str, Any]] = []
     for name, path in map(_named, arguments.files):
         content = read_benchmark(path)
         rows += fastest(name, content["rows"], arguments.engines)
+        networks.append({"name": name, **{key: content[key] for key in SHARED if key in content}})
         if "measured" in content:
             conditions[str(path)] = f"{content['measured']['machine']}, {content['threads']} threads, {content['size']}"
     if len(set(conditions.values())) > 1:
@@ -43,6 +48,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     draw(points, arguments.save, arguments.title)
     print(table(rows))
     print(f"{arguments.save}: written")
+    if arguments.json:
+        write_figures(arguments.json, {"networks": networks})
 
 
 def _named(text: str) -> Sequence[Any]:
@@ -105,6 +112,7 @@ def _parser():
     add("files", nargs="+", metavar="[NAME=]FILE", help="benchmark.json or .csv of each network, and what to call it")
     add("--engines", nargs="+", help="only these engines")
     add("--title", default="", help="of the picture")
+    add("--json", type=Path, metavar="F", help="also write every row of every file to F")
     add("--save", type=Path, default=Path("output/pareto.svg"), help="the picture, .svg or .png (output/pareto.svg)")
     return arguments
 

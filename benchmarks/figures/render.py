@@ -2,7 +2,7 @@
 
 from typing import Any, Callable, Dict, List, Mapping
 
-from benchmarks.figures import accuracy, speed
+from benchmarks.figures import accuracy, pruning, speed
 from benchmarks.figures.files import in_language, read, table
 
 
@@ -55,6 +55,8 @@ FIGURES: Dict[str, Callable[[str], str]] = {
     "int8": accuracy.int8,
     "demo": accuracy.demo,
     "deployed": accuracy.deployed,
+    "pruned": pruning.accuracy,
+    "pruned_formats": pruning.formats,
     "fidelity": accuracy.fidelity,
     "measured": measured(
         "camvid_4000",
@@ -72,6 +74,8 @@ FIGURES: Dict[str, Callable[[str], str]] = {
         "launches",
         "memory",
         "processor",
+        "pruned_camvid",
+        "pruned_formats",
         "random_detail_target",
         "train_step",
     ),

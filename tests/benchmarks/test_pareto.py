@@ -37,8 +37,14 @@ def test_the_fastest_engine_of_each_precision_is_shown(files, tmp_path, capsys):
     ]
     drawn = picture.read_text()
     assert all(f">{text}<" in drawn for text in ("Of two sizes", "large int8", "STDC1, pruned fp32"))
-    pareto.main([str(large), "--engines", "eager", "--save", str(picture)])
+    joined = tmp_path / "joined.json"
+    pareto.main([str(large), f"small={small}", "--engines", "eager", "--save", str(picture), "--json", str(joined)])
     assert capsys.readouterr().out.splitlines()[2].split() == ["large", "fp32", "eager", "74.20", "1040.0", "*"]
+    networks = json.loads(joined.read_text())["networks"]
+    assert [(one["name"], len(one["rows"]), one.get("threads")) for one in networks] == [
+        ("large", 5, 2),
+        ("small", 3, None),
+    ]
 
 
 def test_files_that_were_measured_otherwise_are_named(files, tmp_path, monkeypatch):
