@@ -7,6 +7,7 @@ from typing import List, Mapping, Optional, Union
 
 from compat import UserError, logger
 
+import numpy as np
 import paddle
 import safetensors
 import safetensors.numpy
@@ -49,7 +50,7 @@ def _read_safetensors(path: Path) -> Mapping[str, paddle.Tensor]:
 
 def load_weights(
     model: nn.Layer,
-    source: Union[str, Path, Mapping[str, paddle.Tensor]],
+    source: Union[str, Path, Mapping[str, Union[paddle.Tensor, np.ndarray]]],
     leave_out: Optional[str] = None,
     where: str = "weights",
 ) -> int:
@@ -59,7 +60,7 @@ def load_weights(
 
     Args:
         model: the network to load into.
-        source: a `.pdparams` or `.safetensors` file, or {name: tensor}.
+        source: a `.pdparams` or `.safetensors` file, or {name: tensor or array}.
         leave_out: regular expression; tensors whose name it matches may be missing or differ, and are not loaded.
         where: what errors call a `source` that is no file.
 
@@ -92,9 +93,13 @@ def load_weights(
             f"{_some('unexpected', unexpected)}; {_some('of another shape', differing)}. "
             "Was it trained for another network or another number of classes?"
         )
-    taken = {name: state[name].astype(wanted[name].dtype) for name in wanted if name in state and is_required(name)}
+    taken = {name: _of_type(state[name], wanted[name].dtype) for name in wanted if name in state and is_required(name)}
     model.set_state_dict(taken)
     return len(taken)
+
+
+def _of_type(value: Union[paddle.Tensor, np.ndarray], dtype) -> paddle.Tensor:
+    return (value if isinstance(value, paddle.Tensor) else paddle.to_tensor(value)).astype(dtype)
 
 
 def _check_backbone_alone(where: str, state: Mapping, missing: List[str]) -> None:
