@@ -1,12 +1,15 @@
 """How Paddle uses the processor. Both settings are read once, when paddle is imported."""
 
+import math
 import os
 import re
 from pathlib import Path
 
+CGROUPS = Path("/sys/fs/cgroup")
+
 
 def physical_cores() -> int:
-    """Number of physical cores that this process may run on; at least 1.
+    """Number of physical cores that this process may run on, no more than a container's quota allows; at least 1.
 
     Hyper-threads of one core share its vector units, so a second thread on them slows a convolution down.
     Where the system does not list siblings (not Linux), every logical processor counts as a core.
@@ -17,7 +20,22 @@ def physical_cores() -> int:
     for cpu in os.sched_getaffinity(0):
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         cores.add(siblings.read_text().strip() if siblings.is_file() else cpu)
-    return max(1, len(cores))
+    return max(1, math.ceil(min(len(cores), cpu_quota())))
+
+
+def cpu_quota(cgroups: Path = CGROUPS) -> float:
+    """How many processors' time a container may use, as `docker run --cpus` sets it; infinity without such a limit.
+
+    With more threads than that, all of them are stopped for the rest of each period.
+    """
+    version1 = [cgroups / "cpu" / f"cpu.cfs_{name}_us" for name in ("quota", "period")]
+    version2 = cgroups / "cpu.max"
+    try:
+        words = version2.read_text().split() if version2.is_file() else [file.read_text() for file in version1]
+        quota, period = map(int, words)
+    except (OSError, ValueError):  # no such files, or "max"
+        return math.inf
+    return quota / period if quota > 0 and period > 0 else math.inf  # version 1 has -1 for no limit
 
 
 def mkl_cpu_type(cpuinfo: str) -> str:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import os
 import platform
 import subprocess
@@ -9,7 +10,7 @@ import sys
 
 from compat import repair_paddleseg
 from compat.paddleseg_repairs import _fails, _probe_area, _probe_labels, _probe_loss, _probe_losses
-from compat.processor import mkl_cpu_type, physical_cores
+from compat.processor import cpu_quota, mkl_cpu_type, physical_cores
 
 import numpy as np
 import paddle
@@ -280,6 +281,25 @@ def test_a_loader_that_is_left_ends_its_workers():
 )
 def test_mkl_kernels_are_named_on_amd_only(vendor, flags, kind):
     assert mkl_cpu_type(f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: fpu {flags}\n") == kind
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, math.inf),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, math.inf),
+        ({}, math.inf),
+    ],
+)
+def test_a_containers_quota_of_processors(files, quota, tmp_path, monkeypatch):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cpu_quota(tmp_path) == quota
+    monkeypatch.setattr("compat.processor.cpu_quota", lambda: 0.5)
+    assert physical_cores() == 1
 
 
 def test_the_users_settings_stay():
