@@ -16,7 +16,7 @@ ENTRY = {"file": "s.safetensors", "licence": "MIT", "model": "stdc1_seg", "tenso
 
 def parse(*words):
     arguments = parser("test", "test")
-    add_recipe_flags(arguments, weights="model_path")
+    add_recipe_flags(arguments, weights=("model_path",))
     arguments.add_argument("--model_path")
     return arguments.parse_args(words)
 

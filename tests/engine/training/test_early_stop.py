@@ -23,9 +23,9 @@ def run(sample_root, tmp_path, monkeypatch):
     iteration = []
     validate = Validation.run
 
-    def watched(self, model, at, progress):
+    def watched(self, model, at, *arguments):
         iteration.append(at)
-        return validate(self, model, at, progress)
+        return validate(self, model, at, *arguments)
 
     def run(resume=None, **overrides):
         recipe = tiny_recipe(sample_root, iters=12, save_interval=2, accumulate=1, **overrides)
