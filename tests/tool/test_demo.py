@@ -137,8 +137,8 @@ def test_grey_of_16_bits_keeps_its_upper_8():
 
 def test_wrong_requests_are_answered_with_a_message(app):
     client = app.test_client()
-    assert "No image" in client.post("/predict", data={}).get_json()["error"]
-    assert "not offered" in send(app, encoded(), longest=100000)[1]["error"]
+    assert "contains no image" in client.post("/predict", data={}).get_json()["error"]
+    assert "longest side cannot be" in send(app, encoded(), longest=100000)[1]["error"]
     assert "did you mean street in fast" in send(app, encoded(), engine="fsat")[1]["error"]
     assert send(app, encoded(), model="broken") == (400, {"error": "weights.pdparams: no such file"})
     assert client.get("/nothing").status_code == 404
