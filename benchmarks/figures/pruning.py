@@ -12,7 +12,9 @@ def accuracy(language: str) -> str:
         [one["name"], f"{one['gmac']:.2f}", *(_runs(one.get(kind)) for kind in ("recovered", "from_scratch"))]
         for one in read("pruned_camvid")["networks"]
     ]
-    return table(language, ["network", "GMAC at 512x1024", "mIoU (%)", "from random weights"], rows)
+    return table(
+        language, ["network", "GMAC at 512x1024", "recovered: mIoU (%)", "from random weights: mIoU (%)"], rows
+    )
 
 
 def _runs(runs: Mapping) -> str:
