@@ -26,13 +26,14 @@ def read_image(path: Union[str, Path]) -> np.ndarray:
         UserError: for a file that is missing or cannot be decoded completely, for floats, and for 16-bit images that
             would become nearly black, such as those of a 12-bit camera.
     """
-    image = _decode(path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
+    encoded = _read(path)
+    image = _decode(path, encoded, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
     if image.dtype == np.uint8:
         return _upright_webp(path) if Path(path).suffix.lower() == ".webp" else image
     if image.dtype != np.uint16:
         raise UserError(f"{path}: an image of {image.dtype} numbers; save it with 8 or 16 bits a channel")
     # Decoded again as BGR: for a 16-bit TIFF, OpenCV 4.11 returns noise in RGB order.
-    image = cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH), cv2.COLOR_BGR2RGB)
+    image = cv2.cvtColor(_decode(path, encoded, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH), cv2.COLOR_BGR2RGB)
     check_brightness(path, image.max())
     return (image >> 8).astype(np.uint8)
 
@@ -58,16 +59,17 @@ def read_label(path: Union[str, Path]) -> np.ndarray:
     Raises:
         UserError: for a file that is missing, cannot be decoded completely, or has several channels or 16 bits.
     """
-    label = _decode(path, cv2.IMREAD_UNCHANGED)
+    encoded = _read(path)
+    label = _decode(path, encoded, cv2.IMREAD_UNCHANGED)
     # OpenCV turns one bit a pixel into 0 and 255, and a palette's indices into colours.
-    if label.ndim == 2 and label.dtype == np.uint8 and not _is_one_bit_png(path):
+    if label.ndim == 2 and label.dtype == np.uint8 and not _is_one_bit_png(encoded):
         return label
     return _stored_values(path)
 
 
 def read_instance_ids(path: Union[str, Path]) -> np.ndarray:
     """Read Cityscapes' instanceIds as [H, W] uint16; raises UserError for any other file."""
-    instances = _decode(path, cv2.IMREAD_UNCHANGED)
+    instances = _decode(path, _read(path), cv2.IMREAD_UNCHANGED)
     if instances.ndim != 2 or instances.dtype != np.uint16:
         raise UserError(f"{path}: instance ids are one channel of 16 bits; write them with cityscapesscripts")
     return instances
@@ -94,11 +96,16 @@ def map_label(label: np.ndarray, sample: Sample, num_classes: int) -> np.ndarray
     return mapped
 
 
-def _decode(path: Union[str, Path], flags: int) -> np.ndarray:
+def _read(path: Union[str, Path]) -> np.ndarray:
+    """The bytes of a file, [n] uint8."""
     try:
-        encoded = np.fromfile(path, np.uint8)
+        return np.fromfile(path, np.uint8)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _decode(path: Union[str, Path], encoded: np.ndarray, flags: int) -> np.ndarray:
+    """The image that the bytes of the file hold, by cv2.imdecode with `flags`."""
     try:
         image = None if encoded.size == 0 or _is_truncated(encoded) else cv2.imdecode(encoded, flags)
     except cv2.error as error:
@@ -117,12 +124,13 @@ def _is_truncated(encoded: np.ndarray) -> bool:
 
     Bytes after the end marker are fine: cameras append thumbnails and videos.
     """
-    content = encoded.tobytes()
-    if content.startswith(b"\x89PNG"):
-        return PNG_END not in content[-64:] and PNG_END not in content
-    if not content.startswith(b"\xff\xd8"):
+    head, tail = encoded[:8].tobytes(), encoded[-64:].tobytes()
+    if head.startswith(b"\x89PNG"):
+        return PNG_END not in tail and PNG_END not in encoded.tobytes()
+    if not head.startswith(b"\xff\xd8") or JPEG_END in tail:
         return False
-    return JPEG_END not in content[-64:] and JPEG_END not in content[_jpeg_scan(content) :]
+    content = encoded.tobytes()
+    return JPEG_END not in content[_jpeg_scan(content) :]
 
 
 def _jpeg_scan(content: bytes) -> int:
@@ -133,10 +141,8 @@ def _jpeg_scan(content: bytes) -> int:
     return position
 
 
-def _is_one_bit_png(path: Union[str, Path]) -> bool:
-    with open(path, "rb") as stream:
-        header = stream.read(PNG_BIT_DEPTH + 1)
-    return header.startswith(b"\x89PNG") and header[PNG_BIT_DEPTH] == 1
+def _is_one_bit_png(encoded: np.ndarray) -> bool:
+    return encoded[:4].tobytes() == b"\x89PNG" and encoded[PNG_BIT_DEPTH] == 1
 
 
 def _stored_values(path: Union[str, Path]) -> np.ndarray:

@@ -1,29 +1,32 @@
 """What pruning costs and gains on CamVid: mIoU of each size, and the latency of every format."""
 
 import statistics
-from typing import Mapping
+from typing import Collection
 
+from benchmarks.figures.accuracy import camvid_runs
 from benchmarks.figures.files import read, table
+
+ITERATIONS = 4000  # of configs/best/stdc1_seg_camvid.yml, which the networks were cut from
 
 
 def accuracy(language: str) -> str:
     """mIoU of the unpruned network, and of each size recovered and trained from random weights."""
-    rows = [
-        [one["name"], f"{one['gmac']:.2f}", *(_runs(one.get(kind)) for kind in ("recovered", "from_scratch"))]
-        for one in read("pruned_camvid")["networks"]
-    ]
+    figures = read("pruned_camvid")
+    unpruned = camvid_runs()["this project, configs/best", "stdc1_seg", ITERATIONS]
+    rows = [["unpruned", f"{figures['unpruned_gmac']:.2f}", "", _runs(unpruned.values(), ITERATIONS)]]
+    for one in figures["networks"]:
+        kinds = (one["recovered"], one["from_scratch"])
+        cells = (_runs([run["miou"] for run in kind["seeds"]], kind["iterations"]) for kind in kinds)
+        rows.append([one["name"], f"{one['gmac']:.2f}", *cells])
     return table(
         language, ["network", "GMAC at 512x1024", "recovered: mIoU (%)", "from random weights: mIoU (%)"], rows
     )
 
 
-def _runs(runs: Mapping) -> str:
-    """`mean (each seed's), iterations`, and nothing where there was no run."""
-    if not runs:
-        return ""
-    values = [one["miou"] for one in runs["seeds"]]
+def _runs(values: Collection[float], iterations: int) -> str:
+    """The mean of the mIoU in percent, each seed's where there are several, and the iterations."""
     each = f" ({', '.join(f'{value:.1f}' for value in values)})" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{each}, {runs['iterations']} iterations"
+    return f"{statistics.mean(values):.1f}{each}, {iterations} iterations"
 
 
 def formats(language: str) -> str:

@@ -19,7 +19,7 @@ from benchmarks.peers.paddleseg_peer import OUR_VARIABLES, PeerProcess
 from engine.runtime import Description, Network, tensorrt
 from engine.runtime.tensorrt import check_tensorrt
 from tool import latency
-from tool.speed import clock, hardware, networks, peak
+from tool.speed import clock, hardware, networks, peak, provenance
 from tool.speed.clock import Latency, latency_of, time_alternating
 from tool.speed.networks import Variant, VariantOptions, Variants, build_variants, model_for
 
@@ -265,3 +265,18 @@ def test_the_peer_runs_without_our_settings(monkeypatch):
         assert not set(OUR_VARIABLES) & set(environments[0])
         with pytest.raises(UserError, match="its process ended"):
             peer.run("nothing")
+
+
+@pytest.mark.parametrize(
+    ("argument", "published"),
+    [
+        (str(provenance.ROOT / "configs" / "a.yml"), "configs/a.yml"),
+        ("/home/someone/weights.pdparams", "weights.pdparams"),
+        ("../elsewhere/best_model", "best_model"),
+        ("pruned=/home/someone/benchmark.json", "pruned=benchmark.json"),
+        ("output/best_model", "output/best_model"),
+        ("--json", "--json"),
+    ],
+)
+def test_a_recorded_command_names_no_folder_of_the_machine(argument, published):
+    assert provenance.portable_path(argument) == published

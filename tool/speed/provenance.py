@@ -1,6 +1,7 @@
 """The provenance of figures: machine, versions, commit, date and command, which their file records."""
 
 import datetime
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -46,12 +47,18 @@ def _command() -> str:
     """The command line of this process, with paths shortened by `portable_path`."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     program = f"python -m {spec.name.removesuffix('.__main__')}" if spec else f"python {Path(sys.argv[0]).name}"
-    return " ".join([program, *(portable_path(argument) for argument in sys.argv[1:])])
+    return " ".join([program, *(shlex.quote(portable_path(argument)) for argument in sys.argv[1:])])
 
 
 def portable_path(argument: str) -> str:
-    """An argument that may be published: a path relative to the project, or only its last part if it is outside."""
-    path = Path(argument)
+    """An argument that may be published: a path relative to the project, or only its last part if it is outside.
+
+    In NAME=FILE that is done to FILE.
+    """
+    name, equals, text = argument.rpartition("=")
+    path = Path(text)
     if path.is_relative_to(ROOT):
-        return str(path.relative_to(ROOT))
-    return path.name if path.is_absolute() or ".." in path.parts else argument
+        text = str(path.relative_to(ROOT))
+    elif path.is_absolute() or ".." in path.parts:
+        text = path.name
+    return f"{name}{equals}{text}"
