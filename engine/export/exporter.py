@@ -4,7 +4,7 @@ import dataclasses
 import os
 import shutil
 from pathlib import Path
-from typing import Dict, Sequence
+from typing import Dict, Iterable, Sequence
 
 from compat import UserError
 
@@ -15,6 +15,7 @@ from engine.export import writers
 from engine.export.agreement import EQUAL_PIXELS, LOGITS_TOLERANCE, Agreement, compare, probe_images
 from engine.export.deployed import DeployedNetwork
 from engine.runtime import DEFAULT_ENGINES, Description, EagerNetwork, load_network, write_description
+from engine.runtime.description import DEPLOY_FILE
 
 MAX_CLASSES = 256  # that a uint8 class map can tell apart
 GRAPH_BYTES = 2**20  # at least what a format takes beside the weights
@@ -55,14 +56,22 @@ def export_network(
             agreements[engine] = compare(load_network(draft, engine, threads=1), eager, probe_images(description))
             check(engine, agreements[engine])
         wanted = {".yaml", *(suffix for engine in engines for suffix in writers.SUFFIXES[engine])}
-        for file in draft.iterdir():
-            if file.suffix in wanted:
-                os.replace(file, folder / file.name)
+        install([file for file in draft.iterdir() if file.suffix in wanted], folder)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return agreements
+
+
+def install(files: Iterable[Path], folder: Path) -> None:
+    """Move model files and their `deploy.yaml` into the folder, over those of the same names.
+
+    `deploy.yaml` is removed first and moved last, so that after an interruption none describes a mixture.
+    """
+    (folder / DEPLOY_FILE).unlink(missing_ok=True)
+    for file in sorted(files, key=lambda file: file.name == DEPLOY_FILE):
+        os.replace(file, folder / file.name)
 
 
 def _check_room(model: nn.Layer, folder: Path, engines: Sequence[str]) -> None:

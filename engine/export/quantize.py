@@ -13,6 +13,7 @@ import numpy as np
 
 from data import SegmentationDataset
 from engine.export import quantizable
+from engine.export.exporter import install
 from engine.runtime import Network, Segmenter, load_network, read_description, write_description
 from engine.runtime.load import REQUIREMENTS
 
@@ -72,8 +73,7 @@ def quantize_exported(
                 f"engine {engine}: int8 loses {quantized.drop:.2f} points of mIoU ({reference:.2f} -> {result:.2f}), "
                 f"--max_drop is {max_drop}; no int8 network was kept. More --calibration_images may help"
             )
-        for file in draft.iterdir():
-            os.replace(file, folder / file.name)
+        install(draft.iterdir(), folder)
     except OSError as error:
         raise UserError(
             f"{folder}: the int8 network cannot be written ({error.strerror or error}); the float32 one is kept"

@@ -9,7 +9,7 @@ from compat.processor import physical_cores
 
 from engine.build import network_of, weight_file
 from engine.recipe import Recipe
-from engine.runtime.description import Description, read_description
+from engine.runtime.description import DEPLOY_FILE, Description, read_description
 from engine.runtime.eager import EagerNetwork
 from engine.runtime.network import Network
 from models.weights import load_weights
@@ -85,14 +85,15 @@ def load_network(
     """Load what tool.export wrote.
 
     Args:
-        path: the folder with `deploy.yaml`, or one of the model files in it.
+        path: the folder with `deploy.yaml`, that file, or one of the model files that it lists.
         engine: one of EXPORTED_ENGINES.
         precision: one of PRECISIONS; by default that of the file, or fp32 for a folder.
         threads: number of threads; by default the number of physical cores.
 
     Raises:
         UserError: for an engine that is not installed (saying how to install it), a folder that holds no network for
-            this engine and precision, or a precision that the engine or the processor cannot compute in.
+            this engine and precision, a file that `deploy.yaml` does not list, or a precision that the engine or the
+            processor cannot compute in.
     """
     if engine == "eager":
         raise UserError(
@@ -130,7 +131,13 @@ def engine_class(engine: str) -> type:
 
 
 def _precision_of_file(path: Path, description: Description, engine: str) -> str:
-    for precision, file in description.files.get(engine, {}).items():
-        if file == path.name:
+    networks = description.files.get(engine, {})
+    if path.is_dir() or path.name == DEPLOY_FILE or not networks:
+        return "fp32"
+    for precision, file in networks.items():
+        if Path(file).stem == path.stem:  # model.bin and model.pdiparams are named beside model.xml and model.json
             return precision
-    return "fp32"
+    raise UserError(
+        f"{path}: is not in the {DEPLOY_FILE} beside it, which lists {', '.join(networks.values())} for {engine}; "
+        "name one of those, or export anew"
+    )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import os
 import shutil
 import sys
 from unittest import mock
@@ -17,6 +18,7 @@ import yaml
 from data.transforms import Normalize
 from engine.export import compare, export_network, fold_batch_norm, writers
 from engine.export.class_map import ClassMap
+from engine.export.exporter import install
 from engine.runtime import EXPORTED_ENGINES, Description, EagerNetwork, Network, load_network, read_description
 from models import build_model, list_models
 
@@ -193,6 +195,38 @@ def test_a_disk_without_room_is_named_before_anything_is_written(stdc1_seg, tmp_
     with pytest.raises(UserError, match="its disk has .* MiB free, and the export takes .* MiB; make room"):
         export_network(stdc1_seg, LOGITS, tmp_path, ["openvino"])
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_an_export_interrupted_while_it_is_moved_leaves_no_description_of_a_mixture(tmp_path, monkeypatch):
+    draft, folder = tmp_path / "draft", tmp_path / "folder"
+    for place in (draft, folder):
+        place.mkdir()
+        for name in ("deploy.yaml", "model.bin", "model.xml"):
+            (place / name).write_text(f"{place.name} {name}")
+    replace, moved = os.replace, []
+
+    def killed(source, target):
+        if len(moved) == 2:
+            raise KeyboardInterrupt
+        moved.append(source.name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        install(draft.iterdir(), folder)
+    assert not (folder / "deploy.yaml").exists()
+    monkeypatch.undo()
+    install(draft.iterdir(), folder)
+    assert (folder / "deploy.yaml").read_text() == "draft deploy.yaml"
+
+
+def test_a_file_that_the_description_does_not_list_is_not_replaced_by_another(stdc1_seg, tmp_path):
+    export_network(stdc1_seg, LOGITS, tmp_path, ["openvino"])
+    for name in ("", "deploy.yaml", "model.xml", "model.bin"):
+        assert load_network(tmp_path / name, "openvino", threads=1).precision == "fp32"
+    (tmp_path / "model_int8.xml").write_text("of a former export")
+    with pytest.raises(UserError, match="model_int8.xml: is not in the deploy.yaml beside it, which lists model.xml"):
+        load_network(tmp_path / "model_int8.xml", "openvino")
 
 
 def test_a_missing_engine_says_how_to_install_it(tmp_path, monkeypatch, stdc1_seg):
