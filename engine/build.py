@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Tuple
 
 from compat import UserError
 
@@ -30,6 +30,27 @@ def dataset_of(recipe: DatasetRecipe):
     where = (recipe.type, recipe.dataset_root, recipe.mode)
     sampling = {name: getattr(recipe, name) for name in ("class_uniform", "copy_paste", "extra_list")}
     return build_dataset(*where, recipe.transforms, recipe.cache, recipe.cache_dir, **sampling, **recipe.options)
+
+
+def training_datasets(recipe: Recipe, validates: bool) -> Tuple[SegmentationDataset, Optional[SegmentationDataset]]:
+    """The dataset to train on, and the one to validate on or None.
+
+    Raises:
+        UserError: for data that cannot be read, and where the two have other numbers of classes or normalise otherwise.
+    """
+    train_set = dataset_of(recipe.train_dataset)
+    if not validates:
+        return train_set, None
+    val_set = dataset_of(recipe.val_dataset)
+    if train_set.num_classes != val_set.num_classes:
+        raise UserError(f"train_dataset has {train_set.num_classes} classes, val_dataset {val_set.num_classes}")
+    ours, theirs = recipe.train_dataset.normalize, recipe.val_dataset.normalize
+    if ours != theirs:
+        raise UserError(
+            f"train_dataset.transforms.Normalize has mean {ours.mean}, std {ours.std}, that of val_dataset "
+            f"{theirs.mean}, {theirs.std}: the network would be evaluated on other values than it learns; use the same"
+        )
+    return train_set, val_set
 
 
 def network_of(recipe: Recipe, num_classes: int, weights: bool = True) -> nn.Layer:

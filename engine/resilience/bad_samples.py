@@ -67,8 +67,9 @@ class BadSamples:
         except UserError as error:
             reason = str(error)
         self.found[image] = reason
-        with open(self.save_dir / LIST, "a", encoding="utf-8") as file:
-            file.write(f"{image}: {reason}\n")
+        # Written anew, since the list may hold what was found after the checkpoint that this run was resumed from.
+        lines = [f"{image}: {reason}\n" for image, reason in self.found.items()]
+        (self.save_dir / LIST).write_text("".join(lines), encoding="utf-8")
         if len(self.found) > self.limit:
             raise UserError(
                 f"{reason}. This is bad sample number {len(self.found)}, and --skip_bad_samples allows {self.limit}; "

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from typing import Dict, Iterable, List, Tuple
+from typing import Dict, Iterable, List, Mapping, Tuple
 
 from compat import UserError
 
@@ -43,7 +43,7 @@ def build_optimizer(
     for name, (kind, parameter) in kinds.items():
         if parameter.stop_gradient or any(re.search(pattern, name) for pattern in recipe.frozen):
             continue
-        factor = next((f for pattern, f in recipe.lr_mult.items() if re.search(pattern, name)), 1.0)
+        factor = rate_factor(recipe.lr_mult, name)
         decay = 0.0 if kind in recipe.no_weight_decay else recipe.weight_decay
         groups[factor, decay].append(parameter)
     if not groups:
@@ -54,6 +54,11 @@ def build_optimizer(
     ]
     kind = paddle.optimizer.AdamW if isinstance(recipe, AdamW) else paddle.optimizer.Momentum
     return kind(learning_rate=schedule, parameters=parameters, **recipe.model_dump(exclude=SHARED))
+
+
+def rate_factor(lr_mult: Mapping[str, float], name: str) -> float:
+    """Of a parameter's learning rate: that of the first pattern which its name matches, or 1."""
+    return next((factor for pattern, factor in lr_mult.items() if re.search(pattern, name)), 1.0)
 
 
 def _kinds(layer: nn.Layer):

@@ -8,17 +8,16 @@ from compat import UserError, logger
 import paddle
 from paddle import nn
 
-from data import SegmentationDataset
 from data.check import warn_of_single_class
 from engine.build import (
     choose_gpu_kernels,
     criterion_of,
-    dataset_of,
     default_workers,
     network_of,
     prepared_for_training,
     seed_draws,
     seed_everything,
+    training_datasets,
 )
 from engine.parallel import join_devices, share_statistics, wait_for_all
 from engine.recipe import Recipe
@@ -73,7 +72,9 @@ class Trainer:
         self.iteration = 0  # updates made
         self.validated = 0  # last iteration whose validation is complete
 
-        self.train_set, self.val_set = self._open_datasets()
+        self.train_set, self.val_set = training_datasets(recipe, options.validate)
+        if self._is_first:
+            warn_of_single_class(self.train_set)
         self.save_dir = prepare_save_dir(options.save_dir)
         self.feed = self._build_feed()
         self.validation = self._build_validation()
@@ -118,17 +119,6 @@ class Trainer:
         return self.best
 
     # --- what is built ------------------------------------------------------------------------------------------------
-
-    def _open_datasets(self) -> Tuple[SegmentationDataset, Optional[SegmentationDataset]]:
-        train_set = dataset_of(self.recipe.train_dataset)
-        if self._is_first:
-            warn_of_single_class(train_set)
-        if not self.options.validate:
-            return train_set, None
-        val_set = dataset_of(self.recipe.val_dataset)
-        if train_set.num_classes != val_set.num_classes:
-            raise UserError(f"train_dataset has {train_set.num_classes} classes, val_dataset {val_set.num_classes}")
-        return train_set, val_set
 
     def _build_feed(self) -> Feed:
         return Feed(

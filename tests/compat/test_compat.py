@@ -134,7 +134,7 @@ def test_paddleseg_mixed_loss_hands_every_loss_the_same_labels(case, first):
 
 @pytest.fixture
 def parts(small_recipe):
-    from engine.training.trainer import dataset_of
+    from engine.build import dataset_of
 
     recipe = small_recipe()
     paddle.seed(0)

@@ -273,7 +273,7 @@ def test_every_epoch_is_a_new_permutation():
 
 
 def batches_of(small_recipe, **options):
-    from engine.training.trainer import dataset_of
+    from engine.build import dataset_of
 
     dataset = dataset_of(small_recipe().train_dataset)
     return [[part.numpy() for part in batch] for batch in train_batches(dataset, 2, seed=5, **options)]
@@ -308,7 +308,7 @@ def test_images_of_several_sizes_need_a_crop(sample_root, num_workers):
 
 
 def test_a_batch_larger_than_the_dataset_is_refused(small_recipe):
-    from engine.training.trainer import dataset_of
+    from engine.build import dataset_of
 
     with pytest.raises(UserError, match="a batch of 7 is larger than the dataset of 6 images"):
         train_batches(dataset_of(small_recipe().train_dataset), 7, 0, 0, 1)

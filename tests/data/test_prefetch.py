@@ -135,7 +135,7 @@ def test_a_program_ends_while_readers_are_at_work(how, status, said):
 
 
 def test_batches_do_not_depend_on_the_number_of_threads(small_recipe):
-    from engine.training.trainer import dataset_of
+    from engine.build import dataset_of
 
     dataset = dataset_of(small_recipe().train_dataset)
     one, four = (
@@ -146,7 +146,7 @@ def test_batches_do_not_depend_on_the_number_of_threads(small_recipe):
 
 
 def test_a_bad_image_stops_the_loader_and_is_named(small_recipe, tmp_path):
-    from engine.training.trainer import dataset_of
+    from engine.build import dataset_of
 
     dataset = dataset_of(small_recipe().train_dataset)
     bad = tmp_path / "bad.png"

@@ -36,9 +36,9 @@ def test_label_ids_are_those_of_cityscapesscripts():
 def test_predicted_submission_is_found_and_scored_by_cityscapesscripts(sample_root, tmp_path, capsys, monkeypatch):
     from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as server  # noqa: N813  its name
 
+    from engine.build import dataset_of
     from engine.evaluation.evaluator import evaluate
     from engine.recipe import load_recipe
-    from engine.training.trainer import dataset_of
     from tool.predict import main as predict
     from tool.prepare_data import main as prepare
 

@@ -1,11 +1,11 @@
-"""Which of CUDA's kernels a run takes; on a Paddle without CUDA the calls are recorded."""
+"""What a recipe builds: datasets, weights, and CUDA's kernels, whose calls are recorded on a Paddle without CUDA."""
 
 from compat import UserError
 
 import paddle
 import pytest
 
-from engine.build import choose_gpu_kernels, network_of, seed_everything
+from engine.build import choose_gpu_kernels, network_of, seed_everything, training_datasets
 from models import build_model, layers
 from tests.helpers.tiny_training import tiny_recipe
 
@@ -36,6 +36,24 @@ def test_recipe_keys_reach_paddle(exhaustive, tf32, deterministic, chosen, sampl
 def test_deterministic_kernels_are_not_chosen_by_timing(sample_root):
     with pytest.raises(UserError, match="--deterministic: cudnn_exhaustive_search chooses by timing"):
         choose_gpu_kernels(tiny_recipe(sample_root, cudnn_exhaustive_search=True), deterministic=True)
+
+
+def test_datasets_that_do_not_fit_each_other(sample_root, tmp_path):
+    train_set, val_set = training_datasets(tiny_recipe(sample_root), True)
+    assert len(train_set) > len(val_set) > 0
+    assert training_datasets(tiny_recipe(sample_root), False)[1] is None
+    brighter = [{"type": "Normalize", "mean": [0.4, 0.4, 0.4]}]
+    with pytest.raises(
+        UserError, match="train_dataset.transforms.Normalize has mean .*0.5.* that of val_dataset .*0.4"
+    ):
+        training_datasets(tiny_recipe(sample_root, val_dataset__transforms=brighter), True)
+    image, label = (str(path) for path in val_set.file_list[0])
+    (tmp_path / "val.txt").write_text(f"{image} {label}\n")
+    five = {"type": "Dataset", "num_classes": 5, "val_path": str(tmp_path / "val.txt")}
+    with pytest.raises(UserError, match="train_dataset has 19 classes, val_dataset 5"):
+        training_datasets(
+            tiny_recipe(sample_root, **{f"val_dataset__{key}": value for key, value in five.items()}), True
+        )
 
 
 def test_a_recipe_names_weights_by_the_folder_of_a_checkpoint(small_recipe, tmp_path):

@@ -10,11 +10,11 @@ import pytest
 from paddle import nn
 
 from data.transforms import Normalize
+from engine.build import dataset_of
 from engine.evaluation.evaluator import evaluate
 from engine.evaluation.predictor import DeployedPredictor
 from engine.recipe import Protocol, load_recipe
 from engine.runtime import Description, EagerNetwork, Network, write_description
-from engine.training.trainer import dataset_of
 from models import build_model
 from tests.helpers.zero_networks import zero_networks
 from tool.evaluate import main

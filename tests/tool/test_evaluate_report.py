@@ -10,11 +10,11 @@ import numpy as np
 import paddle
 import pytest
 
+from engine.build import dataset_of
 from engine.evaluation.comparison import compare
 from engine.evaluation.evaluator import evaluate_images
 from engine.evaluation.scorecard import Scorecard, ScoreOptions
 from engine.recipe import load_recipe
-from engine.training.trainer import dataset_of
 from models import build_model
 from tests.helpers.zero_networks import zero_networks
 from tool.evaluate import _parser, compared_recipes, main

@@ -18,6 +18,8 @@ def test_each_scale_comes_nearer_to_0_by_rate_times_strength():
     np.testing.assert_allclose(norm.weight.numpy(), [0.995, -0.495, 0.0, 0.0], atol=1e-7)
     ScaleShrinkage(model, 0.5, frozen=[r"^features\.1\.weight$"])(0.01)
     np.testing.assert_allclose(norm.weight.numpy(), [0.995, -0.495, 0.0, 0.0], atol=1e-7)
+    ScaleShrinkage(model, 0.5, lr_mult={r"^nothing\.": 2.0, r"^features\.1\.": 10.0})(0.01)
+    np.testing.assert_allclose(norm.weight.numpy(), [0.945, -0.445, 0.0, 0.0], atol=1e-7)
     others = [name for name in before if name != "features.1.weight"]
     assert all((model.state_dict()[name].numpy() == before[name]).all() for name in others)
 
