@@ -149,13 +149,12 @@ def _ohem_forward(self, logit, label):
     counted = label != self.ignore_index
     loss = cross_entropy(logit, label, reduction="none", ignore_index=self.ignore_index, axis=1).reshape(label.shape)
     kept = counted
-    if self.min_kept < int(counted.astype("int64").sum()):
+    # As the original: without a number to keep there is no threshold either, and all pixels count.
+    if 0 < self.min_kept < int(counted.astype("int64").sum()):
         # As the original: ignored pixels count as probability above 1, so that they never are among the hardest.
         probability = paddle.where(counted, paddle.exp(-loss), 1 + paddle.exp(-loss)).detach()
         threshold = paddle.to_tensor(self.thresh, dtype=loss.dtype)
-        if self.min_kept > 0:
-            ascending = paddle.sort(probability.flatten())
-            threshold = paddle.maximum(threshold, ascending[min(len(ascending), self.min_kept) - 1])
+        threshold = paddle.maximum(threshold, paddle.sort(probability.flatten())[self.min_kept - 1])
         kept = paddle.logical_and(counted, probability < threshold)
     weight = kept.astype(loss.dtype)
     return (loss * weight).mean() / (weight.mean() + self.EPS)

@@ -90,6 +90,34 @@ def test_versions_are_asked_of_the_libraries_and_absent_ones_named(tmp_path, mon
     assert int(versions["z"]) > 0 and versions["absent"].startswith("missing (libabsent.so")
 
 
+class FakeLibrary:
+    """The libraries of CUDA 11.8, which give their versions in four ways."""
+
+    def __init__(self, _):
+        self.cudnnGetVersion = lambda: 8600
+        self.ncclGetVersion = self.cufftGetVersion = self.curandGetVersion = self.number
+        self.cublasGetProperty = self.cusolverGetProperty = self.cusparseGetProperty = self.part
+
+    @staticmethod
+    def nvrtcVersion(major, minor):  # noqa: N802  its name
+        major._obj.value, minor._obj.value = 11, 8
+
+    @staticmethod
+    def number(version):
+        version._obj.value = 21602
+
+    @staticmethod
+    def part(kind, value):
+        value._obj.value = (11, 3, 7)[kind]
+
+
+def test_each_library_says_its_version_in_its_own_way(tmp_path, monkeypatch):
+    monkeypatch.setattr(compat.cuda_libraries.ctypes, "CDLL", FakeLibrary)
+    parts, numbers = dict.fromkeys(("cublas", "cusolver", "cusparse"), "11.3.7"), ("cufft", "curand", "nccl")
+    expected = {"cudnn": "8600", "nvrtc": "11.8", **parts, **dict.fromkeys(numbers, "21602")}
+    assert library_versions(tmp_path) == expected
+
+
 @pytest.mark.skipif(paddle.is_compiled_with_cuda(), reason="a Paddle for CUDA")
 def test_the_step_refuses_a_paddle_for_the_cpu():
     with pytest.raises(UserError, match="built for the CPU; run: make install DEVICE=gpu"):

@@ -55,6 +55,19 @@ def test_a_check_leaves_nothing_behind_and_keeps_what_is_there(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["old.txt"] and (tmp_path / "old.txt").read_text() == "old"
 
 
+def test_a_write_that_fails_keeps_the_old_file(tmp_path, monkeypatch):
+    (tmp_path / "old.txt").write_text("old")
+
+    def full(path, text, **_):
+        path.write_bytes(text[:2].encode())
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(UserError, match=r"old.txt: cannot be written \(No space left on device\); name another file"):
+        write_text(tmp_path / "old.txt", "new text")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
 def test_a_device_is_written_to_and_stays_a_device():
     write_text("/dev/null", "gone")
     assert Path("/dev/null").is_char_device()
