@@ -113,8 +113,10 @@ class LossGuard:
                 f"{words}. No checkpoint holds it: go on with --resume_model auto and a lower --learning_rate, or with "
                 "--on_nan skip"
             )
-        if self.skipped == self.max_skipped:
-            raise UserError(f"{words}. {self.skipped} iterations were skipped before, as --max_skipped allows")
+        if self.skipped >= self.max_skipped:  # a resumed run may allow fewer than were skipped before
+            raise UserError(
+                f"{words}. {self.skipped} iterations were skipped before, and --max_skipped allows {self.max_skipped}"
+            )
         self.skipping = True
         self.skipped += 1
         logger.warning("%s. This iteration updates nothing (%d of at most %d)", words, self.skipped, self.max_skipped)

@@ -5,9 +5,9 @@ from compat import UserError
 import paddle
 import pytest
 
-from engine.build import choose_gpu_kernels, network_of, seed_everything, training_datasets
+from engine.build import choose_gpu_kernels, network_of, seed_draws, seed_everything, training_datasets
 from models import build_model, layers
-from tests.helpers.tiny_training import tiny_recipe
+from tests.helpers.tiny_training import tiny_recipe, train
 
 
 @pytest.fixture
@@ -68,3 +68,20 @@ def test_deterministic_runs_resize_by_matrices():
     assert layers._deterministic
     seed_everything(0, deterministic=False)
     assert not layers._deterministic
+
+
+def test_dropout_draws_anew_in_each_iteration_and_on_each_device():
+    def drawn(*key):
+        seed_draws(*key)
+        return tuple(paddle.rand([4]).tolist())
+
+    keys = [(seed, iteration, rank) for seed in (0, 1) for iteration in (0, 1, 2) for rank in (0, 1)]
+    draws = [drawn(*key) for key in keys]
+    assert len(set(draws)) == len(keys) and [drawn(*key) for key in keys] == draws
+
+
+def test_a_run_draws_for_each_of_its_iterations(sample_root, tmp_path, monkeypatch):
+    keys = []
+    monkeypatch.setattr("engine.training.trainer.seed_draws", lambda *key: keys.append(key))
+    train(tiny_recipe(sample_root, iters=3), save_dir=str(tmp_path), validate=False)
+    assert keys == [(5, 0, 0), (5, 1, 0), (5, 2, 0), (5, 3, 0)]

@@ -1,6 +1,5 @@
-"""Optimiser groups, checkpoints, evaluation and the training loop."""
+"""Optimiser groups, and the training loop."""
 
-import json
 import re
 
 from compat import UserError
@@ -12,7 +11,6 @@ from paddle import nn
 
 from data import train_batches
 from engine.recipe.schema import Momentum, PolynomialDecay
-from engine.resilience.checkpoint import list_checkpoints, remove_old_checkpoints, save_checkpoint
 from engine.training.optimizer import build_optimizer, build_schedule
 from engine.training.trainer import RunOptions, Trainer
 
@@ -71,31 +69,6 @@ def test_optimizer_refuses(options, message):
     schedule = build_schedule(PolynomialDecay(learning_rate=0.1), 2)
     with pytest.raises(UserError, match=message):
         build_optimizer(Momentum(**options), schedule, (Toy(),))
-
-
-def test_checkpoints_replace_each_other_whole(tmp_path):
-    for number in (10, 2, 30):
-        save_checkpoint(tmp_path / f"iter_{number}", Toy(), state={"iteration": number})
-    save_checkpoint(tmp_path / "iter_30", Toy(), state={"iteration": 31})
-    assert [path.name for path in list_checkpoints(tmp_path)] == ["iter_2", "iter_10", "iter_30"]
-    assert json.loads((tmp_path / "iter_30" / "state.json").read_text())["iteration"] == 31
-    remove_old_checkpoints(tmp_path, keep=0)
-    assert len(list_checkpoints(tmp_path)) == 3
-    remove_old_checkpoints(tmp_path, keep=2)
-    assert [path.name for path in list_checkpoints(tmp_path)] == ["iter_10", "iter_30"]
-
-
-def test_a_failing_disk_keeps_the_old_checkpoint(tmp_path, monkeypatch):
-    save_checkpoint(tmp_path / "iter_1", Toy(), state={"iteration": 1})
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(paddle, "save", full)
-    with pytest.raises(UserError, match="iter_1: the checkpoint cannot be written .No space left"):
-        save_checkpoint(tmp_path / "iter_1", Toy(), state={"iteration": 2})
-    assert json.loads((tmp_path / "iter_1" / "state.json").read_text())["iteration"] == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["iter_1"]
 
 
 def weights(trainer):

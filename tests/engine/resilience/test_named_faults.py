@@ -1,5 +1,7 @@
 """What Paddle says of the system's faults becomes one line that names the settings."""
 
+import errno
+
 from compat import UserError
 
 import paddle
@@ -52,11 +54,25 @@ def test_out_of_memory_names_the_settings_and_what_they_save(sample_root, tmp_pa
             SystemError("(Fatal) Blocking queue is killed because the data reader raises an exception."),
             "a loader process",
         ),
+        *(
+            (OSError(number, "the system's words"), "nothing more can be written .*; make room; go on")
+            for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+        ),
+        (AssertionError("momentum_0 should in state dict"), "the checkpoint's optimiser has another type"),
     ],
 )
 def test_what_paddle_says_is_one_line(error, words):
     with pytest.raises(UserError, match=f"^{words}"), named_faults(1, lambda: "advice"):
         raise error
+
+
+@pytest.mark.parametrize(
+    "error", [AssertionError("a bug"), OSError(errno.EACCES, "denied"), ValueError("a bug"), RuntimeError("a bug")]
+)
+def test_other_errors_pass(error):
+    with pytest.raises(type(error)) as passed, named_faults():
+        raise error
+    assert passed.value is error
 
 
 @pytest.mark.parametrize("words", ["tcp connection closed", "NCCL error", "Gloo: connection reset by peer"])

@@ -1,5 +1,7 @@
 """Averaged weights, and what a step leaves behind."""
 
+from types import SimpleNamespace
+
 from compat import UserError
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 from engine.training.ema import WeightAverage, exponential_ramp, hyperbolic_ramp
 from engine.training.trainer import RunOptions, Trainer
+from loss.detail import OFFICIAL_MIX
 from models import build_model
 from models.weights import read_weights
 from tests.helpers.tiny_training import TinyNetwork, tiny_network, tiny_recipe
@@ -33,19 +36,24 @@ def test_the_average_follows_its_formula():
         WeightAverage(model, 1.0)
 
 
-def train(recipe, folder, **options):
-    with tiny_network():
+def train(recipe, folder, kind=TinyNetwork, **options):
+    with tiny_network(kind):
         trainer = Trainer(recipe, RunOptions(save_dir=str(folder), **options))
         trainer.fit()
     return trainer
 
 
 def test_the_average_is_what_is_kept_as_the_best(sample_root, tmp_path):
-    trainer = train(tiny_recipe(sample_root, iters=1), tmp_path)
+    with tiny_network():
+        trainer = Trainer(tiny_recipe(sample_root, iters=1), RunOptions(save_dir=str(tmp_path)))
+    start = {name: weight.numpy().copy() for name, weight in trainer.model.state_dict().items()}
+    trainer.fit()
     best, last = (read_weights(tmp_path / name / "model.pdparams") for name in ("best_model", "iter_1"))
     for name, weight in trainer.model.state_dict().items():
         assert (last[name].numpy() == weight.numpy()).all()
         assert (best[name].numpy() == trainer.step.average.state_dict()[name].numpy()).all()
+        moved = (1 - 2 / 11) * (weight.numpy() - start[name])  # the first update's decay is 2 / 11
+        np.testing.assert_allclose(best[name].numpy(), start[name] + moved, rtol=1e-5, atol=1e-7)
     assert (best["head.weight"].numpy() != last["head.weight"].numpy()).any()
 
 
@@ -91,3 +99,43 @@ def test_the_exponential_ramp_resumes_to_the_bit(sample_root, tmp_path):
     resumed = train(recipe, tmp_path / "parts", resume_model="auto")
     expected, found = (trainer.step.average.state_dict() for trainer in (whole, resumed))
     assert all((found[name] == expected[name]).all() for name in expected)
+
+
+class WithDetail(TinyNetwork):
+    """Its logits' first channel is a detail output too."""
+
+    output_names = ("main", "detail1")
+
+    def forward(self, image):
+        (logits,) = super().forward(image)
+        return [logits, logits[:, :1]] if self.training else [logits]
+
+
+def test_the_decaying_mix_of_the_detail_loss_resumes_to_the_bit(sample_root, tmp_path):
+    """As in the official recipes, where weight decay shrinks it over the run."""
+    detail = {"type": "DetailAggregateLoss", "decaying_mix": True}
+    recipe = tiny_recipe(
+        sample_root,
+        loss={"main": {"type": "CrossEntropyLoss"}, "detail1": detail},
+        optimizer={"type": "Momentum", "weight_decay": 0.5},
+    )
+    (mix,) = train(recipe, tmp_path / "whole", WithDetail).criterion.parameters()
+    assert (mix.numpy() < 0.99 * np.array(OFFICIAL_MIX)).all()
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "whole" / "iter_3").rename(tmp_path / "parts" / "iter_3")
+    (resumed,) = train(recipe, tmp_path / "parts", WithDetail, resume_model="auto").criterion.parameters()
+    assert (resumed.numpy() == mix.numpy()).all()
+
+
+def test_what_a_checkpoint_holds_beside_the_weights(sample_root, tmp_path):
+    """The loss scale, which fp16 needs on a GPU; an average where the run had none begins with the weights."""
+    trainer = train(tiny_recipe(sample_root, iters=3, ema_decay=0.0), tmp_path)
+    loaded = []
+    scaler = SimpleNamespace(state_dict=lambda: {"scale": 4096.0}, load_state_dict=loaded.append)
+    trainer.step.precision.scaler = scaler
+    trainer.step.set_state_dict(trainer.step.state_dict())
+    assert loaded == [{"scale": 4096.0}]
+    with tiny_network():
+        averaged = Trainer(tiny_recipe(sample_root, iters=4), RunOptions(save_dir=str(tmp_path), resume_model="auto"))
+    weights = trainer.model.state_dict()
+    assert all((mean == weights[name]).all() for name, mean in averaged.step.average.state_dict().items())

@@ -1,0 +1,95 @@
+"""Checkpoint folders: written whole or not at all, replaced, cleared away."""
+
+import json
+import os
+import resource
+
+from compat import UserError
+
+import pytest
+from paddle import nn
+
+from engine.resilience.checkpoint import (
+    damage,
+    finish_replacements,
+    list_checkpoints,
+    remove_old_checkpoints,
+    save_checkpoint,
+)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_checkpoints_replace_each_other_whole(tmp_path):
+    for number in (10, 2, 30):
+        save_checkpoint(tmp_path / f"iter_{number}", nn.Linear(2, 2), state={"iteration": number})
+    save_checkpoint(tmp_path / "iter_30", nn.Linear(2, 2), state={"iteration": 31})
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["iter_2", "iter_10", "iter_30"]
+    assert json.loads((tmp_path / "iter_30" / "state.json").read_text())["iteration"] == 31
+    remove_old_checkpoints(tmp_path, keep=0)
+    assert len(list_checkpoints(tmp_path)) == 3
+    remove_old_checkpoints(tmp_path, keep=2)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["iter_10", "iter_30"]
+
+
+def test_replacing_leaves_no_moment_without_an_intact_one(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path / "best_model", nn.Linear(2, 2), state={"number": 1})
+    renamed = []
+
+    def rename_once(source, target):
+        if renamed:
+            raise KeyboardInterrupt  # stands for a kill between the two renames
+        renamed.append(os.rename(source, target))
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", rename_once)
+        save_checkpoint(tmp_path / "best_model", nn.Linear(2, 2), state={"number": 2})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".best_model.old", ".best_model.tmp"]
+    assert all(damage(path) is None for path in tmp_path.iterdir())
+    finish_replacements(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["best_model"]
+    assert json.loads((tmp_path / "best_model" / "state.json").read_text())["number"] == 1
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    calls, fsync, replace = [], os.fsync, os.replace
+
+    def flushed(descriptor):
+        calls.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    def renamed(source, target):
+        calls.append("renamed")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", renamed)
+    save_checkpoint(tmp_path / "iter_1", nn.Linear(2, 2), state={"number": 1})
+    at = calls.index("renamed")
+    assert sorted(calls[:at]) == [".iter_1.tmp", "SHA256SUMS", "model.pdparams", "state.json"]
+    assert calls[at:] == ["renamed", tmp_path.name]
+
+
+def test_clearing_up_leaves_hidden_files_of_others(tmp_path):
+    save_checkpoint(tmp_path / ".iter_1.tmp", nn.Linear(2, 2))
+    (tmp_path / ".notes.tmp").write_text("mine")
+    (tmp_path / ".backup.old").mkdir()
+    (tmp_path / ".backup.old" / "thesis.tex").write_text("mine")
+    finish_replacements(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".backup.old", ".notes.tmp"]
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path):
+    save_checkpoint(tmp_path / "iter_1", nn.Linear(200, 200))
+    before = contents(tmp_path / "iter_1")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))  # the system refuses to write more into a file
+    try:
+        for name in ("iter_1", "iter_2"):
+            with pytest.raises(UserError, match=f"{name}: the checkpoint cannot be written .*before it are kept"):
+                save_checkpoint(tmp_path / name, nn.Linear(200, 200))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["iter_1"] and contents(tmp_path / "iter_1") == before
