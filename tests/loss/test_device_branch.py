@@ -9,7 +9,7 @@ import pytest
 from paddle import nn
 
 from engine.training.gradients import add_gradients
-from loss import OhemCrossEntropyLoss, build_criterion
+from loss import DiceLoss, LovaszSoftmaxLoss, OhemCrossEntropyLoss, build_criterion
 from loss import cross_entropy as cross_entropy_file
 from loss.cross_entropy import CrossEntropyLoss, pixel_cross_entropy
 from loss.resizing import upsample
@@ -113,6 +113,21 @@ def test_cross_entropy_loss_is_paddles_own(weights, ignored):
         labels = paddle.full_like(labels, 255)
     theirs = nn.CrossEntropyLoss(weights and paddle.to_tensor(weights), ignore_index=255, axis=1)(logits, labels)
     assert float(CrossEntropyLoss(255, weights)(logits, labels)) == pytest.approx(float(theirs), rel=2e-6)
+
+
+# --- losses over probabilities ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", [DiceLoss(), LovaszSoftmaxLoss()], ids=["dice", "lovasz"])
+def test_dice_and_lovasz_on_a_device_equal_the_cpus(loss, monkeypatch):
+    logits, labels = random_case(4, size=(64, 96))
+    labels = labels[:, ::8, ::8]
+    expected = loss(logits, labels)
+    gradient = gradient_of(expected, logits)
+    monkeypatch.setattr(paddle.base.core.Place, "is_cpu_place", lambda place: False)
+    result = loss(logits, labels)
+    assert float(result) == pytest.approx(float(expected), abs=1e-5)  # the CPU sorts by 65535ths
+    np.testing.assert_allclose(gradient_of(result, logits), gradient, atol=1e-5)
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------

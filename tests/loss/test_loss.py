@@ -1,13 +1,17 @@
 """Losses against formulas written in numpy and tables computed by hand."""
 
+import functools
+
 from compat import UserError
 
 import numpy as np
 import paddle
+import paddle.nn.functional as F
 import pytest
 from scipy.ndimage import correlate
 
 from loss import DetailAggregateLoss, OhemCrossEntropyLoss, build_criterion, detail_target
+from loss.criterion import DETAIL_LOSSES, LOSSES
 from loss.cross_entropy import pixel_cross_entropy
 from loss.detail import dice_loss
 
@@ -56,6 +60,8 @@ def test_ohem_fraction_counts_the_batchs_pixels():
         == float(number)
         == pytest.approx(ohem_by_sorting(cross_entropies(logits, labels), 0.01, labels.size // 4), rel=2e-6)
     )
+    of_no_pixel = OhemCrossEntropyLoss(1e-9, 0.001)(paddle.to_tensor(logits), paddle.to_tensor(labels))
+    assert float(of_no_pixel) == pytest.approx(cross_entropies(logits, labels).max(), rel=2e-6)  # at least one counts
 
 
 @pytest.mark.parametrize("n_min", [10, 150])
@@ -195,6 +201,29 @@ def test_dice_by_hand():
     target = paddle.to_tensor([[[[1.0, 0.0], [1.0, 0.0]]]])
     # intersection 1.5, areas 2 and 2: 1 - (3 + 1) / (4 + 1)
     assert float(dice_loss(probability, target)) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5]])
+@pytest.mark.parametrize("kind", sorted(LOSSES))
+def test_any_label_may_be_the_ignored_one(kind, weights):
+    logits, labels = random_case(8, classes=3)
+    channels = 1 if kind in DETAIL_LOSSES else 3
+    logits = paddle.to_tensor(logits[:, :channels])
+    options = (
+        {} if weights is None or kind in ("DetailAggregateLoss", "LovaszSoftmaxLoss") else {"class_weights": weights}
+    )
+    usual = LOSSES[kind](**options)(logits, paddle.to_tensor(labels))
+    other = LOSSES[kind](ignore_index=7, **options)(logits, paddle.to_tensor(np.where(labels == 255, 7, labels)))
+    assert float(other) == float(usual)
+
+
+@pytest.mark.parametrize("kind", sorted(set(LOSSES) - set(DETAIL_LOSSES)))
+def test_logits_at_a_stride_are_resized_as_the_network_does_it(kind):
+    resize = functools.partial(F.interpolate, mode="bilinear")  # not the default, which aligns the corners
+    labels = paddle.to_tensor(random_case(9, classes=3)[1])
+    logits = paddle.randn([2, 3, 3, 4])
+    at_stride, resized = build_criterion({"main": {"type": kind}}, ["main"], resize), LOSSES[kind]()
+    assert float(at_stride([logits], labels)[0]) == float(resized(resize(logits, [9, 11]), labels))
 
 
 def test_criterion_weighs_and_names():

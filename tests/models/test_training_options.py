@@ -104,6 +104,7 @@ def test_dropout_keeps_the_mean():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"detail_strides": [8, 3]}, "detail_strides: 3 is not one of 2, 4, 8, 16"),
         ({"aux_strides": [4]}, "aux_strides: 4 is not one of 8, 16"),
         ({"backbone_aux_strides": [64]}, "backbone_aux_strides: 64 is not one of 8, 16, 32"),
         ({"dropout": 1.0}, r"dropout: 1.0 is not in \[0, 1\)"),

@@ -25,7 +25,7 @@ OFFICIAL = {
     ("schedule", "table"),
     [
         (PADDLE_SEED, {0: 1e-5, 1: 1.999e-5, 500: 5.005e-3, 1000: 0.01, 40500: 5.36351e-3, 80000: 1e-5}),
-        (OFFICIAL, {0: 1e-5, 1: 1.00693e-5, 500: 3.16228e-4, 1000: 0.01, 30500: 5.3589e-3, 60000: 0}),
+        (OFFICIAL, {0: 1e-5, 1: 1.00693e-5, 500: 3.16228e-4, 1000: 0.01, 30500: 5.3589e-3, 60000: 0, 60001: 0}),
         ({"learning_rate": 0.01, "iters": 100}, {0: 0.01, 50: 5.3589e-3, 75: 2.8717e-3, 99: 1.5849e-4}),
     ],
 )
@@ -54,6 +54,10 @@ def test_refuses(options, message):
         WarmupPoly(**{**OFFICIAL, **options})
 
 
+def test_an_exponential_warmup_of_no_iterations_needs_no_start():
+    assert WarmupPoly(0.5, iters=10, warmup="exponential")() == 0.5
+
+
 def test_cosine_is_paddles_after_its_warmup():
     options = {"learning_rate": 0.02, "end_lr": 0.001, "warmup_iters": 10}
     theirs = paddle.optimizer.lr.CosineAnnealingDecay(0.02, T_max=90, eta_min=0.001)
@@ -70,11 +74,9 @@ def test_constant_is_reached_by_its_warmup():
     assert rates == pytest.approx([0.2, 0.25, 0.4, 0.4])
 
 
-@pytest.mark.parametrize(
-    ("schedule", "rate"),
-    [(WarmupCosine(1.0, 8, warmup_iters=2), warmup_cosine), (WarmupConstant(1.0), warmup_constant)],
-)
-def test_schedules_are_their_functions(schedule, rate):
-    for iteration in (0, 5):
-        schedule.step(iteration)
-        assert schedule() == schedule.get_lr() == rate(iteration, **schedule.schedule)
+def test_each_schedule_has_the_rates_of_its_kind():
+    cosine, constant = WarmupCosine(1.0, 8, warmup_iters=2), WarmupConstant(1.0, warmup_iters=2)
+    for schedule, rates in ((cosine, {0: 0, 1: 0.5, 5: 0.5, 8: 0}), (constant, {0: 0, 1: 0.5, 5: 1, 8: 1})):
+        for iteration, rate in rates.items():
+            schedule.step(iteration)
+            assert schedule() == pytest.approx(rate)
