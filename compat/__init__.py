@@ -14,8 +14,10 @@ from compat.interrupt import exit_quietly_on_interrupt, restore_keyboard_interru
 from compat.log import logger
 from compat.processor import configure_cpu
 from compat.quiet_import import import_paddle_quietly
+from compat.streams import replace_closed_streams
 from compat.text_table import markdown_table, text_table
 
+replace_closed_streams()
 exit_quietly_on_interrupt()
 configure_cpu()
 keep_freed_memory()

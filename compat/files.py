@@ -28,17 +28,29 @@ def check_writable(*paths: Union[str, Path, None]) -> None:
             raise _unwritable(path, error) from error
 
 
-def write_text(path: Union[str, Path], text: str) -> None:
+def write_text(path: Union[str, Path], text: str, errors: str = "strict") -> None:
     """Write a text file in UTF-8; a missing folder is created.
 
+    Args:
+        path: of the file.
+        text: its content.
+        errors: what becomes of names of files that are not UTF-8, such as Latin-1 ones on Linux: `strict`, or
+            `backslashreplace` where they are only shown.
+
     Raises:
-        UserError: if the file cannot be written; an existing one is kept.
+        UserError: if the file cannot be written, or for such a name; an existing file is kept.
     """
     path = Path(path)
     check_writable(path)
     temporary = path if _is_special(path) else path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        content = text.encode("utf-8", errors)
+    except UnicodeEncodeError as error:
+        before, after = text[: error.start].splitlines()[-1:], text[error.start :].splitlines()[:1]
+        line = "".join([*before, *after]).encode("utf-8", "backslashreplace").decode("utf-8")
+        raise UserError(f"{path}: a name is not UTF-8, in {line[:200]!r}; rename that file or folder") from error
+    try:
+        temporary.write_bytes(content)
         if temporary != path:
             os.replace(temporary, path)
     except OSError as error:
@@ -49,7 +61,7 @@ def write_text(path: Union[str, Path], text: str) -> None:
 
 def write_json(path: Union[str, Path], content: Any) -> None:
     """Write `content` as JSON, see `json_text`; raises UserError as `write_text` does."""
-    write_text(path, json_text(content) + "\n")
+    write_text(path, json_text(content) + "\n", errors="backslashreplace")  # which is JSON's escape too
 
 
 def json_text(content: Any, indent: Union[int, None] = 1) -> str:

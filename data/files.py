@@ -1,7 +1,7 @@
 """Reading image and label files. A file that cannot be decoded completely is an error, not a partly grey image."""
 
 from pathlib import Path
-from typing import Union
+from typing import Iterable, Union
 
 from compat import UserError
 
@@ -82,6 +82,13 @@ def check_sizes(sample: Sample, image: np.ndarray, label: np.ndarray) -> None:
             f"{sample.label}: size {label.shape[1]}x{label.shape[0]}, but its image has "
             f"{image.shape[1]}x{image.shape[0]}"
         )
+
+
+def check_labelled(samples: Iterable[Sample]) -> None:
+    """Raise UserError for a sample without a label, as in a test split."""
+    unlabelled = next((sample.image for sample in samples if sample.label is None), None)
+    if unlabelled:
+        raise UserError(f"{unlabelled}: has no label to evaluate against; use a split that has labels")
 
 
 def map_label(label: np.ndarray, sample: Sample, num_classes: int) -> np.ndarray:

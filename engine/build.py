@@ -11,6 +11,7 @@ import paddle
 from paddle import nn
 
 from data import SegmentationDataset, build_dataset
+from data.files import check_labelled
 from engine.gpu import allow_tf32
 from engine.parallel import Devices, synchronize_batch_norm
 from engine.recipe.schema import DatasetRecipe, Recipe
@@ -42,6 +43,7 @@ def training_datasets(recipe: Recipe, validates: bool) -> Tuple[SegmentationData
     if not validates:
         return train_set, None
     val_set = dataset_of(recipe.val_dataset)
+    check_labelled(val_set.samples)
     if train_set.num_classes != val_set.num_classes:
         raise UserError(f"train_dataset has {train_set.num_classes} classes, val_dataset {val_set.num_classes}")
     ours, theirs = recipe.train_dataset.normalize, recipe.val_dataset.normalize

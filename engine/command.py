@@ -15,6 +15,7 @@ from engine.gpu import check_computing, check_gpu, gpu_count, why_no_gpu
 from engine.weights import recipe_of_weights
 
 LONGEST_NAME = 255  # bytes
+MAY_BE_EMPTY = ("opts", "sheet")  # flags; an empty value of any other comes from an unset variable of a shell
 
 
 def run(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoReturn:
@@ -27,15 +28,28 @@ def run(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoReturn:
             stream.reconfigure(errors="backslashreplace")
     try:
         restore_keyboard_interrupt()
-        sys.exit(main(None) or 0)
+        status = main(None) or 0
+        sys.stdout.flush()  # here, where a reader that has ended or a full disk can be reported
+        sys.exit(status)
     except UserError as error:
         sys.exit(f"error: {error}")  # on standard error, with status 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # whatever reads our output, such as `head`, has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         sys.exit(0)
+    except OSError as error:  # of the file system: a full disk, missing permissions
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _discard_output()
+        sys.exit(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}")
+
+
+def _discard_output() -> None:
+    """Let what is left in the buffer of standard output go nowhere when the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser(doc: str, example: str) -> argparse.ArgumentParser:
@@ -46,7 +60,7 @@ def parser(doc: str, example: str) -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Rejects file names that are too long for any file system, for which even Path.exists would raise.
+    """Rejects empty values, and file names that are too long for any file system, for which even Path.exists raises.
 
     Attributes:
         weights: flags that select the recipe too when their value is a name of published weights; see add_recipe_flags.
@@ -61,6 +75,8 @@ class _Parser(argparse.ArgumentParser):
             self._take_recipe_of_weights(found)
         for name, value in vars(found).items():
             for one in value if isinstance(value, (list, tuple)) else [value]:
+                if one == "" and name not in MAY_BE_EMPTY:
+                    self.error(f"argument --{name}: is empty; give a value, or leave the flag out")
                 if name != "opts" and isinstance(one, (str, os.PathLike)) and _has_overlong_part(os.fspath(one)):
                     self.error(f"argument --{name}: a name of over {LONGEST_NAME} bytes: {os.fspath(one)[:40]}...")
         return found, rest
@@ -164,7 +180,7 @@ def choose_device(device: Optional[str]) -> None:
         UserError: for a device that does not exist, or that Paddle cannot compute on.
     """
     kind, _, number = (device or ("gpu" if gpu_count() else "cpu")).partition(":")
-    if kind not in ("cpu", "gpu") or (number and not number.isdigit()):
+    if kind not in ("cpu", "gpu") or (number and not number.isdecimal()):
         raise UserError(f"--device {device}: use cpu, gpu or gpu:N")
     if kind == "cpu":
         if device is None and paddle.is_compiled_with_cuda():

@@ -16,6 +16,7 @@ from paddle.io import DataLoader, Dataset
 from tqdm import tqdm
 
 from data import SegmentationDataset, init_loader_worker
+from data.files import check_labelled
 from engine.evaluation import metrics
 from engine.evaluation.predictor import Prediction, predictor_of
 from engine.recipe import Protocol
@@ -203,9 +204,7 @@ def evaluate_images(
 
     A model is in evaluation mode between the images, and in its former mode when the iterator is exhausted or closed.
     """
-    unlabelled = next((sample.image for sample in dataset.samples if sample.label is None), None)
-    if unlabelled:
-        raise UserError(f"{unlabelled}: has no label to evaluate against; use a split that has labels")
+    check_labelled(dataset.samples)
     predict = predictor_of(model, dataset.transform.normalize, protocols, details)
     indices = range(len(dataset)) if indices is None else indices
     loader = DataLoader(

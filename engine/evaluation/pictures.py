@@ -127,7 +127,7 @@ def view_sample(model: nn.Layer, dataset: SegmentationDataset, index: int, proto
     model.eval()
     image = dataset.read_image(index)
     label = dataset.read_label(index)
-    tensor = paddle.to_tensor(dataset.transform(image)[None])
+    tensor = paddle.to_tensor(dataset.transform.normalize(image)[None])  # val_dataset.mode may be train
     prediction = predict_classes(model, tensor, protocol)
     labels = paddle.to_tensor(label[None].astype("int64"))
     target = detail_target(labels, dataset.ignore_index).numpy()[0, 0]

@@ -1,5 +1,6 @@
 """Reading recipes: YAML files with bases in PaddleSeg's vocabulary, and what the command line overrides."""
 
+import copy
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
@@ -30,7 +31,10 @@ def load_recipe(path: Union[str, Path], overrides: Mapping[str, Any] = (), opts:
         UserError: naming file, key and the nearest known key.
     """
     retyped: List[str] = []
-    raw = _read_with_base(Path(path), (), retyped)
+    try:
+        raw = _read_with_base(Path(path), (), retyped)
+    except RecursionError:
+        raise UserError(f"{path}: a mapping holds itself by an alias (*name), or is nested too deeply") from None
     if is_paddleseg(raw):
         raw = from_paddleseg(raw, str(path))
     _set_total_batch_size(raw)  # that of the file, whatever the batch becomes
@@ -149,9 +153,24 @@ def _read_with_base(path: Path, seen: Tuple[Path, ...], retyped: List[str]) -> D
     return _merge(merged, raw, retyped)
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML's own loaders silently take the last."""
+
+    def compose_mapping_node(self, anchor):
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
+            if name in seen and key.value != "<<":
+                problem = f"the key {key.value!r} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(name)
+        return node
+
+
 def _parse_yaml(text: str, where: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: such as the date 2026-13-01
         raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
 
@@ -172,15 +191,15 @@ def _merge(base: Mapping, own: Mapping, retyped: List[str], at: str = "") -> Dic
 
 
 def _set(raw: Dict, key: str, value: Any) -> None:
+    """Set a value; lists and mappings on the way are copied, as an alias (*name) can put one of them at two places."""
     *parents, last = key.split(".")
     at: Any = raw
     for name in parents:
-        if isinstance(at, list):
-            at = at[_list_index(at, name, key)]
-        elif isinstance(at, dict):
-            at = at.setdefault(name, {})
-        else:
+        if not isinstance(at, (list, dict)):
             raise UserError(f"{key}: {name} is not inside a mapping")
+        place = _list_index(at, name, key) if isinstance(at, list) else name
+        at[place] = copy.copy(at[place]) if place in at or isinstance(at, list) else {}
+        at = at[place]
     if isinstance(at, list):
         at[_list_index(at, last, key)] = value
     elif isinstance(at, dict):
@@ -193,6 +212,6 @@ def _list_index(items: List, name: str, key: str) -> int:
     types = [item.get("type") if isinstance(item, dict) else None for item in items]
     if name in types:
         return types.index(name)
-    if name.isdigit() and int(name) < len(items):
+    if name.isdecimal() and int(name) < len(items):
         return int(name)
     raise UserError(f"{key}: no item {name!r} in this list of {', '.join(map(str, types))}")

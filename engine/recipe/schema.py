@@ -319,7 +319,9 @@ class Recipe(Options):
     freeze: Annotated[Tuple[Pattern, ...], OneOrMany] = ()
 
     @model_validator(mode="after")
-    def _check_losses(self):
+    def _check_together(self):
+        if self.train_dataset.mode != "train":
+            raise custom_error(f"train_dataset.mode: {self.train_dataset.mode}; only mode train has crops and labels")
         classes = self.train_dataset.class_count
         for output, terms in self.loss.items():
             for term in terms:

@@ -130,7 +130,7 @@ def damage(folder: Path) -> Optional[str]:
 
 def list_checkpoints(save_dir: Path) -> List[Path]:
     """The folders `iter_N`, oldest first."""
-    found = [path for path in save_dir.glob("iter_*") if path.name[5:].isdigit() and path.is_dir()]
+    found = [path for path in save_dir.glob("iter_*") if path.name[5:].isdecimal() and path.is_dir()]
     return sorted(found, key=checkpoint_iteration)
 
 

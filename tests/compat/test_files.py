@@ -1,6 +1,7 @@
 """Text and JSON files: strict JSON, whole files, one line where a file cannot be written."""
 
 import json
+import os
 from pathlib import Path
 
 from compat import UserError, check_writable, json_text, write_json, write_text
@@ -71,3 +72,14 @@ def test_a_write_that_fails_keeps_the_old_file(tmp_path, monkeypatch):
 def test_a_device_is_written_to_and_stays_a_device():
     write_text("/dev/null", "gone")
     assert Path("/dev/null").is_char_device()
+
+
+def test_names_that_are_no_utf8_are_escaped_in_json_and_refused_in_lists(tmp_path):
+    """Such as Latin-1 names on Linux, which Python holds as lone surrogates; they ended in a traceback and a draft."""
+    name = os.fsdecode(b"caf\xe9.png")
+    write_json(tmp_path / "figures.json", {"image": name})
+    assert json.loads((tmp_path / "figures.json").read_text(encoding="utf-8")) == {"image": name}
+    with pytest.raises(UserError, match=r"a name is not UTF-8, in .*b/caf.*udce9.png c.*; rename that file") as raised:
+        write_text(tmp_path / "list.txt", f"a.png\nb/{name} c.png\nd.png\n")
+    assert "d.png" not in str(raised.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]

@@ -56,6 +56,23 @@ def test_datasets_that_do_not_fit_each_other(sample_root, tmp_path):
         )
 
 
+def test_images_without_labels_are_refused_before_the_training(sample_root, tmp_path):
+    """The first validation refused them, and the iterations before it were lost."""
+    image = training_datasets(tiny_recipe(sample_root), False)[0].file_list[0][0]
+    (tmp_path / "test.txt").write_text(f"{image}\n")
+    unlabelled = {"type": "Dataset", "mode": "test", "num_classes": 19, "test_path": str(tmp_path / "test.txt")}
+    recipe = tiny_recipe(sample_root, **{f"val_dataset__{key}": value for key, value in unlabelled.items()})
+    with pytest.raises(UserError, match="has no label to evaluate against"):
+        training_datasets(recipe, True)
+    assert training_datasets(recipe, False)[1] is None
+
+
+def test_a_run_may_be_validated_on_its_training_split(sample_root, tmp_path):
+    """It ended in a traceback when the first validation drew its pictures."""
+    train(tiny_recipe(sample_root, val_dataset__mode="train", iters=1), save_dir=tmp_path)
+    assert (tmp_path / "pictures" / "iter_1.png").is_file()
+
+
 def test_a_recipe_names_weights_by_the_folder_of_a_checkpoint(small_recipe, tmp_path):
     weights = build_model("stdc1_seg", 19).state_dict()
     paddle.save(weights, str(tmp_path / "model.pdparams"))

@@ -74,7 +74,7 @@ def class_id(name: str, classes: ClassSet) -> int:
     """The id of a class, given its name or number; raises UserError for an unknown one."""
     if name in classes.names:
         return classes.names.index(name)
-    if name.isdigit() and int(name) < len(classes.names):
+    if name.isdecimal() and int(name) < len(classes.names):
         return int(name)
     raise unknown_name("--classes: the class", name, classes.names)
 

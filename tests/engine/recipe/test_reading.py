@@ -1,6 +1,7 @@
 """Reading recipes: bases, overrides, and every kind of mistake."""
 
 import re
+from pathlib import Path
 
 from compat import UserError
 
@@ -109,6 +110,9 @@ def _absolute(path):
         ("test_config.full.scales=[0.5,0]", "test_config.full.scales.1: expected a number above 0, got 0"),
         ("test_config.full.is_slide=true", "test_config.full: is_slide needs crop_size and stride"),
         ("test_config.full={is_slide: true, crop_size: [8, 8], stride: [8, 9]}", "must be at most crop_size (8, 8)"),
+        ("train_dataset.transforms.².min_scale_factor=1", "no item '²' in this list"),
+        ("train_dataset={mode: val, type: CamVid, dataset_root: x}", "train_dataset.mode: val; only mode train has"),
+        ("loss={main: {type: CrossEntropyLoss, type: DiceLoss}}", "the key 'type' is given twice"),
         ("batch_size=true", "batch_size: expected a whole number, got True"),
     ],
 )
@@ -141,6 +145,9 @@ def test_texts_where_lists_and_numbers_belong():
         ("_base_: other.yml", "other.yml: no such recipe"),
         ("a: [", "not valid YAML"),
         ("a: 2026-13-01", "not valid YAML"),
+        ("a: 1\nb: {}\na: 2", "the key 'a' is given twice in .*line 3"),
+        ("model: &own {type: stdc1_seg, backbone: *own}", "holds itself by an alias"),
+        ("&own\nmodel: *own", "holds itself by an alias"),
         ("_base_: 5", "_base_: expected a recipe's file name or a list of them, got 5"),
         ("_base_: [{a: 1}]", "_base_: expected a recipe's file name"),
     ],
@@ -156,3 +163,29 @@ def test_auto_learning_rate_is_linear_in_the_batch():
     recipe = scale_learning_rate(load_recipe("configs/stdc2_seg50_cityscapes.yml", {"batch_size": 9}), devices=2)
     assert recipe.lr_scheduler.learning_rate == pytest.approx(0.005)
     assert recipe.lr_scheduler.end_lr == pytest.approx(5e-6)
+
+
+def test_an_override_changes_what_it_names_and_not_an_alias_of_it(tmp_path):
+    """Overrides of train_dataset.transforms changed val_dataset's too, if the recipe repeats them by an alias."""
+    recipe = tmp_path / "recipe.yml"
+    recipe.write_text(
+        f"_base_: {Path(SAMPLE).resolve().as_posix()}\n"
+        "train_dataset: {transforms: [&n {type: Normalize, mean: [0.1, 0.1, 0.1]}]}\n"
+        "val_dataset: {transforms: [*n]}\n"
+    )
+    loaded = load_recipe(recipe, {}, ["train_dataset.transforms.Normalize.mean=[0.9,0.9,0.9]"])
+    assert loaded.train_dataset.normalize.mean == (0.9, 0.9, 0.9)
+    assert loaded.val_dataset.normalize.mean == (0.1, 0.1, 0.1)
+
+
+def test_merged_mappings_may_repeat_keys(tmp_path):
+    """`<<` brings in the keys of another mapping, whatever is given beside it."""
+    recipe = tmp_path / "recipe.yml"
+    recipe.write_text(
+        f"_base_: {Path(SAMPLE).resolve().as_posix()}\n"
+        "optimizer: &first {<<: &base {momentum: 0.5, weight_decay: 0.1}, momentum: 0.6}\n"
+        "test_config: {full: {scales: &one 1.0}, half: {<<: [{scales: 0.5}, {scales: *one}]}}\n"
+    )
+    loaded = load_recipe(recipe)
+    assert loaded.optimizer.momentum == 0.6 and loaded.optimizer.weight_decay == 0.1
+    assert loaded.test_config["half"].scales == 0.5

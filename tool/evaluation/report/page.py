@@ -38,7 +38,7 @@ class HeatCell(NamedTuple):
 def write_report(folder: Union[str, Path], report: Report) -> Path:
     """Write FILE_NAME into the folder atomically; raises UserError if that fails."""
     path = Path(folder) / FILE_NAME
-    write_text(path, render(report))
+    write_text(path, render(report), errors="backslashreplace")
     return path
 
 

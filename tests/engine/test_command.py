@@ -1,0 +1,68 @@
+"""How commands end: what they report of the system's errors, and which values they refuse."""
+
+import errno
+import os
+import sys
+
+from compat import UserError
+
+import pytest
+
+from engine.command import add_recipe_flags, parser, run
+
+
+class Output:
+    """A standard output with a buffer that cannot be written."""
+
+    def __init__(self, number):
+        self.error = OSError(number, os.strerror(number))
+        self.descriptor = os.open(os.devnull, os.O_WRONLY)
+
+    def fileno(self):
+        return self.descriptor
+
+    def flush(self):
+        raise self.error
+
+
+def end_of(main):
+    with pytest.raises(SystemExit) as ended:
+        run(main)
+    return ended.value.code
+
+
+def test_errors_of_the_file_system_are_one_line(tmp_path):
+    """A log or list that is a folder, or may not be read, ended in a traceback."""
+    assert end_of(lambda _: tmp_path.read_text()) == f"error: {tmp_path}: Is a directory"
+    assert end_of(lambda _: os.read(10**6, 1)) == "error: [Errno 9] Bad file descriptor"
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.EPIPE, 0), (errno.ENOSPC, f"error: [Errno 28] {os.strerror(errno.ENOSPC)}")]
+)
+def test_output_that_cannot_be_written_is_noticed_at_the_end(number, code, monkeypatch):
+    """Buffered output is written when the process ends, where Python can only print a traceback."""
+    output = Output(number)
+    monkeypatch.setattr(sys, "stdout", output)
+    assert end_of(lambda _: None) == code
+    os.write(output.descriptor, b"goes nowhere")
+
+
+def test_a_mistake_is_an_error_and_a_result_is_the_status():
+    def mistake(_):
+        raise UserError("file: wrong")
+
+    assert end_of(mistake) == "error: file: wrong"
+    assert end_of(lambda _: 1) == 1
+
+
+@pytest.mark.parametrize("flags", [["--load_from", ""], ["--paths", "a", ""], ["--dataset_root="]])
+def test_an_empty_value_is_a_wrong_argument(flags, capsys):
+    """train.py --load_from "$WEIGHTS" without that variable trained from scratch, without a word."""
+    arguments = parser("", "")
+    add_recipe_flags(arguments, default_config="recipe.yml")
+    arguments.add_argument("--load_from")
+    arguments.add_argument("--paths", nargs="+")
+    with pytest.raises(SystemExit, match="2"):
+        arguments.parse_args(flags)
+    assert f"argument {flags[0].rstrip('=')}: is empty" in capsys.readouterr().err
