@@ -97,6 +97,18 @@ def test_detail_head_against_its_target(val_set):
     assert "detail_f" not in {score.key for score in cards["flip"].totals()}  # it is not defined for several scales
 
 
+def test_parts_add_up_to_every_score_of_the_whole(val_set):
+    model, options = WithDetail(), ScoreOptions(bootstrap=30, boundary_widths=(1, 2), details=True)
+
+    def scored(indices):
+        return score_protocols(model, val_set, {"half": PROTOCOLS["half"]}, options, indices=indices)["half"]
+
+    whole, parts = scored(None), scored([2]) + scored([]) + scored([0, 1])
+    assert parts.totals() == whole.totals() and len(whole.totals()) == 19
+    for ours, expected in zip(parts.columns(), whole.columns()):
+        np.testing.assert_array_equal(ours.values, expected.values, err_msg=expected.key)
+
+
 def test_tables_state_the_rule_and_hold_the_numbers(cards):
     table = protocol_table(cards, PROTOCOLS)
     header, _, first = table.splitlines()[:3]

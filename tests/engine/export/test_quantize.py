@@ -5,6 +5,7 @@ import platform
 import resource
 import subprocess
 import sys
+from types import SimpleNamespace
 
 from compat import UserError
 
@@ -23,7 +24,7 @@ pytest.importorskip("paddle2onnx")
 
 from engine.export import quantizable, quantize
 from engine.export.onnx_concatenation import quantize_concatenations
-from engine.export.quantize import quantize_exported
+from engine.export.quantize import calibration_batches, quantize_exported
 from models import build_model
 from models.layers import ConvBN, ConvBNReLU
 
@@ -77,6 +78,21 @@ def test_a_layer_that_cannot_bear_int8_stays_in_float(engine, fragile, score, tm
     network = load_network(tmp_path, engine, "int8")
     assert score(network) == good.int8 and network.description.classes == classes
     assert load_network(tmp_path / read_description(tmp_path).files[engine]["int8"], engine).precision == "int8"
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(1, [0]), (2, [0, 9]), (4, [0, 3, 6, 9]), (10, range(10)), (99, range(10))]
+)
+def test_calibration_images_are_spread_over_the_dataset(count, expected):
+    class Numbers:
+        def __len__(self):
+            return 10
+
+        def read_image(self, index):
+            return index
+
+    segmenter = SimpleNamespace(batch=lambda image: image)
+    assert calibration_batches(segmenter, Numbers(), count) == list(expected)
 
 
 def test_a_network_that_loses_too_much_is_refused(fragile, tmp_path):

@@ -235,6 +235,12 @@ def test_the_least_important_channels_go_first_and_widths_are_multiples(chain):
     assert least.kept == {"first.weight": 8, "second.weight": 8}
     assert least.share == pytest.approx((8 * (27 + 8) + 8 * 3) / whole)
     assert choose(channels, importance, filters, 1.0).cut.tolist() == []
+    # 32 and 16 are no multiples of 12: the first step goes to the next one.
+    kept = choose(channels, importance, filters, 0.99, 12).kept
+    assert kept == {"first.weight": 24, "second.weight": 16}
+    # A later round keeps a quarter of what there was at first.
+    sizes = {"first.weight": 80, "second.weight": 16}
+    assert choose(channels, importance, filters, 0.1, 8, sizes).kept == {"first.weight": 24, "second.weight": 8}
 
 
 def test_what_saves_more_for_the_same_importance_goes_first(chain):

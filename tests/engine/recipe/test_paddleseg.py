@@ -156,11 +156,12 @@ def test_two_iterations_on_the_sample(name, written, sample_root, tmp_path):
 
 
 def test_mixed_losses_become_terms(written):
-    mixed = {"type": "MixedLoss", "losses": [{"type": "CrossEntropyLoss"}, {"type": "DiceLoss"}], "coef": [0.8, 0.2]}
+    weighted = {"type": "CrossEntropyLoss", "weight": [2.0] * 19}
+    mixed = {"type": "MixedLoss", "losses": [weighted, {"type": "DiceLoss"}], "coef": [0.8, 0.2]}
     recipe = {**RECIPES["ddrnet23"], "model": {"type": "DDRNet_23", "enable_auxiliary_loss": True}}
-    loss = load_recipe(written({**recipe, "loss": {"types": [mixed, OHEM], "coef": [1, 0.5]}})).loss
-    assert [(term.type, term.weight) for term in loss["main"]] == [("CrossEntropyLoss", 0.8), ("DiceLoss", 0.2)]
-    assert loss["aux8"][0].weight == 0.5
+    loss = load_recipe(written({**recipe, "loss": {"types": [mixed, OHEM], "coef": [2, 0.5]}})).loss
+    assert [(term.type, term.weight) for term in loss["main"]] == [("CrossEntropyLoss", 1.6), ("DiceLoss", 0.4)]
+    assert loss["main"][0].class_weights == (2.0,) * 19 and loss["aux8"][0].weight == 0.5
 
 
 @pytest.mark.parametrize(

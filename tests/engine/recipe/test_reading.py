@@ -88,6 +88,7 @@ def _absolute(path):
         ("iters", "expected key=value"),
         ("iters.deep=1", "holds the value"),
         ("train_dataset.transforms.Crop.size=1", "no item 'Crop'"),
+        ("train_dataset.transforms.5.size=1", "no item '5' in this list of ResizeStepScaling, "),
         ("loss=[", "not valid YAML"),
         ("loss.main=abc", "loss.main: expected a mapping with a type, got 'abc'"),
         ("loss.main.class_weights=[1,2]", "loss.main.class_weights: 2 numbers for the dataset's 19 classes"),
@@ -162,7 +163,7 @@ def test_broken_files_are_named(tmp_path, text, message):
 def test_auto_learning_rate_is_linear_in_the_batch():
     recipe = scale_learning_rate(load_recipe("configs/stdc2_seg50_cityscapes.yml", {"batch_size": 9}), devices=2)
     assert recipe.lr_scheduler.learning_rate == pytest.approx(0.005)
-    assert recipe.lr_scheduler.end_lr == pytest.approx(5e-6)
+    assert recipe.lr_scheduler.end_lr == recipe.lr_scheduler.warmup_start_lr == pytest.approx(5e-6)
 
 
 def test_an_override_changes_what_it_names_and_not_an_alias_of_it(tmp_path):

@@ -6,13 +6,15 @@ import re
 import shutil
 import sys
 
-from compat import UserError
+from compat import UserError, logger
 
 import pytest
 
 from engine.resilience.checkpoint import CHECKSUMS, newest_intact
+from engine.training.options import RunOptions
 from engine.training.state import RunState
-from tests.helpers.tiny_training import tiny_recipe, train
+from engine.training.trainer import Trainer
+from tests.helpers.tiny_training import TinyNetwork, tiny_recipe, train
 
 # What a run of 3 iterations wrote before the parts of a run had states of their own.
 FIRST_FORMAT = """{
@@ -98,6 +100,28 @@ def test_every_file_is_read_once(resume, whole, sample_root, tmp_path):
         opened = OPENED.pop()
     expected = sorted(str(path) for path in (tmp_path / "iter_8").iterdir())
     assert len(expected) == 5 and sorted(name for name in opened if "iter_8" in name) == expected
+
+
+def test_a_resumed_run_needs_no_weights_but_its_own(whole, sample_root, tmp_path, monkeypatch):
+    """Such as a job whose command stays the same, on a host without the files that it began with."""
+    shutil.copytree(whole.save_dir / "iter_3", tmp_path / "iter_3")
+    read, said = [], []
+
+    def network_of(recipe, num_classes, weights=True):
+        read.append(weights)
+        return TinyNetwork()
+
+    monkeypatch.setattr("engine.training.trainer.network_of", network_of)
+    monkeypatch.setattr(logger, "warning", lambda *words: said.append(words[0] % words[1:]))
+    options = {"seed": 5, "validate": False, "save_dir": str(tmp_path), "resume_model": "auto"}
+    resumed = Trainer(tiny_recipe(sample_root, batch_size=3), RunOptions(load_from="gone.pdparams", **options))
+    expected = newest_intact(tmp_path).weights
+    assert all((expected[name].numpy() == value).all() for name, value in weights(resumed).items())
+    assert read == [False] and resumed.iteration == 3
+    assert said == [f"{tmp_path}/iter_3: an iteration took 2 images and now takes 6, so the order of images changes"]
+    Trainer(tiny_recipe(sample_root), RunOptions(**options))
+    Trainer(tiny_recipe(sample_root), RunOptions(**{**options, "save_dir": str(tmp_path / "new")}))
+    assert read == [False, False, True]
 
 
 def test_a_folder_without_checkpoints(tmp_path):

@@ -79,9 +79,10 @@ def test_the_command_averages_and_measures(sample_root, tmp_path, monkeypatch):
     for folder, word in ((tmp_path, "0.pdparams"), (sample_root, "gtFine")):
         with pytest.raises(UserError, match=f"is replaced as a whole, but holds {word}"):
             average.main(["--config", "x", "--model_paths", *paths, "--save_dir", str(folder)])
-    with pytest.raises(UserError, match="mean, which is read"):
-        mean = str(tmp_path / "mean")
-        average.main(["--config", "x", "--model_paths", mean, paths[0], "--save_dir", mean])
+    mean = str(tmp_path / "mean")
+    for source in (mean, f"{mean}/model.pdparams"):
+        with pytest.raises(UserError, match=f"holds {source}, which is read"):
+            average.main(["--config", "x", "--model_paths", source, paths[0], "--save_dir", mean])
     assert sorted(tmp_path.iterdir()) == sources and (sample_root / "leftImg8bit").is_dir()
     with pytest.raises(UserError, match="--batches 0"):
         average.main(["--config", "x", "--model_paths", "a", "b", "--save_dir", str(tmp_path), "--batches", "0"])

@@ -12,7 +12,7 @@ import engine.training.distillation
 from data.transforms import Normalize
 from engine.export import export_network
 from engine.runtime import Description, load_network
-from engine.training.distillation import ExportedTeacher, Teacher
+from engine.training.distillation import ExportedTeacher, Teacher, build_distiller
 from engine.training.trainer import RunOptions, Trainer
 from loss.distillation import ChannelWiseDistillation, LogitDistillation, RelationDistillation
 from models import build_model
@@ -182,6 +182,28 @@ def test_a_teacher_draws_nothing_from_the_run(distilled):
     plain = distilled("plain", terms=())
     one, other = weights_of(silent, 8), weights_of(plain, 8)
     assert all((one[name] == other[name]).all() for name in other)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_recipes_of_both_reach_the_teacher(flip, sample_root, tmp_path, monkeypatch):
+    """Its normalisation is ImageNet's, the student's 0.5 / 0.5."""
+    monkeypatch.setattr(engine.training.distillation, "network_of", lambda *_, **__: TinyNetwork())
+    paddle.save(TinyNetwork().state_dict(), str(tmp_path / "teacher.pdparams"))
+    config, weights = "configs/stdc1_seg_camvid_960x720.yml", str(tmp_path / "teacher.pdparams")
+    terms = [{"type": "LogitDistillation"}, {"type": "ChannelWiseDistillation", "weight": 3.0}]
+    teacher = {"config": config, "weights": weights, "flip": flip}
+    recipe = tiny_recipe(sample_root, distill={"teacher": teacher, "terms": terms})
+    distiller = build_distiller(recipe, 19, ("main",), Normalize())
+    pixels = np.random.default_rng(2).integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
+    theirs = Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    seen = []
+    distiller.teacher.network.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0].numpy()))
+    images, student = paddle.to_tensor(Normalize()(pixels[0])[None]), paddle.randn([1, 19, 4, 4])
+    total, parts = distiller(images, [student])
+    np.testing.assert_allclose(seen[0][0], theirs(pixels[0]), atol=1e-5)
+    assert len(seen) == 1 + flip
+    weighted = parts["main.LogitDistillation"] + 3 * parts["main.ChannelWiseDistillation"]
+    assert float(total) == pytest.approx(float(weighted))
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,16 @@ import pytest
 
 from engine.resilience.checkpoint import list_checkpoints
 from engine.training.validation import Validation
+from models.weights import read_weights
 from tests.helpers.tiny_training import tiny_recipe, train
 
 MIOU = {2: 0.5, 4: 0.6, 6: 0.6, 8: 0.59, 10: 0.58, 12: 0.9}  # by iteration
+
+
+def scores(miou):
+    found = SimpleNamespace(miou=miou, accuracy=0.5, kappa=0.5)
+    found.summed = lambda _sum: found
+    return found
 
 
 @pytest.fixture
@@ -16,9 +23,8 @@ def run(sample_root, tmp_path, monkeypatch):
     """run(**overrides): train with those scores, saved every second iteration; returns the trainer."""
 
     def found(model, dataset, protocols, *_arguments, **_options):
-        scores = SimpleNamespace(miou=MIOU[run.trainer_iteration()], accuracy=0.5, kappa=0.5)
-        scores.summed = lambda _sum: scores
-        return dict.fromkeys(protocols, scores)
+        at = run.trainer_iteration()
+        return {name: scores(MIOU[at] if name == "full" else at / 100) for name in protocols}
 
     iteration = []
     validate = Validation.run
@@ -46,6 +52,18 @@ def test_a_run_ends_when_the_best_is_too_old(run, tmp_path):
     assert resumed.iteration == 8 and "nothing to do" in (tmp_path / "train.log").read_text()
     assert list_checkpoints(tmp_path)[-1].name == "iter_8"
     assert run("auto").iteration == 12  # allowed to go on, it goes on
+
+
+def test_the_first_protocol_decides_and_each_has_its_best(run, tmp_path):
+    stopped = run(early_stop_intervals=2, test_config__half={"scales": 0.25})  # whose score always rises
+    assert stopped.iteration == 8
+    assert stopped.best == {"full": {"miou": 0.6, "iteration": 4}, "half": {"miou": 0.08, "iteration": 8}}
+    best, other, last = (
+        read_weights(tmp_path / name / "model.pdparams") for name in ("best_model", "best_model_half", "iter_8")
+    )
+    average = stopped.step.average.state_dict()
+    assert all((other[name] == average[name]).all() for name in last)
+    assert any((best[name] != other[name]).any() for name in last)
 
 
 def test_a_resumed_run_counts_on(run, tmp_path):

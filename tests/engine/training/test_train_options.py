@@ -43,6 +43,7 @@ def test_without_flags_it_is_the_default_recipe():
         (("--on_nan",), "skip", "on_nan", "skip"),
         (("--max_skipped",), "3", "max_skipped", 3),
         (("--skip_bad_samples",), "2", "skip_bad_samples", 2),
+        (("--keep_checkpoint_max",), "2", "keep_checkpoint_max", 2),
     ],
 )
 def test_both_spellings_mean_the_same(spellings, value, option, expected):
