@@ -77,7 +77,7 @@ class RandomPaddingCrop(Step):
     """
 
     type: Literal["RandomPaddingCrop"] = "RandomPaddingCrop"
-    crop_size: Tuple[Side, Side] = (1024, 512)
+    crop_size: Tuple[Side, Side] = (512, 512)
     small: Literal["pad", "scale_up"] = "pad"
 
     def grow(self, width: int, height: int) -> Tuple[int, int]:

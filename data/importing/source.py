@@ -34,6 +34,8 @@ def find_source(source: Path, palette_file: Optional[Path] = None) -> SourceCont
         other = images.setdefault(item.name, item.image)
         if other != item.image:
             raise UserError(f"{item.image} and {other}: two images have the same name, {item.name}; rename one of them")
+    if len(found.classes.names) < 2:
+        raise UserError(f"{source}: holds a single class, {found.classes.names[0]}, so there is nothing to learn")
     return found
 
 
@@ -69,25 +71,37 @@ def _read_source(source: Path, palette_file: Optional[Path]) -> SourceContent:
 
 
 def read_palette(path: Path) -> Dict[str, Color]:
-    """{class: colour} of lines `name r g b` or CVAT's `name:r,g,b::`; raises UserError for another line."""
+    """{class: colour} of lines `name r g b` or CVAT's `name:r,g,b:parts:actions`; raises UserError for another line."""
     palette: Dict[str, Color] = {}
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: the palette cannot be read ({error})") from error
     for number, line in enumerate(lines, start=1):
-        words = line.replace(":", " ").replace(",", " ").split()
-        if not words or line.startswith("#"):
+        if not line.strip() or line.startswith("#"):
             continue
-        if len(words) != 4 or not all(word.isdecimal() and int(word) < 256 for word in words[1:]):
+        entry = _palette_entry(line)
+        if entry is None:
             raise UserError(f"{path}, line {number}: {line.strip()!r} is not: name red green blue, each up to 255")
-        color = tuple(int(word) for word in words[1:])
-        if words[0] in palette or color in palette.values():
+        name, color = entry
+        if name in palette or color in palette.values():
             raise UserError(f"{path}, line {number}: {line.strip()!r} repeats a name or a colour")
-        palette[words[0]] = color
+        palette[name] = color
     if len(palette) < 2:
         raise UserError(f"{path}: a palette names at least two classes")
     return palette
+
+
+def _palette_entry(line: str) -> Optional[Tuple[str, Color]]:
+    """(name, colour) of a line; None if it holds anything else, such as a fourth number. Names may hold spaces."""
+    name, colon, rest = line.strip().partition(":")
+    words = (rest.partition(":")[0] if colon else name).replace(",", " ").split()
+    if not colon:
+        has_four = len(words) > 4 and words[-4].isdecimal()
+        name, words = " ".join(words[:-3]), words[-4:] if has_four else words[-3:]
+    if not name or len(words) != 3 or not all(word.isdecimal() and int(word) < 256 for word in words):
+        return None
+    return name.strip(), (int(words[0]), int(words[1]), int(words[2]))
 
 
 def _child(source: Path, names) -> Optional[Path]:
@@ -106,7 +120,10 @@ def _pairs(images: Path, masks: Path) -> List[Pair]:
     photos, labels = image_files(images), {}
     for name, path in image_files(masks).items():
         ending = next((one for one in MASK_ENDINGS if name.endswith(one) and name not in photos), "")
-        labels[name[: len(name) - len(ending)]] = path
+        name = name[: len(name) - len(ending)]
+        if name in labels:
+            raise UserError(f"{path}: is a mask of {name} as {labels[name].name} is; which of them is meant?")
+        labels[name] = path
     files = {**labels, **photos}
     lone = [files[name] for name in files if name not in labels or name not in photos]
     if lone:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data import build_dataset
-from data.check import check_dataset, warn_of_single_class
+from data import build_dataset, generic_classes
+from data.check import absent_classes, check_dataset, warn_of_single_class
 from data.files import read_image
 
 
@@ -62,6 +62,15 @@ def test_masks_of_two_classes_are_fine(tmp_path, warnings):
     assert warnings == []
 
 
+def test_classes_without_a_pixel_are_named_for_their_split():
+    classes = generic_classes(3)
+    assert absent_classes("val", np.array([5, 0, 0, 9]), classes) == [
+        "val: no pixel of 2 classes, which have no IoU there: class_1, class_2"
+    ]
+    assert absent_classes("train", np.array([0, 0, 0, 9]), classes) == []  # that is a problem, and named as one
+    assert absent_classes("train", np.array([1, 1, 1, 0]), classes) == []
+
+
 def test_labels_of_ignored_pixels_only_are_a_problem(tmp_path):
     report = check_dataset("Dataset", tmp_path, ["train"], **listed(tmp_path, [mask(255) | 255]))
     assert report.problems == ["the labels hold no class: all pixels are ignored, so that nothing can be learned"]
@@ -96,6 +105,8 @@ def test_16_bit_images(tmp_path):
     assert (read_image(path) == (values[..., ::-1] // 256)).all()
     cv2.imwrite(path, values[..., 0])  # grey
     assert (read_image(path) == (values[..., :1] // 256)).all()
+    cv2.imwrite(path, values * 0)  # black
+    assert not read_image(path).any()
     cv2.imwrite(path, values // 16)  # as a 12-bit camera writes them
     with pytest.raises(UserError, match=r"16-bit numbers end at \d+ of 65535.*nearly black"):
         read_image(path)

@@ -39,6 +39,7 @@ def test_every_class_is_sought_as_often_and_in_each_of_its_images():
     images = np.bincount([one.index for one in sought if one.class_id == 1], minlength=5)
     assert images[2:].sum() == 0 and stats.chisquare(images[:2]).pvalue > 1e-3
     assert {one.index for one in sought if one.class_id == 2} == {3}
+    assert ClassUniform(HISTOGRAM, ClassUniformOptions(min_pixels=10)).holders[3].tolist() == [0]  # exactly as many
     assert [chosen.draw(number, seed=7) for number in range(50)] == drawn[:50]
     assert [chosen.draw(number, seed=8) for number in range(50)] != drawn[:50]
 
@@ -64,6 +65,18 @@ def test_a_placed_window_shows_the_class_anywhere(size):
     assert len({left for left, _ in places}) > 8 and len({top for _, top in places}) > 5
 
 
+@pytest.mark.parametrize(
+    ("pixel", "lefts", "tops"),
+    [((2, 1), [0, 1], [0, 1, 2]), ((3, 4), [1, 2, 3, 4], [1, 2, 3]), ((5, 6), [3, 4], [3]), ((0, 0), [0], [0])],
+)
+def test_a_window_of_4_x_3_has_every_place_that_shows_the_pixel(pixel, lefts, tops):
+    label = np.zeros((6, 8), np.uint8)
+    label[pixel] = 1
+    rng = np.random.default_rng(0)
+    places = {place_window(label, 1, Window((8, 6), 0, 0, 4, 3), rng) for _ in range(200)}
+    assert sorted(places) == [(left, top) for left in lefts for top in tops]
+
+
 def test_a_window_stays_where_the_class_is_not():
     label = np.zeros((30, 40), np.uint8)
     assert place_window(label, 1, Window((40, 30), 3, 4, 10, 10), np.random.default_rng(0)) == (3, 4)
@@ -82,7 +95,7 @@ COUNTS = np.array([[80, 0, 0, 5], [10, 0, 5, 0]])
 
 def test_pasted_pixels_are_a_rare_class_of_another_sample():
     images, labels = batch()
-    paste = CopyPaste(COUNTS, CopyPasteOptions(prob=1.0, max_frequency=0.06))
+    paste = CopyPaste(COUNTS, CopyPasteOptions(prob=1.0, max_frequency=0.05))  # each has exactly that
     pasted = 0
     for start in range(0, 400, 4):
         new_images, new_labels = paste(images, labels, range(start, start + 4), seed=3)
@@ -174,6 +187,7 @@ def test_a_label_that_cannot_be_read_is_not_sought(sampled, sample_root, tmp_pat
     assert 2 not in {dataset.class_uniform.draw(number, 0).index for number in range(200)}
 
 
-def test_sampling_is_for_training(sample_root):
+@pytest.mark.parametrize("option", ["class_uniform", "copy_paste"])
+def test_sampling_is_for_training(sample_root, option):
     with pytest.raises(UserError, match="are for mode train, not val"):
-        build_dataset("Cityscapes", str(sample_root), "val", class_uniform={"prob": 0.5})
+        build_dataset("Cityscapes", str(sample_root), "val", **{option: {"prob": 0.5}})

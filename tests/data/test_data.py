@@ -11,7 +11,7 @@ import pytest
 
 from data import TrainTransform, build_dataset, generic_classes, sample_of, train_batches
 from data.classes import CITYSCAPES, INVALID, cityscapes_label_id_table
-from data.files import read_image, read_label
+from data.files import read_label
 from data.transforms import (
     Normalize,
     RandomDistort,
@@ -97,11 +97,6 @@ def test_palette_labels_answer_their_indices(tmp_path):
     assert read_label(tmp_path / "label.png").tolist() == [[0, 1], [2, 1]]
 
 
-def test_images_are_rgb(tmp_path):
-    write_png(tmp_path / "red.png", np.full((2, 2, 3), (0, 0, 250), np.uint8))  # BGR
-    assert read_image(tmp_path / "red.png")[0, 0].tolist() == [250, 0, 0]
-
-
 def truncate(path):
     path.write_bytes(path.read_bytes()[:-30])
 
@@ -134,12 +129,13 @@ def test_bad_files_are_named(tmp_path, spoil, message):
         (("Cityscape", "."), "did you mean Cityscapes"),
         (("Cityscapes", "no/such/folder"), "no such dataset folder"),
         (("Cityscapes", "."), "holds no image of the split 'train'"),
+        (("Cityscapes", ".", "training"), "dataset mode 'training' is not one of train, val, test"),
     ],
 )
 def test_missing_datasets(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
-        build_dataset(*arguments, "train")
+        build_dataset(*arguments, *["train"][len(arguments) - 2 :])
 
 
 def test_unpaired_files_are_named(sample_root, tmp_path):
@@ -187,6 +183,8 @@ def test_a_small_image_is_scaled_up_as_the_original_does_it():
     cropped, labels = transform.apply(image, label, draws)
     resized = cv2.resize(image, draws.size)[draws.top : draws.top + 30, draws.left : draws.left + 40]
     assert np.abs(cropped.astype(int) - resized).max() <= 1 and labels.shape == (30, 40) and (labels != 255).all()
+    tiny = TrainTransform(ResizeStepScaling(min_scale_factor=0.25, max_scale_factor=0.25))
+    assert tiny.draw((1, 1), np.random.default_rng(0)).size == (1, 1)
 
 
 def test_colors_change_always_and_in_order_if_asked():
@@ -254,6 +252,12 @@ def test_the_device_normalises_every_value_to_the_same_bits(mean):
         ([{"type": "Normalise"}], "did you mean Normalize"),
         ([{"type": "Normalize", "average": 1}], "Normalize: the key 'average' is not known"),
         ([{"type": "RandomPaddingCrop", "crop_size": [0, 3]}], "crop_size"),
+        ([{"type": "ResizeStepScaling", "min_scale_factor": 2}], "min_scale_factor 2 is above max_scale_factor 1.25"),
+        (
+            [{"type": "ResizeStepScaling", "scale_step_size": 0.00049}],
+            "0.00049 makes more than 1000 steps",
+        ),
+        ([{"type": "RandomAffine", "min_scale_factor": 2}], "min_scale_factor 2 is above max_scale_factor 1.25"),
         ([{"type": "RandomPaddingCrop", "small": "grow"}], "small: 'grow' is not one of pad, scale_up"),
     ],
 )
@@ -310,5 +314,9 @@ def test_images_of_several_sizes_need_a_crop(sample_root, num_workers):
 def test_a_batch_larger_than_the_dataset_is_refused(small_recipe):
     from engine.build import dataset_of
 
-    with pytest.raises(UserError, match="a batch of 7 is larger than the dataset of 6 images"):
-        train_batches(dataset_of(small_recipe().train_dataset), 7, 0, 0, 1)
+    dataset = dataset_of(small_recipe().train_dataset)
+    assert len(train_batches(dataset, 3, 0, 0, 1, ranks=2)) == 1
+    for batch_size, ranks, most in ((7, 1, 6), (4, 2, 3)):
+        message = f"a batch of {batch_size * ranks} is larger than the dataset of 6 images; use --batch_size {most} or"
+        with pytest.raises(UserError, match=message):
+            train_batches(dataset, batch_size, 0, 0, 1, ranks=ranks)

@@ -1,6 +1,4 @@
-"""data.importing: every form of source becomes the training ids that were drawn, or one line says why not."""
-
-import json
+"""data.importing: masks and lists become the training ids that were drawn, or one line says why not."""
 
 from compat import UserError
 
@@ -8,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import dataset_classes
-from data.classes import CITYSCAPES
+from data.classes import CAMVID, CITYSCAPES
 from data.importing import find_source
 
 SIZE = (24, 16)  # (width, height)
@@ -60,6 +57,13 @@ def test_numbers_with_large_gaps_become_classes(tmp_path):
     np.testing.assert_array_equal(found.items[0].label(), ids(0, 1, 2))
 
 
+@pytest.mark.parametrize(("largest", "becomes"), [(63, 63), (64, 1)])
+def test_numbers_with_small_gaps_stay(tmp_path, largest, becomes):
+    found = find_source(masked(tmp_path, ids(0, largest)))
+    assert len(found.classes.names) == becomes + 1
+    np.testing.assert_array_equal(found.items[0].label(), ids(0, becomes))
+
+
 def test_palette_and_one_bit_images_are_numbers(tmp_path):
     palette = Image.fromarray(ids(0, 2, 1)).convert("P")
     palette.putdata(ids(0, 2, 1).ravel().tolist())
@@ -74,9 +78,9 @@ def test_colours_are_found_or_given(tmp_path):
     found = find_source(root)
     assert found.classes.names == ("background", "color_0000ff", "color_ff0000")
     np.testing.assert_array_equal(found.items[0].label(), ids(0, 1, 2))
-    (tmp_path / "palette.txt").write_text("\ufeffcar 255 0 0\n# a comment\nroad 0 0 255\n", encoding="utf-8")
+    (tmp_path / "palette.txt").write_text("\ufeffsports car 255 0 0\n# a comment\n7, 0, 0, 255\n", encoding="utf-8")
     found = find_source(root, tmp_path / "palette.txt")
-    assert found.classes.names == ("car", "road") and "black is none" in found.notes[0]
+    assert found.classes.names == ("sports car", "7") and "black is none" in found.notes[0]
     np.testing.assert_array_equal(found.items[0].label(), ids(255, 1, 0))
 
 
@@ -87,13 +91,27 @@ def test_cityscapes_colours_are_known(tmp_path):
     np.testing.assert_array_equal(found.items[0].label(), ids(255, 0, 13, 10))
 
 
+def test_camvids_colours_are_known(tmp_path):
+    found = find_source(masked(tmp_path, colored(ids(0, 1, 2, 3), [CAMVID.colors[index] for index in (0, 10, 8, 3)])))
+    assert found.classes == CAMVID
+    np.testing.assert_array_equal(found.items[0].label(), ids(0, 10, 8, 3))
+
+
+def test_colours_are_one_if_they_differ_by_no_more_than_blurring_does(tmp_path):
+    assert find_source(masked(tmp_path / "far", colored(ids(0, 1), [RED, (246, 9, 0)]))).classes.names
+    with pytest.raises(UserError, match="nearly the same"):
+        find_source(masked(tmp_path / "near", colored(ids(0, 1), [RED, (247, 8, 0)])))
+
+
 def test_cvats_masks(tmp_path):
     photo(tmp_path / "JPEGImages" / "a.jpg")
     (tmp_path / "SegmentationClass").mkdir()
     Image.fromarray(colored(ids(0, 1), [(0, 0, 0), RED])).save(tmp_path / "SegmentationClass" / "a.png")
-    (tmp_path / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nbackground:0,0,0::\nship:255,0,0::\n")
+    (tmp_path / "labelmap.txt").write_text(
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncargo ship 2:255,0,0:bow,stern:sail\n"
+    )
     found = find_source(tmp_path)
-    assert found.classes.names == ("background", "ship")
+    assert found.classes.names == ("background", "cargo ship 2")
     np.testing.assert_array_equal(found.items[0].label(), ids(0, 1))
 
 
@@ -101,6 +119,8 @@ def test_masks_pair_by_name_and_ending_in_folders(tmp_path):
     photo(tmp_path / "images" / "day" / "a b.jpg")
     (tmp_path / "labels" / "day").mkdir(parents=True)
     Image.fromarray(ids(0, 1)).save(tmp_path / "labels" / "day" / "a b_mask.png")
+    for folder, suffix in (("images", "jpg"), ("labels", "png")):
+        (tmp_path / folder / "day" / f"._a b.{suffix}").write_bytes(b"what macOS puts beside each file in an archive")
     assert [item.name for item in find_source(tmp_path).items] == ["day/a b"]
 
 
@@ -134,6 +154,11 @@ def twice(root):
     photo(root / "images" / "0.png")
 
 
+def two_masks(root):
+    masked(root, ids(0, 1))
+    Image.fromarray(ids(0, 2)).save(root / "masks" / "0_mask.png")
+
+
 def truncated(root):
     masked(root, np.random.default_rng(0).integers(0, 3, SIZE[::-1], dtype=np.uint8))
     file = root / "masks" / "0.png"
@@ -158,11 +183,19 @@ BAD_MASKS = {
     "CMYK photo": (cmyk, "colours are CMYK"),
     "no mask": (lone, "9.png: has no partner"),
     "two of a name": (twice, "has the same name as"),
+    "two masks of an image": (two_masks, "0_mask.png: is a mask of 0 as 0.png is"),
+    "one colour": (lambda root: masked(root, colored(ids(0, 0), [RED])), "a single class, color_ff0000"),
     "truncated": (truncated, "not a complete image file"),
     "no image": (lambda root: (masked(root, ids(0, 1)), (root / "masks" / "0.png").write_text("x")), "not a readable"),
     "colour not in palette": (with_palette("car 255 0 0\nroad 0 0 254\n"), r"colour \(0, 0, 255\) \(192 pixels\)"),
     "palette of a line": (with_palette("car 255 0 0\n"), "at least two"),
     "palette out of range": (with_palette("car 256 0 0\nroad 0 0 1\n"), "line 1"),
+    "palette of four numbers": (with_palette("car 255 0 0\nroad 0 0 255 9\n"), "line 2.*is not: name red green blue"),
+    "CVAT's palette of four": (
+        with_palette("car:255,0,0::\nroad:0,0,255,9::\n"),
+        "line 2.*is not: name red green blue",
+    ),
+    "palette without a name": (with_palette("car 255 0 0\n0 0 255\n"), "line 2.*is not: name red green blue"),
     "palette repeats": (with_palette("car 1 0 0\nroad 1 0 0\n"), "line 2.*repeats"),
     "nothing": (lambda root: None, "neither images/ and masks/"),
 }
@@ -181,141 +214,10 @@ def test_what_is_ambiguous_in_masks_is_refused_by_name(tmp_path, make, message):
     assert len(str(raised.value).splitlines()) <= 2
 
 
-# --- LabelMe ----------------------------------------------------------------------------------------------------------
-
-
-def labelme(root, shapes, name="a", **content):
-    photo(root / f"{name}.jpg")
-    content = {"imagePath": f"{name}.jpg", "imageWidth": SIZE[0], "imageHeight": SIZE[1], "shapes": shapes, **content}
-    (root / f"{name}.json").write_text(json.dumps(content))
-    return root
-
-
-def box(label, x0, y0, x1, y1, kind="polygon"):
-    points = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]] if kind == "polygon" else [[x1, y1], [x0, y0]]
-    return {"label": label, "points": points, "shape_type": kind}
-
-
-@pytest.mark.parametrize("kind", ["polygon", "rectangle"])
-def test_labelme_shapes(tmp_path, kind):
-    shapes = [box("road", 2, 3, 12, 9, kind), box("car", 5, 5, 7, 7, kind), box("__ignore__", 20, 0, 23, 15, kind)]
-    found = find_source(labelme(tmp_path, shapes))
-    expected = np.zeros(SIZE[::-1], np.uint8)
-    expected[3:10, 2:13], expected[5:8, 5:8], expected[:, 20:] = 2, 1, 255
-    assert found.classes.names == ("background", "car", "road") and found.classes.colors[0] == (0, 0, 0)
-    np.testing.assert_array_equal(found.items[0].label(), expected)
-
-
-@pytest.mark.parametrize(
-    ("shapes", "content", "message"),
-    [
-        ([box("car", 0, 0, 1, 1)], {"imagePath": "b.jpg"}, "image b.jpg is not there"),
-        ([box("car", 0, 0, 1, 1)], {"imageWidth": 99}, "made for 99x16, but a.jpg has 24x16"),
-        ([{"label": "car", "points": [[0, 0], [1, 1]], "shape_type": "linestrip"}], {}, "type 'linestrip'"),
-        ([{"label": "car", "points": [[0, 0], [1, 1]]}], {}, "polygon of 2 points"),
-        ([], {}, "hold no shape"),
-    ],
-)
-def test_wrong_labelme_files(tmp_path, shapes, content, message):
-    with pytest.raises(UserError, match=message):
-        find_source(labelme(tmp_path, shapes, **content))
-
-
-def test_labelme_faults_name_the_file_and_what_is_left_out(tmp_path):
-    labelme(tmp_path, [box("road", 2, 3, 12, 9)])
-    (tmp_path / "notes.json").write_text("null")
-    assert "1 JSON files hold no shapes and are left out, such as " in find_source(tmp_path).notes[-1]
-    labelme(tmp_path, [{**box("road", 2, 3, 12, 9), "label": 5}], name="b")
-    with pytest.raises(UserError, match=r"b\.json: not as LabelMe writes it"):
-        find_source(tmp_path)
-
-
-def test_a_json_file_nested_too_deeply_is_named(tmp_path):
-    labelme(tmp_path, [box("road", 2, 3, 12, 9)])
-    (tmp_path / "b.json").write_text("[" * 100_000)
-    with pytest.raises(UserError, match="b.json: not a readable JSON file"):
-        find_source(tmp_path)
-
-
-def test_more_classes_than_a_label_tells_apart(tmp_path):
-    labelme(tmp_path, [box(f"class {number:03}", 2, 3, 12, 9) for number in range(253)])
-    classes = len(find_source(tmp_path).classes.names)
-    assert len(dataset_classes("Dataset", num_classes=classes).names) == 254  # what is imported can be trained on
-    labelme(tmp_path, [box(f"class {number:03}", 2, 3, 12, 9) for number in range(254)])
-    with pytest.raises(UserError, match="254 classes and a background: a dataset has 254 at most"):
-        find_source(tmp_path)
-
-
 def test_more_classes_in_all_masks_than_a_label_tells_apart(tmp_path):
     masked(tmp_path, *(np.arange(start, start + 128, dtype=np.uint8).reshape(16, 8).repeat(3, 1) for start in (0, 127)))
     with pytest.raises(UserError, match="the masks hold 255 classes; a dataset has 254 at most"):
         find_source(tmp_path)
-
-
-def test_a_damaged_json_file_is_named(tmp_path):
-    (tmp_path / "a.json").write_text('{"shapes": ')
-    with pytest.raises(UserError, match="a.json: not a readable JSON"):
-        find_source(tmp_path)
-
-
-# --- COCO -------------------------------------------------------------------------------------------------------------
-
-
-def coco(root, annotations, **changes):
-    photo(root / "images" / "a.jpg")
-    content = {
-        "images": [{"id": 7, "file_name": "a.jpg", "width": SIZE[0], "height": SIZE[1]}],
-        "categories": [{"id": 3, "name": "ship"}, {"id": 1, "name": "harbour"}],
-        "annotations": [{"id": n, "image_id": 7, **one} for n, one in enumerate(annotations)],
-        **changes,
-    }
-    (root / "instances.json").write_text(json.dumps(content))
-    return root
-
-
-def test_coco_polygons_and_both_kinds_of_rle(tmp_path):
-    mask = pytest.importorskip("pycocotools.mask")
-    inner, outer, far = (np.zeros(SIZE[::-1], np.uint8) for _ in range(3))
-    inner[4:6, 4:8], outer[2:10, 2:12], far[12:, 20:] = 1, 1, 1
-    runs = np.flatnonzero(np.diff(np.concatenate([[0], outer.ravel("F"), [1]])))
-    counts = np.diff(np.concatenate([[0], runs])).tolist()
-    packed = mask.encode(np.asfortranarray(far))
-    annotations = [
-        {"category_id": 3, "segmentation": [[4, 4, 8, 4, 8, 6, 4, 6]]},
-        {"category_id": 1, "segmentation": {"size": list(SIZE[::-1]), "counts": counts}},
-        {"category_id": 3, "segmentation": {"size": list(SIZE[::-1]), "counts": packed["counts"].decode()}},
-    ]
-    found = find_source(coco(tmp_path, annotations))
-    assert found.classes.names == ("background", "harbour", "ship")
-    expected = np.where(inner, 2, outer)
-    expected[far == 1] = 2
-    np.testing.assert_array_equal(found.items[0].label(), expected)  # the smaller one counts, whatever the order
-    assert find_source(tmp_path / "instances.json").items[0].name == "a"
-
-
-def test_compressed_rle_of_any_mask(tmp_path):
-    mask = pytest.importorskip("pycocotools.mask")
-    covered = np.random.default_rng(3).random(SIZE[::-1]) < np.linspace(0, 1, SIZE[0])
-    shape = mask.encode(np.asfortranarray(covered.astype(np.uint8)))
-    annotation = {"category_id": 1, "segmentation": {"size": shape["size"], "counts": shape["counts"].decode()}}
-    np.testing.assert_array_equal(find_source(coco(tmp_path, [annotation])).items[0].label(), covered)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"images": [{"id": 7, "file_name": "b.jpg", "width": 24, "height": 16}]}, "b.jpg is in none of"),
-        ({"images": [{"id": 7, "file_name": "a.jpg", "width": 25, "height": 16}]}, "has 24x16, not 25x16"),
-        ({"images": [{"id": 7, "file_name": "a.jpg", "width": 24, "height": 16}] * 2}, "2 images have the id 7"),
-        ({"images": [{"id": n, "file_name": "a.jpg"} for n in (7, 8)]}, "lists the image a.jpg 2 times"),
-        ({"images": [{"id": 8, "file_name": "a.jpg", "width": 24, "height": 16}]}, "is of no listed image"),
-        ({"categories": [{"id": 1, "name": "harbour"}]}, "no listed category"),
-    ],
-)
-def test_wrong_coco_files(tmp_path, changes, message):
-    pytest.importorskip("pycocotools")
-    with pytest.raises(UserError, match=message):
-        find_source(coco(tmp_path, [{"category_id": 3, "segmentation": [[0, 0, 1, 0, 1, 1]]}], **changes))
 
 
 # --- lists ------------------------------------------------------------------------------------------------------------
@@ -332,11 +234,19 @@ def test_lists_keep_their_splits(tmp_path):
         find_source(tmp_path)
 
 
-def test_an_empty_list_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [
+        ("\n", "val.txt: lists no image"),
+        ("\nimages/0.jpg\n", "val.txt, line 2: 'images/0.jpg' is not: image label"),
+        ("images/0.jpg masks/1.png\n", "val.txt, line 1: no such file: .*1.png"),
+    ],
+)
+def test_a_wrong_list_is_named(tmp_path, listed, message):
     masked(tmp_path, ids(0, 1))
     (tmp_path / "train.txt").write_text("images/0.jpg masks/0.png\n")
-    (tmp_path / "val.txt").write_text("\n")
-    with pytest.raises(UserError, match="val.txt: lists no image"):
+    (tmp_path / "val.txt").write_text(listed)
+    with pytest.raises(UserError, match=message):
         find_source(tmp_path)
 
 

@@ -9,7 +9,9 @@ from compat import UserError
 import pytest
 
 from data.importing import find_source
-from tests.data.test_importing import SIZE, box, coco, labelme
+from tests.data.test_coco import coco
+from tests.data.test_importing import SIZE
+from tests.data.test_labelme import box, labelme
 from tests.data.test_supervisely import BITMAP, BOX, HOLED, project
 
 WRONG = (None, True, -1, 0, 1.5, 1e300, "", "abc", [], [[]], {}, {"a": 1}, [1, 2, 3], "../../etc")

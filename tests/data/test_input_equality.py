@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+import paddleseg.transforms
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -180,6 +181,13 @@ def test_whole_samples_with_hue_equal_paddlesegs_on_average(case, colors, seed):
     ours, _ = TrainTransform(crop=RandomPaddingCrop(crop_size=crop)).apply(image, label, draws)
     theirs, _ = apply_theirs(image, label, draws, crop)
     assert np.abs(ours - theirs).mean() <= 2.5
+
+
+@pytest.mark.parametrize("kind", [ResizeStepScaling, RandomPaddingCrop, RandomHorizontalFlip, RandomDistort])
+def test_what_a_recipe_leaves_out_is_paddlesegs(kind):
+    theirs = vars(getattr(paddleseg.transforms, kind.__name__)())
+    ours = {name: value for name, value in kind().model_dump().items() if name not in ("type", "small", "random_order")}
+    assert ours == {name: theirs[name] for name in ours}
 
 
 STEPS = {"min_scale_factor": 0.5, "max_scale_factor": 1.5, "scale_step_size": 0.125}

@@ -57,6 +57,17 @@ def test_shapes_holes_and_bitmaps(tmp_path):
     np.testing.assert_array_equal(found.items[0].label(), expected)
 
 
+@pytest.mark.parametrize("mode", ["1", "L"])
+def test_bitmaps_without_transparency(tmp_path, mode):
+    mask, stream = np.array([[0, 1, 1], [1, 1, 0]], np.uint8), io.BytesIO()
+    Image.fromarray(mask.astype(bool) if mode == "1" else mask).save(stream, "PNG")
+    data = base64.b64encode(zlib.compress(stream.getvalue())).decode()
+    found = find_source(project(tmp_path, [{**BITMAP, "bitmap": {"data": data, "origin": [18, 4]}}]))
+    label = found.items[0].label()
+    np.testing.assert_array_equal(label[4:6, 18:21], mask)
+    assert label.sum() == mask.sum()
+
+
 @pytest.mark.parametrize(
     ("objects", "changes", "message"),
     [

@@ -9,7 +9,8 @@ from PIL import Image
 
 from engine.build import dataset_of
 from engine.recipe import load_recipe
-from tests.data.test_importing import box, colored, ids, labelme, masked
+from tests.data.test_importing import colored, ids, masked
+from tests.data.test_labelme import box, labelme
 from tool.prepare_data import main
 
 
