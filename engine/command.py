@@ -4,6 +4,7 @@ import argparse
 import io
 import math
 import os
+import re
 import sys
 from typing import Callable, NoReturn, Optional, Sequence, Tuple
 
@@ -102,7 +103,7 @@ def whole_number(lowest: int = 0, highest: int = 10**9) -> Callable[[str], int]:
     """An argument's type: a whole number of that range; anything else is a wrong argument, with status 2."""
 
     def parse(text: str) -> int:
-        number = int(text) if text.strip().lstrip("+-").isdecimal() and len(text) < 20 else None
+        number = int(text) if re.fullmatch(r"\s*[+-]?\d{1,18}\s*", text) else None
         if number is None or not lowest <= number <= highest:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {lowest} to {highest}")
         return number

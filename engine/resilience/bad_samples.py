@@ -23,14 +23,15 @@ class BadSamples:
         dataset: of the training images.
         seed: of the run.
         limit: number of bad samples allowed.
-        save_dir: folder of the list `bad_samples.txt`.
+        save_dir: folder of the list `bad_samples.txt`; each further device has a list `bad_samples_rank_N.txt`.
+        rank: of this process.
     """
 
-    def __init__(self, dataset: SegmentationDataset, seed: int, limit: int, save_dir: Path):
+    def __init__(self, dataset: SegmentationDataset, seed: int, limit: int, save_dir: Path, rank: int = 0):
         self.dataset = dataset
         self.seed = seed
         self.limit = limit
-        self.save_dir = save_dir
+        self.file = save_dir / (f"bad_samples_rank_{rank}.txt" if rank else LIST)
         self.found: Dict[str, str] = {}  # {image file: what is wrong}
         self._unchecked: List[Tuple[Sequence[int], paddle.Tensor]] = []
 
@@ -69,10 +70,10 @@ class BadSamples:
         self.found[image] = reason
         # Written anew, since the list may hold what was found after the checkpoint that this run was resumed from.
         lines = [f"{image}: {reason}\n" for image, reason in self.found.items()]
-        (self.save_dir / LIST).write_text("".join(lines), encoding="utf-8")
+        self.file.write_text("".join(lines), encoding="utf-8")
         if len(self.found) > self.limit:
             raise UserError(
                 f"{reason}. This is bad sample number {len(self.found)}, and --skip_bad_samples allows {self.limit}; "
-                f"they are listed in {self.save_dir / LIST}"
+                f"they are listed in {self.file}"
             )
         logger.warning("skipped: %s (bad sample %d of at most %d)", reason, len(self.found), self.limit)

@@ -43,7 +43,7 @@ class Feed:
         self.seed = seed
         self.num_workers = num_workers
         self.devices = devices
-        self.bad_samples = BadSamples(dataset, seed, skip_bad_samples, save_dir)
+        self.bad_samples = BadSamples(dataset, seed, skip_bad_samples, save_dir, devices.rank)
         if num_workers:
             images, labels, _ = next(iter(self._loader(0, 1, num_workers=0)))
             check_shared_memory((images.numpy(), labels.numpy()), num_workers)

@@ -1,5 +1,6 @@
 """How commands end: what they report of the system's errors, and which values they refuse."""
 
+import argparse
 import errno
 import os
 import sys
@@ -8,7 +9,7 @@ from compat import UserError
 
 import pytest
 
-from engine.command import add_recipe_flags, parser, run
+from engine.command import add_recipe_flags, image_size, parser, real_number, run, whole_number
 
 
 class Output:
@@ -66,3 +67,30 @@ def test_an_empty_value_is_a_wrong_argument(flags, capsys):
     with pytest.raises(SystemExit, match="2"):
         arguments.parse_args(flags)
     assert f"argument {flags[0].rstrip('=')}: is empty" in capsys.readouterr().err
+
+
+def rejected(parse, text):
+    with pytest.raises(argparse.ArgumentTypeError) as error:
+        parse(text)
+    return str(error.value)
+
+
+def test_whole_numbers_within_their_range():
+    parse = whole_number(-2, 30)
+    assert [parse(text) for text in ("-2", "30", "+7", " 0 ")] == [-2, 30, 7, 0]
+    for text in ("-3", "31", "", "-", "1.0", "1e1", "+-5", "--5", "1_0", "0x1", "9" * 5000):
+        assert rejected(parse, text) == f"{text!r} is not a whole number from -2 to 30"
+
+
+def test_real_numbers_within_their_range():
+    parse = real_number(0.5, 2)
+    assert [parse(text) for text in ("0.5", "2", "1e0", ".75")] == [0.5, 2, 1, 0.75]
+    for text in ("0.49", "2.01", "nan", "inf", "-1", "", "1,5"):
+        assert rejected(parse, text) == f"{text!r} is not a number from 0.5 to 2"
+    assert rejected(real_number(), "inf") == "'inf' is not a number"
+
+
+def test_sizes_are_width_and_height():
+    assert image_size("1024x512") == (1024, 512) and image_size("1x32768") == (1, 32768)
+    for text in ("1024", "1024x", "x512", "0x512", "1024x32769", "1024x512x3", "1024*512", "10.5x4"):
+        assert rejected(image_size, text) == f"{text!r} is not a size such as 1024x512, in pixels"

@@ -127,6 +127,7 @@ def test_sharded_evaluation_has_the_integers_of_one_process(sums, five_images):
         found = np.load(sums / f"areas_{rank}.npz")
         assert found["images"] == 5 == scores.images
         assert found["means"] == pytest.approx(0.1)  # the first process's running statistics: 0.9 * 0 + 0.1 * 1
+        assert found["flags"].tolist() == [True, True, False]  # such as of a loss that is not finite on one of them
         assert found["confusion"].sum() > 30000 and (found["confusion"] == scores.confusion).all()
 
 

@@ -15,7 +15,7 @@ class Fault(NamedTuple):
 
     cut: bytes of the body after which the connection ends; stall: bytes after which the server pauses for `seconds`;
     status: an HTTP error instead; no_range: ignore the requested range; no_length: send no Content-Length; body: send
-    another file; elsewhere: redirect to the file.
+    another file; elsewhere: redirect to the file; tag: the file's version, by which If-Range asks.
     """
 
     cut: Optional[int] = None
@@ -26,6 +26,7 @@ class Fault(NamedTuple):
     no_length: bool = False
     body: Optional[bytes] = None
     elsewhere: bool = False
+    tag: Optional[str] = None
 
 
 class FileServer:
@@ -65,7 +66,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault.status:
             self.send_error(fault.status)
         else:
-            self._send(fault, fault.body or file.content, asked)
+            changed = self.headers.get("If-Range", fault.tag) != fault.tag
+            self._send(fault, fault.body or file.content, None if changed else asked)
 
     def _send(self, fault: Fault, body: bytes, asked: Optional[str]) -> None:
         start = int(re.match(r"bytes=(\d+)-", asked)[1]) if asked and not fault.no_range else 0
@@ -75,6 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        if fault.tag:
+            self.send_header("ETag", fault.tag)
         if not fault.no_length:
             self.send_header("Content-Length", str(len(body) - start))
         self.end_headers()

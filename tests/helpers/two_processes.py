@@ -18,6 +18,7 @@ from paddle import nn
 from engine.command import run
 from engine.parallel import (
     Devices,
+    any_device,
     join_devices,
     replicate,
     shard,
@@ -105,8 +106,9 @@ def evaluation(devices: Devices, sample: Path, folder: Path) -> None:
     norm = nn.BatchNorm2D(2)
     norm(paddle.full([1, 2, 4, 4], float(devices.rank + 1)))
     share_statistics(norm, devices)
-    means = norm._mean.numpy()
-    np.savez(folder / f"areas_{devices.rank}.npz", confusion=scores.confusion, images=scores.images, means=means)
+    found = {"confusion": scores.confusion, "images": scores.images, "means": norm._mean.numpy()}
+    found["flags"] = [any_device(flag, devices) for flag in (devices.rank == 1, devices.rank == 0, False)]
+    np.savez(folder / f"areas_{devices.rank}.npz", **found)
 
 
 class Dying(Trainer):

@@ -160,6 +160,18 @@ def wrapped(where, name):
     return mock.patch.object(where, name, wraps=getattr(where, name))
 
 
+def test_the_label_file_with_a_wrong_value_is_named(val_set, monkeypatch):
+    read = val_set.read
+
+    def spoilt(index):
+        image, label = read(index)
+        return image, np.full_like(label, 77) if index == 1 else label
+
+    monkeypatch.setattr(val_set, "read", spoilt)
+    with pytest.raises(UserError, match=f"{val_set.samples[1].label.name}: the label value 77 is none of the 19"):
+        evaluate(SmallNetwork(19), val_set, Protocol(), indices=[2, 1, 0])
+
+
 def test_the_image_without_a_label_is_named():
     samples = [SimpleNamespace(image="a.png", label="a_label.png"), SimpleNamespace(image="b.png", label=None)]
     with pytest.raises(UserError, match="b.png: has no label"):

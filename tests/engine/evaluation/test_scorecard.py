@@ -11,7 +11,9 @@ import paddle
 import pytest
 
 from data import build_dataset
-from engine.evaluation.evaluator import evaluate
+from data.files import read_instance_ids
+from engine.evaluation.evaluator import evaluate, evaluate_images
+from engine.evaluation.instance_iou import InstanceScores, instance_file
 from engine.evaluation.scorecard import ScoreOptions, score_protocols
 from engine.protocols import STANDARD_PROTOCOLS, describe
 from engine.recipe import Protocol
@@ -49,6 +51,12 @@ def cards(val_set):
 
 def test_one_pass_answers_what_single_passes_answer(cards, val_set):
     for name, protocol in PROTOCOLS.items():
+        instances = InstanceScores.zero()
+        for results in evaluate_images(SmallNetwork(19), val_set, {name: protocol}):
+            ids = read_instance_ids(instance_file(val_set.samples[results[name].index].label))
+            instances = instances.with_image(ids, results[name].prediction)
+        assert instances.of_class.sum() > 0
+        np.testing.assert_array_equal(cards[name].instances.of_class, instances.of_class)
         alone = evaluate(SmallNetwork(19), val_set, protocol, bootstrap=30)
         assert (cards[name].scores.confusion == alone.confusion).all()
         totals = {score.key: score.value for score in cards[name].totals()}

@@ -122,6 +122,9 @@ def test_a_resumed_run_needs_no_weights_but_its_own(whole, sample_root, tmp_path
     Trainer(tiny_recipe(sample_root), RunOptions(**options))
     Trainer(tiny_recipe(sample_root), RunOptions(**{**options, "save_dir": str(tmp_path / "new")}))
     assert read == [False, False, True]
+    elsewhere = {"save_dir": str(tmp_path / "other"), "resume_model": str(tmp_path / "iter_3")}
+    started = Trainer(tiny_recipe(sample_root), RunOptions(**{**options, **elsewhere}))
+    assert resumed.records.lengths and not started.records.lengths  # the other folder's log is not cut
 
 
 def test_a_folder_without_checkpoints(tmp_path):

@@ -196,6 +196,9 @@ def test_weights_by_name(tmp_path, monkeypatch):
     state, _ = saved(tmp_path / "stdc1_seg_mmseg.pdparams", "stdc1_seg", head_bias=True)
     _, after = start(recipe_of(), "stdc1_seg_mmseg", finetune_classes=("by_name",))
     assert np.array_equal(after[CLASSIFIERS[0]][2], state[CLASSIFIERS[0]][0])
+    before, after = start(recipe_of(model__head_bias=True), "stdc1_seg_mmseg", finetune_classes=("by_name",))
+    for name in (CLASSIFIERS[0], "heads.main.classifier.bias"):
+        assert np.array_equal(after[name], [state[name][7], before[name][1], state[name][0]]), name
     with pytest.raises(UserError, match="these weights need a network with --opts model.head_bias=true$"):
         start(recipe_of(19), "stdc1_seg_mmseg")
     saved(tmp_path / "stdc1_seg_paddleseg.pdparams", "stdc1_seg", head_bias=True, gate_bias=True)

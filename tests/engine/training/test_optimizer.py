@@ -5,7 +5,7 @@ import paddle
 import pytest
 from paddle import nn
 
-from engine.training.optimizer import build_optimizer, build_schedule
+from engine.training.optimizer import build_optimizer, build_schedule, rate_factor
 from tests.helpers.tiny_training import tiny_recipe, train
 
 RATE = 0.01
@@ -62,6 +62,12 @@ def test_updates(options, update, sample_root):
         optimizer.clear_grad()
         for name, weight in model.named_parameters():
             assert np.abs(weight.numpy() - expected[name]).max() <= 2e-6, (step, name)
+
+
+def test_the_first_pattern_that_finds_a_parameter_counts():
+    factors = {"^head": 10.0, "bias$": 2.0, "head.*bias": 5.0}
+    names = ("head.weight", "head.bias", "body.bias", "body.weight")
+    assert [rate_factor(factors, name) for name in names] == [10, 10, 2, 1]
 
 
 @pytest.mark.parametrize(

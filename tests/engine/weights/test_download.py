@@ -70,6 +70,13 @@ def test_the_file_arrives_whole(faults, ranges, digest, server, target):
     assert list(target.parent.iterdir()) == [target]
 
 
+@pytest.mark.parametrize(("body", "tag"), [(CONTENT, '"new"'), (b"x" * 300_000, '"old"')], ids=["same", "changed"])
+def test_a_file_that_changes_while_it_is_fetched_is_no_mixture(body, tag, server, target):
+    server.faults += [Fault(body=body, cut=100_000, tag=tag), Fault(tag='"new"')]
+    fetch(server.url, target, None, "weights")
+    assert target.read_bytes() == CONTENT and server.ranges == [None, "bytes=100000-"]
+
+
 def test_what_an_earlier_run_received_is_not_fetched_again(server, target):
     part_of(target).write_bytes(CONTENT[:123_456])
     fetch(server.url, target, DIGEST, "weights")
