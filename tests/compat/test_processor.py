@@ -1,4 +1,4 @@
-"""The settings that are made before paddle is imported: threads, MKL's kernels, and freed memory."""
+"""What is done before and while paddle is imported: threads, MKL's kernels, freed memory, and its warnings."""
 
 import ctypes
 import math
@@ -6,10 +6,12 @@ import os
 import platform
 import subprocess
 import sys
+import warnings
 from unittest import mock
 
 from compat.allocator import keep_freed_memory
 from compat.processor import cpu_quota, mkl_cpu_type, physical_cores
+from compat.quiet_import import import_paddle_quietly
 
 import pytest
 
@@ -106,3 +108,13 @@ def test_what_counts_as_the_users_choice(name, value, chosen, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     keep_freed_memory()
     assert settings == ([] if chosen else [(-4, 0), (-1, 2**31 - 1)])
+
+
+def test_of_what_importing_paddle_writes_only_the_warning_of_threads_is_left_out(tmp_path, monkeypatch, capsys):
+    lines = "driver is too old\\nWARNING: OMP_NUM_THREADS set to 4, not 1\\nlast line\\n"
+    (tmp_path / "paddle.py").write_text(f'import sys\nsys.stderr.write("{lines}")\n')
+    monkeypatch.delitem(sys.modules, "paddle")
+    monkeypatch.syspath_prepend(tmp_path)
+    with warnings.catch_warnings():
+        import_paddle_quietly()
+    assert capsys.readouterr().err == "driver is too old\nlast line\n"

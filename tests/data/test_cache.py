@@ -153,6 +153,16 @@ def test_a_small_disk_is_refused_before_it_is_full(root, monkeypatch):
     assert fill(root) == 0  # nothing is missing, nothing is needed
 
 
+def test_images_without_labels(root, monkeypatch):
+    samples = [sample._replace(label=None) for sample in dataset_of(root).samples[:2]]
+    usage, cache = namedtuple("usage", "total used free"), Cache(root / "cache", root)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 2 * 128 * 64 * 3))
+    assert fill_cache(cache, samples, 19) == 2 and fill_cache(cache, samples, 19) == 0
+    for sample in samples:
+        image, label = cache.read(sample)
+        assert (image == read_image(sample.image)).all() and label is None
+
+
 def test_a_disk_that_fills_up_keeps_what_is_whole(root, monkeypatch):
     fsync, calls = os.fsync, []
 

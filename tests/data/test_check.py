@@ -52,6 +52,9 @@ def test_masks_of_0_and_255_are_a_problem_and_training_warns(tmp_path, warnings)
     assert report.warnings == ["train: no pixel of 1 classes, which cannot be learned: class_1"]
     warn_of_single_class(build_dataset("Dataset", str(tmp_path), "train", [{"type": "Normalize"}], **options))
     assert len(warnings) == 1 and "masks of 0 and 255" in warnings[0]
+    (tmp_path / "0_label.png").write_bytes(b"")  # whoever reads it for training says so
+    warn_of_single_class(build_dataset("Dataset", str(tmp_path), "train", [{"type": "Normalize"}], **options))
+    assert len(warnings) == 2
 
 
 def test_masks_of_two_classes_are_fine(tmp_path, warnings):

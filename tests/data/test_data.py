@@ -276,6 +276,17 @@ def test_every_epoch_is_a_new_permutation():
     assert epochs[0] != epochs[1] != epochs[2]
 
 
+def test_another_seed_draws_another_order_and_other_crops(small_recipe):
+    from engine.build import dataset_of
+
+    dataset, first, other = dataset_of(small_recipe().train_dataset), [], []
+    for seed, samples in ((1, first), (2, other)):
+        for images, _, indices in train_batches(dataset, 6, seed, 0, 4):
+            samples += zip(indices.numpy(), images.numpy())
+    same_image = [(one, two) for (i, one), (j, two) in zip(first, other) if i == j]
+    assert 0 < len(same_image) < 24 and all((one != two).any() for one, two in same_image)
+
+
 def batches_of(small_recipe, **options):
     from engine.build import dataset_of
 

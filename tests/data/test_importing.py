@@ -103,6 +103,11 @@ def test_colours_are_one_if_they_differ_by_no_more_than_blurring_does(tmp_path):
         find_source(masked(tmp_path / "near", colored(ids(0, 1), [RED, (247, 8, 0)])))
 
 
+def test_masks_with_an_alpha_channel_may_be_opaque(tmp_path):
+    rgba = np.dstack([colored(ids(0, 1), [BLUE, RED]), np.full(SIZE[::-1], 255, np.uint8)])
+    np.testing.assert_array_equal(find_source(masked(tmp_path, rgba)).items[0].label(), ids(0, 1))
+
+
 def test_cvats_masks(tmp_path):
     photo(tmp_path / "JPEGImages" / "a.jpg")
     (tmp_path / "SegmentationClass").mkdir()

@@ -13,6 +13,13 @@ def test_a_long_sequence_does_not_become_the_validation_set():
         assert split_names(names, 0.2, seed)["val"] == ["cover"]
 
 
+def test_where_every_sequence_is_too_long_the_shortest_validates():
+    names = [f"{city}/frame_{number}" for city, count in (("a", 60), ("b", 50), ("c", 55)) for number in range(count)]
+    for seed in range(4):
+        splits = split_names(names, 0.1, seed)
+        assert len(splits["val"]) == 50 and all(name.startswith("b/") for name in splits["val"])
+
+
 def test_sequences_stay_together():
     names = [f"city{city}/frame_{number}" for city in range(10) for number in range(7)]
     for seed in range(5):

@@ -110,7 +110,9 @@ def test_every_fault_has_its_line(tmp_path):
             "ulm_000007_000019.png: 40: no labelIds of Cityscapes",
         ]
     )
-    assert "ulm: no city of the test split" in check_submission(tmp_path / "faulty.zip")
+    as_test_split = check_submission(tmp_path / "faulty.zip")
+    assert "ulm: no city of the test split" in as_test_split
+    assert "ulm_000009_000019.png: 8x4, but its image is 2048x1024" in as_test_split
 
 
 def test_the_whole_test_split_passes(tmp_path):

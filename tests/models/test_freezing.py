@@ -40,6 +40,12 @@ def test_parameters_and_statistics_stay(pattern):
     assert {"2.weight", "3.weight", "3.bias", "3._mean", "3._variance"} <= changed
 
 
+def test_a_pattern_may_match_anywhere_in_a_name():
+    model = network()
+    assert freeze(model, ["bias"]) == 10  # of two convolutions, and all four of two batch norms
+    assert [name for name, one in model.named_parameters() if not one.stop_gradient] == ["0.weight", "2.weight"]
+
+
 def test_a_frozen_norm_takes_its_running_statistics():
     norm = nn.BatchNorm2D(2)
     norm._mean.set_value(np.float32([1, -2]))

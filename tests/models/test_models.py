@@ -13,6 +13,7 @@ from models.stdcnet import ShortTermDenseConcat
 pytest.register_assert_rewrite("tests.helpers.network_tester")  # its assertions show their values, as those of tests do
 
 from tests.helpers.network_tester import CHECKS, OUTPUTS  # noqa: E402  after the line above
+from tests.helpers.zero_networks import zero_networks  # noqa: E402
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__[len("check_") :])
@@ -52,7 +53,7 @@ def test_classes_must_be_at_least_one(name):
 
 
 def test_detail_strides_choose_the_detail_outputs():
-    model = build_model("stdc1_seg", 3, detail_strides=[16, 2, 4])
+    model = build_model("stdc1_seg", 3, detail_strides=[16, 2, 4, 2])
     assert model.output_names == ("main", "aux8", "aux16", "detail2", "detail4", "detail16")
     outputs = model(paddle.zeros([1, 3, 65, 97]))
     assert [list(output.shape) for output in outputs[3:]] == [[1, 1, 33, 49], [1, 1, 17, 25], [1, 1, 5, 7]]
@@ -81,13 +82,16 @@ def test_a_backbone_is_taken_from_another_network(name, tmp_path):
         np.testing.assert_array_equal(taken[key].numpy(), tensor.numpy())
 
 
-@pytest.mark.parametrize("name", ["ddrnet23_slim", "stdc1"])
-def test_pretrained_weights_of_other_classes_do_not_fit(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "options"), [("ddrnet23_slim", {}), ("stdc1", {}), ("stdc1_seg", {"backbone_aux_strides": [16]})]
+)
+def test_pretrained_weights_of_other_classes_do_not_fit(name, options, tmp_path):
     path = tmp_path / "seven.pdparams"
-    paddle.save(build_model(name, 7).state_dict(), str(path))
-    with pytest.raises(UserError, match="has 7 classes, .* 3"):
-        build_model(name, 3, pretrained=str(path))
-    assert build_model(name, 7, pretrained=str(path)).training
+    with zero_networks():
+        paddle.save(build_model(name, 7, **options).state_dict(), str(path))
+        with pytest.raises(UserError, match="has 7 classes, .* 3"):
+            build_model(name, 3, pretrained=str(path), **options)
+        assert build_model(name, 7, pretrained=str(path), **options).training
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
@@ -109,6 +113,14 @@ def test_average_pools_count_the_padding():
     # The corner of a map of ones sees kernel//2 + 1 ones in each direction and zeros around them.
     corners = [float(pool(paddle.ones([1, 1, 32, 32]))[0, 0, 0, 0]) for pool in pools]
     np.testing.assert_allclose(corners, [(2 / 3) ** 2, (3 / 5) ** 2, (5 / 9) ** 2, (9 / 17) ** 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("exclusive", "corner"), [(False, 4 / 9), (True, 1.0)])
+def test_pools_may_leave_the_padding_out(exclusive, corner):
+    with zero_networks():
+        model = build_model("stdc1_seg", 3, exclusive_pool=exclusive)
+    pools = [layer for layer in model.sublayers() if isinstance(layer, paddle.nn.AvgPool2D)]
+    assert [float(pool(paddle.ones([1, 1, 8, 8]))[0, 0, 0, 0]) for pool in pools] == pytest.approx([corner] * 3)
 
 
 @pytest.mark.parametrize(("name", "width", "low"), [("ddrnet23_slim", 64, 512), ("ddrnet23", 128, 1024)])
