@@ -115,14 +115,6 @@ def test_average_pools_count_the_padding():
     np.testing.assert_allclose(corners, [(2 / 3) ** 2, (3 / 5) ** 2, (5 / 9) ** 2, (9 / 17) ** 2], rtol=1e-6)
 
 
-@pytest.mark.parametrize(("exclusive", "corner"), [(False, 4 / 9), (True, 1.0)])
-def test_pools_may_leave_the_padding_out(exclusive, corner):
-    with zero_networks():
-        model = build_model("stdc1_seg", 3, exclusive_pool=exclusive)
-    pools = [layer for layer in model.sublayers() if isinstance(layer, paddle.nn.AvgPool2D)]
-    assert [float(pool(paddle.ones([1, 1, 8, 8]))[0, 0, 0, 0]) for pool in pools] == pytest.approx([corner] * 3)
-
-
 @pytest.mark.parametrize(("name", "width", "low"), [("ddrnet23_slim", 64, 512), ("ddrnet23", 128, 1024)])
 def test_branches_of_ddrnet_have_their_strides(name, width, low):
     branches = build_model(name, 19).backbone(paddle.zeros([1, 3, 128, 192]))
