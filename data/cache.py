@@ -21,7 +21,7 @@ from compat import UserError
 import numpy as np
 from PIL import Image
 
-from data.files import check_sizes, map_label, read_image, read_label
+from data.files import PILLOW_ERRORS, check_sizes, map_label, read_image, read_label
 from data.layouts import Sample
 from data.prefetch import in_order, reader_threads
 
@@ -67,7 +67,7 @@ class Cache:
         self.root = root
         self.entries: Dict[str, Entry] = {}
         index = folder / INDEX
-        for line in index.read_text(encoding="utf-8").splitlines() if index.is_file() else ():
+        for line in index.read_text(encoding="utf-8", errors="replace").splitlines() if index.is_file() else ():
             try:
                 entry = Entry(**json.loads(line))
             except (ValueError, TypeError):
@@ -97,7 +97,7 @@ class Cache:
     def file_of(self, sample: Sample) -> str:
         """The name of a sample's file, which need not exist."""
         names = (os.path.relpath(path, self.root) if path else "" for path in (sample.image, sample.label))
-        return hashlib.sha1("\n".join(names).encode()).hexdigest() + ".raw"
+        return hashlib.sha1("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest() + ".raw"
 
     def is_intact(self, sample: Sample) -> bool:
         """Whether the sample is here and its pixels have their checksum."""
@@ -206,5 +206,5 @@ def _decoded_bytes(sample: Sample) -> int:
     try:
         with Image.open(sample.image) as image:
             return image.width * image.height * (4 if sample.label else 3)
-    except OSError as error:
+    except PILLOW_ERRORS as error:
         raise UserError(f"{sample.image}: not a readable image ({error})") from error

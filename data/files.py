@@ -15,6 +15,8 @@ from data.layouts import Sample
 DARKEST_16_BIT = 4096  # the values of a 12-bit camera are below; scaled to 8 bits they would be nearly black
 PNG_BIT_DEPTH = 24  # position of that byte
 PNG_END = b"IEND\xaeB`\x82"
+PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for a file that is damaged, or holds more pixels than it decodes."""
 JPEG_SCAN = 0xDA  # marker of a segment that pixels follow
 JPEG_END = b"\xff\xd9"
 
@@ -40,8 +42,11 @@ def read_image(path: Union[str, Path]) -> np.ndarray:
 
 def _upright_webp(path: Union[str, Path]) -> np.ndarray:
     """A WebP image by Pillow: OpenCV 4.11 ignores its EXIF orientation."""
-    with Image.open(path) as image:
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    try:
+        with Image.open(path) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except PILLOW_ERRORS as error:
+        raise UserError(f"{path}: not a complete image file ({error})") from error
 
 
 def check_brightness(path: Union[str, Path], brightest: int) -> None:
@@ -117,12 +122,12 @@ def _decode(path: Union[str, Path], encoded: np.ndarray, flags: int) -> np.ndarr
         image = None if encoded.size == 0 or _is_truncated(encoded) else cv2.imdecode(encoded, flags)
     except cv2.error as error:
         if "CV_IO_MAX_IMAGE" not in str(error):
-            raise
+            raise UserError(f"{path}: OpenCV cannot decode it ({' '.join(str(error).split())})") from error
         raise UserError(
             f"{path}: more pixels than OpenCV decodes, {2**30}; tool.predict reads it with --window, or cut it up"
         ) from error
     if image is None:
-        raise UserError(f"{path}: not a complete image file; fetch it again or take it out of the dataset")
+        raise UserError(f"{path}: not a complete image file, or of a format that OpenCV does not read; fetch it again")
     return image
 
 
@@ -159,6 +164,6 @@ def _stored_values(path: Union[str, Path]) -> np.ndarray:
             if image.mode in ("P", "L", "1"):
                 return np.asarray(image, np.uint8)
             mode = image.mode
-    except OSError as error:
+    except PILLOW_ERRORS as error:
         raise UserError(f"{path}: not a readable label ({error})") from error
     raise UserError(f"{path}: a label must be one channel of 8-bit class ids; this file's mode is {mode}")

@@ -9,6 +9,7 @@ processes share the images and videos, as with tool.evaluate.
 
 import argparse
 import contextlib
+import functools
 import itertools
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
@@ -40,6 +41,7 @@ from engine.recipe import Recipe, load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
 from engine.runtime import ENGINES, PRECISIONS, WindowSegmenter
 from tool.prediction.classify import Classify, open_classifier
+from tool.prediction.flags import check_apart, check_flags
 from tool.prediction.pipeline import Timing, overlap
 from tool.prediction.pseudo_labels import LIST, PseudoLabelWriter
 from tool.prediction.results import CONFIDENCE, KINDS, Painter, PictureWriter, Predicted, VideoFileWriter
@@ -69,6 +71,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
             that are already written are kept.
     """
     arguments = _parser().parse_args(argv)
+    check_flags(arguments)
     choose_device(arguments.device)
     recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
     classes = recipe.val_dataset.class_set
@@ -76,6 +79,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     devices = launched_devices()
     silence_other_ranks(devices)
     pictures, videos = _sources(arguments, recipe)
+    if not arguments.cityscapes_submission:
+        check_apart(arguments, pictures)
     if arguments.cityscapes_submission:
         predict_submission(arguments, recipe, classes, pictures)
         return
@@ -112,12 +117,13 @@ def _sources(arguments, recipe: Recipe) -> Tuple[List[Picture], List[VideoSource
 
 
 def validation_pictures(recipe) -> List[Picture]:
-    """The images of a dataset recipe, with their labels."""
+    """The images of a dataset recipe, with their labels, which are read when their turn comes."""
     dataset = dataset_of(recipe)
     names = result_names([sample.image for sample in dataset.samples])
+    labels = [functools.partial(dataset.read_label, index) for index in range(len(dataset))]
     return [
-        Picture(sample.image, name, dataset.read_label(index))
-        for index, (sample, name) in enumerate(zip(dataset.samples, names))
+        Picture(sample.image, name, label) if sample.label else Picture(sample.image, name)
+        for sample, name, label in zip(dataset.samples, names, labels)
     ]
 
 

@@ -13,7 +13,7 @@ import shlex
 from pathlib import Path
 from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
-from compat import UserError, check_writable, text_table
+from compat import UserError, check_writable, text_table, write_text
 
 import numpy as np
 import paddle
@@ -80,7 +80,7 @@ def write_lists(arguments) -> None:
             LIST_SEPARATOR.join(path.relative_to(root).as_posix() for path in (s.image, s.label) if path)
             for s in samples
         ]
-        (save_dir / f"{mode}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write_text(save_dir / f"{mode}.txt", "\n".join(lines) + "\n")
         print(f"{save_dir / mode}.txt: {len(samples)} images")
 
 

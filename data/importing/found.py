@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from data.classes import ClassSet
+from data.files import PILLOW_ERRORS
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 EXIF_ORIENTATION = 0x0112
@@ -96,8 +97,12 @@ def open_picture(path: Path) -> Image.Image:
 def check_photo(path: Path) -> Tuple[int, int]:
     """(width, height) of an image; raises UserError for colours other than RGB or grey, and for a rotated image."""
     with open_picture(path) as image:
+        try:
+            orientation = image.getexif().get(EXIF_ORIENTATION, 1)  # of a PNG, this reads the pixels too
+        except PILLOW_ERRORS as error:
+            raise UserError(f"{path}: not a complete image file ({error})") from error
         if image.mode in ("CMYK", "LAB", "YCbCr"):
             raise UserError(f"{path}: its colours are {image.mode}; save it as RGB")
-        if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
+        if orientation != 1:
             raise UserError(f"{path}: its EXIF data rotate it, and labels may follow that or not; save it upright")
         return image.size

@@ -70,7 +70,7 @@ class BadSamples:
         self.found[image] = reason
         # Written anew, since the list may hold what was found after the checkpoint that this run was resumed from.
         lines = [f"{image}: {reason}\n" for image, reason in self.found.items()]
-        self.file.write_text("".join(lines), encoding="utf-8")
+        self.file.write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
         if len(self.found) > self.limit:
             raise UserError(
                 f"{reason}. This is bad sample number {len(self.found)}, and --skip_bad_samples allows {self.limit}; "

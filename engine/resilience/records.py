@@ -54,7 +54,7 @@ class Records:
             file_name = Path(written[0]).name if written else ""
             with contextlib.redirect_stdout(io.StringIO()):  # it prints that it found the file
                 self.curves = LogWriter(str(self.save_dir / VDL), file_name=file_name)
-        self.file = LogFile(self.save_dir / LOG, encoding="utf-8")
+        self.file = LogFile(self.save_dir / LOG, encoding="utf-8", errors="backslashreplace")
         self.file.setFormatter(logger.handlers[0].formatter)
         logger.addHandler(self.file)
         return self

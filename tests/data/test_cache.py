@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 import threading
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
@@ -223,3 +224,21 @@ def test_the_command(root, tmp_path, capsys):
         assert len(list(folder.glob("*.raw"))) == 9
     prepare_data([*arguments, "--splits", "val"])
     assert len(list((root / "cache").glob("*.raw"))) == 3
+
+
+def test_a_damaged_index_is_an_empty_one(root):
+    fill(root)
+    (root / "cache" / INDEX).write_bytes(b"\xff\xfe{")
+    assert Cache(root / "cache", root).entries == {}
+    assert fill(root) == len(dataset_of(root, cache="never"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
+def test_names_that_are_not_utf8_are_cached_and_no_list_can_hold_them(root):
+    for path in [*root.rglob("*000001_000019*.png")]:
+        os.rename(path, os.fsencode(path).replace(b"stadt_0", b"st\xe4dt_0"))
+    assert fill(root) == len(dataset_of(root, cache="never"))
+    assert dataset_of(root, cache="always").cache
+    with pytest.raises(UserError, match="train.txt: a name is not UTF-8"):
+        prepare_data(["cityscapes", "--dataset_root", str(root)])
+    assert not (root / "train.txt").exists()

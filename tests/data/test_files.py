@@ -10,7 +10,10 @@ import pytest
 from PIL import Image
 
 from data import build_dataset
+from data.cache import _decoded_bytes
 from data.files import read_image, read_label
+from data.importing.found import check_photo
+from data.layouts import Sample
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
 
@@ -52,3 +55,49 @@ def test_a_label_of_another_size_is_named(tmp_path, mode):
     dataset = build_dataset("Dataset", str(tmp_path), mode, num_classes=2, train_path="list.txt", val_path="list.txt")
     with pytest.raises(UserError, match="label.png: size 48x20, but its image has 48x40"):
         dataset[0]
+
+
+def test_a_webp_with_damaged_exif_is_named(tmp_path):
+    """Pillow reads WebP, and its errors ended in a traceback, even with --skip_bad_samples."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(IMAGE).save(tmp_path / "a.webp", exif=exif.tobytes())
+    content = (tmp_path / "a.webp").read_bytes()
+    assert content.count(b"MM\0*") == 1
+    (tmp_path / "b.webp").write_bytes(content.replace(b"MM\0*", b"MX\0*"))
+    with pytest.raises(UserError, match="b.webp: not a complete image file"):
+        read_image(tmp_path / "b.webp")
+
+
+def test_what_opencv_cannot_decode_is_named(tmp_path, monkeypatch):
+    Image.fromarray(IMAGE).save(tmp_path / "a.gif")
+    with pytest.raises(UserError, match="a.gif: .* of a format that OpenCV does not read"):
+        read_image(tmp_path / "a.gif")
+
+    def fail(*_):
+        raise cv2.error("OpenCV(4.11.0) alloc.cpp:73: error:\n(-4:Insufficient memory) Failed to allocate 9 bytes")
+
+    Image.fromarray(IMAGE).save(tmp_path / "a.png")
+    monkeypatch.setattr(cv2, "imdecode", fail)
+    with pytest.raises(UserError, match="a.png: OpenCV cannot decode it .*Failed to allocate") as raised:
+        read_image(tmp_path / "a.png")
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_more_pixels_than_pillow_decodes_are_named(tmp_path, monkeypatch):
+    label = Image.fromarray(IMAGE[..., 0] % 3, "P")
+    label.putpalette(bytes(range(9)))
+    label.save(tmp_path / "label.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(UserError, match="label.png: not a readable label .*exceeds limit"):
+        read_label(tmp_path / "label.png")
+    with pytest.raises(UserError, match="label.png: not a readable image .*exceeds limit"):
+        _decoded_bytes(Sample(tmp_path / "label.png", None, None))
+
+
+def test_an_image_cut_off_is_named_by_the_import(tmp_path):
+    Image.fromarray(IMAGE).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(content[:100] + b"\xff" * 50 + content[150:])
+    with pytest.raises(UserError, match="a.png: not a complete image file"):
+        check_photo(tmp_path / "a.png")

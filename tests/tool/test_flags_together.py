@@ -38,6 +38,21 @@ def test_flags_that_exclude_each_other_are_wrong_arguments(command, flags, capsy
 
 
 @pytest.mark.parametrize(
+    "flags",
+    [
+        "--cityscapes_submission maps.zip --unknown_below 0.9",
+        "--cityscapes_submission maps.zip --max_frames 3",
+        "--pseudo_labels 0.0 --classes road",
+        "--pseudo_labels 0.5 --unknown_below 0.9",
+    ],
+)
+def test_predict_refuses_flags_of_pictures_for_other_results(flags):
+    """Unknown pixels in a submission are wrong labels, which prepare_data check-submission refuses."""
+    with pytest.raises(UserError, match="is not for --(cityscapes_submission|pseudo_labels)"):
+        tool.predict.main([*COMMON, *flags.split()])
+
+
+@pytest.mark.parametrize(
     ("flags", "needed"),
     [
         ("--flip_horizontal", "--scales"),

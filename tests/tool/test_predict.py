@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import signal
 import threading
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from engine.evaluation.pictures import write_picture
 from engine.runtime import Description, Network, load
 from tool import predict
 from tool.prediction import results, sources
+from tool.prediction.flags import check_apart
 from tool.prediction.pipeline import overlap
 from tool.prediction.results import KINDS, Painter, PictureWriter, Predicted
-from tool.prediction.sources import Frame, VideoSource, find_sources
+from tool.prediction.sources import Frame, Picture, VideoSource, find_sources
 
 ROAD, CAR = CITYSCAPES.names.index("road"), CITYSCAPES.names.index("car")
 OPTIONS = argparse.Namespace(results=list(KINDS), frames=False, max_frames=None)
@@ -135,6 +137,68 @@ def test_validation_images_of_one_stem_have_results_of_their_own():
     assert sources.result_names([Path("data/a/1.png"), Path("/data/b/1.png")])[1] == "data/b/1"
     assert sources.result_names([Path("data/a/1.png"), Path("data/b/1.png")]) == ["a/1", "b/1"]
     assert sources.result_names([Path("data/a/1.png"), Path("data/b/2.png")]) == ["1", "2"]
+
+
+def test_names_with_a_suffix_are_not_those_of_a_third_file(tmp_path):
+    for name in ("a.png", "a.jpg", "a_png.bmp"):
+        (tmp_path / name).write_bytes(b"")
+    names = [picture.name for picture in find_sources(str(tmp_path))[0]]
+    assert names == ["a_jpg", "a_png_", "a_png"]
+
+
+def test_lists_may_begin_with_a_byte_order_mark_and_are_utf8(tmp_path):
+    file = tmp_path / "list.txt"
+    (tmp_path / "image.png").write_bytes(b"")
+    file.write_bytes(b"\xef\xbb\xbfimage.png\r\n")
+    assert find_sources(str(file))[0][0].file == tmp_path / "image.png"
+    file.write_bytes(b"caf\xe9.png\n")
+    with pytest.raises(UserError, match="list.txt: the list cannot be read"):
+        find_sources(str(file))
+
+
+def test_results_never_replace_or_join_the_images(tmp_path):
+    """In a folder of images, legend.png was replaced, and the next run predicted the results."""
+    photos = tmp_path / "photos"
+    (photos / "added_prediction").mkdir(parents=True)
+    link = tmp_path / "link"
+    link.symlink_to(photos, target_is_directory=True)
+
+    def check(image_path, save_dir, *names, pseudo_labels=None):
+        flags = argparse.Namespace(
+            image_path=image_path and str(image_path), save_dir=str(save_dir), results=list(KINDS)
+        )
+        flags.pseudo_labels = pseudo_labels
+        check_apart(flags, [Picture(photos / name, Path(name).stem) for name in names])
+
+    for save_dir in (photos, link, photos / "new" / "below", f"{photos}/"):
+        with pytest.raises(UserError, match="lies in --image_path .*; choose a folder outside it"):
+            check(photos, save_dir)
+    for name in ("legend.png", "added_prediction/street.png"):
+        with pytest.raises(UserError, match="is an image to predict and would be replaced"):
+            check(photos / name, link, name)
+    with pytest.raises(UserError, match="would be replaced"):
+        check(None, photos, "pseudo_labels/street.png", pseudo_labels=0.5)
+    check(photos, tmp_path / "photos_predicted", "legend.png")
+    check(photos / "street.png", photos, "street.png")
+    check(None, photos, "street.png")
+
+
+def test_a_video_on_a_full_disk_is_an_error(video, tmp_path):
+    """OpenCV reports nothing, and the command called its broken file a success."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    noise = np.random.default_rng(0).integers(0, 255, (66, 98), dtype=np.uint8)
+    flags = argparse.Namespace(results=["pseudo_color_prediction"], frames=False, max_frames=None)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        with pytest.raises(UserError, match="street.mp4: the video cannot be written completely"):
+            predict.predict_video(
+                VideoSource(video, "street"), lambda _: noise % 19, tmp_path, Painter(CITYSCAPES), flags
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
 
 
 def test_a_list_names_the_missing_image(tmp_path):

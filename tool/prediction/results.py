@@ -135,12 +135,22 @@ class VideoFileWriter:
         self.written += repeats
 
     def close(self) -> None:
-        """Complete the files, which cannot be played without their index."""
+        """Complete the files, which cannot be played without their index.
+
+        Raises:
+            UserError: if one is not whole; OpenCV does not report a full disk.
+        """
         for writer in self.writers.values():
             writer.release()
+        for file in map(self._file, self.writers):
+            if cv2.VideoCapture(str(file)).get(cv2.CAP_PROP_FRAME_COUNT) < self.written:
+                raise UserError(f"{file}: the video cannot be written completely; is there room on the disk?")
+
+    def _file(self, kind: str) -> Path:
+        return self.save_dir / kind / f"{self.video.name}.mp4"
 
     def _open(self, kind: str, shape: Sequence[int]) -> cv2.VideoWriter:
-        file = self.save_dir / kind / f"{self.video.name}.mp4"
+        file = self._file(kind)
         file.parent.mkdir(parents=True, exist_ok=True)
         writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), self.video.rate, (shape[1], shape[0]))
         if not writer.isOpened():

@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from compat import UserError, logger
 
@@ -18,11 +18,14 @@ VIDEO_TYPES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 
 
 class Picture(NamedTuple):
-    """An image to predict: its file, the name of its results (a path without suffix), its label [H, W] or None."""
+    """An image to predict: its file, the name of its results (a path without suffix).
+
+    label: returns its label [H, W] uint8 training ids, or None where it has none.
+    """
 
     file: Path
     name: str
-    label: Optional[np.ndarray] = None
+    label: Callable[[], Optional[np.ndarray]] = lambda: None
 
 
 class VideoSource(NamedTuple):
@@ -79,11 +82,23 @@ def _unique_names(files: Sequence[Path], root: Path) -> List[str]:
     """Each path below `root` without its suffix, which becomes part of the name for files that differ in it alone."""
     names = [file.relative_to(root).with_suffix("").as_posix() for file in files]
     counts = Counter(names)
-    return [name if counts[name] == 1 else name + file.suffix.replace(".", "_") for file, name in zip(files, names)]
+    taken = {name for name, count in counts.items() if count == 1}
+    unique = []
+    for file, name in zip(files, names):
+        if counts[name] > 1:
+            name += file.suffix.replace(".", "_")
+            while name in taken:  # as of a.png, a.jpg and a_png.bmp
+                name += "_"
+            taken.add(name)
+        unique.append(name)
+    return unique
 
 
 def _listed(source: Path) -> List[Picture]:
-    lines = [line.strip() for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        lines = [line.strip() for line in source.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{source}: the list cannot be read ({error})") from error
     # A path is relative to the current folder if the file exists there, otherwise to the list's folder.
     files = [Path(line) if Path(line).is_file() else source.parent / line for line in lines]
     for file in files:
@@ -95,8 +110,8 @@ def _listed(source: Path) -> List[Picture]:
 
 
 def read_picture(picture: Picture) -> Frame:
-    """Decode an image; raises UserError if it is broken."""
-    return Frame(read_image(picture.file), picture.name, picture.label)
+    """Decode an image and its label; raises UserError if one is broken."""
+    return Frame(read_image(picture.file), picture.name, picture.label())
 
 
 class Video:

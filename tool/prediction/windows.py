@@ -132,7 +132,8 @@ def predict_large(
     reduced_kinds = [kind for kind in kinds if kind not in (CLASS_MAP, CONFIDENCE)]
     if reduced_kinds:
         reduced = np.concatenate(small_classes)
-        label = None if picture.label is None else picture.label[::factor, ::factor]
+        label = picture.label()
+        label = None if label is None else label[::factor, ::factor]
         frame = Frame(source.reduced(reduced.shape), picture.name, label)
         for kind, drawn in painter.draw(Predicted(frame, reduced), reduced_kinds).items():
             write_picture(files[kind], drawn)

@@ -1,5 +1,14 @@
 """The files that a run writes about itself, when someone else changes them."""
 
+import os
+import sys
+
+from compat import logger
+
+import pytest
+
+from data import build_dataset
+from engine.resilience.bad_samples import BadSamples
 from engine.resilience.records import Records, take_back
 
 
@@ -23,3 +32,18 @@ def test_what_a_killed_run_logged_after_its_checkpoint_is_cut_where_it_is_logged
         assert curves.read_bytes() == before
     take_back(tmp_path / "gone.log", 0)
     assert not (tmp_path / "gone.log").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
+def test_names_that_are_not_utf8_do_not_end_the_run(sample_root, tmp_path):
+    """The log and the list of bad samples could not hold them, which ended the run with a traceback."""
+    name = os.fsdecode(b"gr\xf6n.png")
+    with Records(tmp_path, use_vdl=False):
+        logger.info("%s: broken", name)
+    assert "gr\\udcf6n.png: broken" in (tmp_path / "train.log").read_text(encoding="utf-8")
+    dataset = build_dataset("Cityscapes", str(sample_root), "train")
+    dataset.samples[0] = dataset.samples[0]._replace(image=tmp_path / name)
+    dataset.file_list[0][0] = str(tmp_path / name)
+    bad = BadSamples(dataset, 0, 1, tmp_path)
+    bad._add(0)
+    assert "gr\\udcf6n.png" in (tmp_path / "bad_samples.txt").read_text(encoding="utf-8")
