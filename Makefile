@@ -1,7 +1,7 @@
 # make demo      render a sample, train on it, evaluate, predict; about five minutes on two cores after installing
 # make test      the test suite; PADDLE=2.6.2 runs it on that line, DEVICE=gpu on a GPU
 # make install   the environment alone; DEVICE=gpu for a machine with NVIDIA's driver (CUDA=host: with its own CUDA)
-# make lint      the checks of the code's form; make fixup repairs what it can
+# make lint      checks style and format; make fixup fixes what can be fixed automatically
 
 DEVICE ?= cpu
 PADDLE ?= $(if $(filter gpu,$(DEVICE)),2.6.2,3.3.1)
@@ -59,7 +59,7 @@ demo: install
 	$(RUN) -m tool.evaluate --config $(RECIPE) --model_path $(DEMO)/best_model
 	$(RUN) -m tool.predict --config $(RECIPE) --model_path $(DEMO)/best_model --save_dir $(DEMO)/predictions
 
-# The engines bring thread pools and OpenMP runtimes of their own, which Paddle's had better not meet in one process.
+# The engines have their own thread pools and OpenMP runtimes, which should not share a process with Paddle's.
 test: install-dev
 	$(TEST) $(addprefix --ignore=,$(ENGINE_TESTS))
 	$(TEST) $(ENGINE_TESTS)

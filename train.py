@@ -11,8 +11,9 @@ import paddle
 from engine.command import WORKERS, add_recipe_flags, choose_device, dataset_overrides, parser, run, whole_number
 from engine.recipe import Recipe, load_recipe, scale_learning_rate
 from engine.resilience.divergence import POLICIES
+from engine.training.options import RunOptions
 from engine.training.precision import DTYPES
-from engine.training.trainer import RunOptions, Trainer
+from engine.training.trainer import Trainer
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "stdc2_seg50_cityscapes.yml"
 RECIPE_FLAGS = ("iters", "batch_size", "accumulate", "save_interval", "log_iters", "precision")

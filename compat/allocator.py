@@ -15,7 +15,7 @@ MALLOC_SETTINGS: Dict[str, Tuple[int, int]] = {
 def keep_freed_memory() -> None:
     """Keep freed memory in this process and those it starts, unless the user has chosen otherwise; glibc only.
 
-    Paddle keeps no CPU memory itself: every tensor is allocated anew by the C library, and glibc takes large ones from
+    Paddle keeps no CPU memory itself: the C library allocates every tensor, and glibc takes large ones from
     the system. The system zeroes each page at its first use, which takes a quarter of a network's time.
     """
     if sys.platform != "linux" or _user_chose(os.environ):

@@ -45,7 +45,7 @@ def libraries_folder() -> Path:
 def link_libraries(libraries: Iterable[Path], folder: Path) -> List[str]:
     """Link libraries into `folder` under their versioned and their unversioned names.
 
-    An existing file that is no link belongs to Paddle and is kept.
+    An existing file that is not a link belongs to Paddle and is kept.
 
     Returns:
         The names that were linked, now or before, sorted.

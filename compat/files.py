@@ -1,5 +1,6 @@
-"""Text and JSON files, written atomically; failures are one-line errors."""
+"""Text and JSON files, written atomically; failures are one-line errors. Checksums of files."""
 
+import hashlib
 import json
 import math
 import os
@@ -34,8 +35,8 @@ def write_text(path: Union[str, Path], text: str, errors: str = "strict") -> Non
     Args:
         path: of the file.
         text: its content.
-        errors: what becomes of names of files that are not UTF-8, such as Latin-1 ones on Linux: `strict`, or
-            `backslashreplace` where they are only shown.
+        errors: for names of files that are not UTF-8, such as Latin-1 ones on Linux: `strict` raises, and
+            `backslashreplace` is for names that are only shown.
 
     Raises:
         UserError: if the file cannot be written, or for such a name; an existing file is kept.
@@ -67,6 +68,15 @@ def write_json(path: Union[str, Path], content: Any) -> None:
 def json_text(content: Any, indent: Union[int, None] = 1) -> str:
     """Strict JSON: NaN and infinities become null, numpy's numbers and arrays plain ones, paths text."""
     return json.dumps(_plain(content), indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def sha256_of(path: Union[str, Path]) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,7 @@ import paddle
 
 
 def repair_paddleseg() -> list:
-    """Make `paddleseg.core.evaluate`, `train` and the cross-entropy losses run. Calling it again changes nothing.
+    """Make `paddleseg.core.evaluate`, `train` and three of its losses work. Calling it again changes nothing.
 
     Returns:
         Names of the functions and methods that this call replaced.

@@ -1,4 +1,4 @@
-"""How Paddle uses the processor. Both settings are read once, when paddle is imported."""
+"""The number of threads and MKL's kernels; Paddle reads both settings once, when it is imported."""
 
 import math
 import os

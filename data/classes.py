@@ -21,7 +21,7 @@ class ClassSet(NamedTuple):
     colors: Tuple[Tuple[int, int, int], ...]
 
     def palette(self) -> np.ndarray:
-        """[256, 3] uint8 RGB colours; black for every id that is no class."""
+        """[256, 3] uint8 RGB colours; black for ids without a class."""
         palette = np.zeros((256, 3), np.uint8)
         palette[: len(self.colors)] = self.colors
         return palette

@@ -99,7 +99,7 @@ class SegmentationDataset(Dataset):
         """Image and label of the files' size, from the cache if they are there; do not write to them.
 
         Raises:
-            UserError: for files that cannot be read, a value that is no class, and a label of another size than its
+            UserError: for files that cannot be read, a value that is not a class, and a label of another size than its
                 image.
         """
         sample = self.samples[index]

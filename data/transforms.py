@@ -128,7 +128,9 @@ def _scale_and_offset(mean: Sequence[float], std: Sequence[float]) -> Tuple[np.n
 
 
 @functools.cache
-def _on_device(mean: Tuple[float, ...], std: Tuple[float, ...], _device: str) -> Tuple[paddle.Tensor, paddle.Tensor]:
+def _device_constants(
+    mean: Tuple[float, ...], std: Tuple[float, ...], _device: str
+) -> Tuple[paddle.Tensor, paddle.Tensor]:
     """Scale and offset [3, 1, 1] on the current device, cached so that they are copied once."""
     return tuple(paddle.to_tensor(part[:, None, None]) for part in _scale_and_offset(mean, std))
 
@@ -147,7 +149,7 @@ class Normalize(Step):
 
     def on_device(self, images: paddle.Tensor) -> paddle.Tensor:
         """[N, H, W, 3] uint8 -> [N, 3, H, W] float32, computed on the device that holds them."""
-        scale, offset = _on_device(tuple(self.mean), tuple(self.std), paddle.get_device())
+        scale, offset = _device_constants(tuple(self.mean), tuple(self.std), paddle.get_device())
         return images.transpose([0, 3, 1, 2]).astype("float32") * scale - offset
 
     def undo(self, image: np.ndarray) -> np.ndarray:
@@ -171,7 +173,7 @@ class Draws(NamedTuple):
 
 
 class TrainTransform:
-    """Affine, scale, rotate, crop, flip, distort, blur, noise, always in this order; `normalize` is for the device.
+    """Affine, scale, rotate, crop, flip, distort, blur, noise, always in this order; the device applies `normalize`.
 
     `transform(image [H, W, 3] uint8 RGB, label [H, W] uint8, rng)` returns (image [h, w, 3] uint8, label [h, w] uint8)
     of the crop size; padding is grey in the image and ignored in the label.
@@ -190,13 +192,13 @@ class TrainTransform:
         noise: Optional[RandomNoise] = None,
     ):
         self.affine = affine
-        self.rotation = rotation
-        self.blur = blur
-        self.noise = noise
         self.scaling = scaling
+        self.rotation = rotation
         self.crop = crop
         self.flip = flip
         self.distort = distort
+        self.blur = blur
+        self.noise = noise
         self.normalize = normalize or Normalize()
 
     def __call__(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator, class_id: Optional[int] = None):

@@ -36,7 +36,7 @@ class STDCSeg(SegmentationNetwork):
         head_bias: whether the heads' last convolution has a bias, as in mmsegmentation and PaddleSeg.
         gate_bias: whether the convolutions in the gate of the feature fusion have one, as in PaddleSeg.
         exclusive_pool: whether the backbone's average pools leave the padding out, as in PaddleSeg.
-        head_channels: channels inside the main head; 256 in the original, and 29 % of STDC1-Seg's multiplications.
+        head_channels: channels inside the main head; 256 in the original, 29 % of STDC1-Seg's multiplications.
         aux_channels: channels inside the auxiliary heads; 64 in the original.
 
     Raises:

@@ -62,7 +62,7 @@ def load_weights(
         model: the network to load into.
         source: a `.pdparams` or `.safetensors` file, or {name: tensor or array}.
         leave_out: regular expression; tensors whose name it matches may be missing or differ, and are not loaded.
-        where: what errors call a `source` that is no file.
+        where: what errors call a `source` that is not a file.
 
     Returns:
         The number of tensors loaded.

@@ -8,13 +8,13 @@ import shlex
 from pathlib import Path
 from typing import Iterator, Optional, Sequence
 
-from compat import UserError, logger
+from compat import logger
 
 import paddle
 
 from data import train_batches
 from engine.build import dataset_of, default_workers, network_of, weight_file
-from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run
+from engine.command import add_recipe_flags, choose_device, dataset_overrides, parser, run, whole_number
 from engine.recipe import Recipe, load_recipe
 from engine.resilience.checkpoint import CHECKSUMS, MODEL, check_replaceable, prepare_save_dir, save_checkpoint
 from engine.training.averaging import mean_weights, measure_statistics
@@ -27,8 +27,6 @@ WRITTEN = (MODEL, CHECKSUMS)
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Write SAVE_DIR/model.pdparams; raises UserError if the checkpoints are not of one network, or of the recipe's."""
     arguments = _parser().parse_args(argv)
-    if arguments.batches < 1:
-        raise UserError(f"--batches {arguments.batches}: measuring batch-norm statistics takes at least 1")
     check_replaceable(arguments.save_dir, WRITTEN, arguments.model_paths)
     choose_device(arguments.device)
     recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
@@ -69,8 +67,14 @@ def _parser():
     add = arguments.add_argument
     add("--model_paths", nargs="+", required=True, metavar="PATH", help="weight files, names, or checkpoint folders")
     add("--save_dir", type=Path, required=True, help="folder for model.pdparams; an earlier average there is replaced")
-    add("--batches", type=int, default=50, metavar="N", help="batches of training images for batch norm (50)")
-    add("--seed", type=int, default=0, help="of the order and augmentation of these images (0)")
+    add(
+        "--batches",
+        type=whole_number(1, 10**6),
+        default=50,
+        metavar="N",
+        help="batches of training images for batch norm (50)",
+    )
+    add("--seed", type=whole_number(), default=0, help="of the order and augmentation of these images (0)")
     return arguments
 
 

@@ -39,7 +39,7 @@ def confusion_matrix(
         [K, K] int64.
 
     Raises:
-        UserError: for a label or a counted prediction that is no class, and for sizes that differ.
+        UserError: for a label or a counted prediction that is not a class, and for sizes that differ.
     """
     if label.shape != prediction.shape:
         raise UserError(f"the prediction's size is {_size(prediction)}, the label's {_size(label)}")

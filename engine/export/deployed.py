@@ -51,7 +51,7 @@ class DeployedNetwork(nn.Layer):
 
 
 def _class_map(model: nn.Layer, size: Optional[Tuple[int, int]]) -> Optional[ClassMap]:
-    """What replaces resizing and argmax for a fixed size; `model` is changed to return logits at its head's stride."""
+    """The replacement of resizing and argmax for a fixed size; `model` then returns logits at its head's stride."""
     if size is None or not isinstance(model, SegmentationNetwork) or model.at_stride:
         return None
     model.eval()

@@ -1,7 +1,7 @@
 """Which channels belong together: found by following each channel through the operations of the network.
 
-A convolution makes channels; batch norms, activations, pools and resizing pass them on, a concatenation lines them up,
-and a sum or a product makes one channel of two. So a channel is a set of places in parameters: the filters that make
+A convolution makes channels; batch norms, activations, pools and resizing pass them on, a concatenation appends them,
+and a sum or a product merges two into one. So a channel is a set of places in parameters: the filters that make
 it, the batch norms that it passes, and the slices of the filters that read it. Channels with places in the same
 parameters form a group, in which any number can be cut.
 """
@@ -56,7 +56,7 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Channels:
-    """What a network's parameters hold of which channel.
+    """Where the channels of a network are in its parameters.
 
     Attributes:
         places: of all channels.

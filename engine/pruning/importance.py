@@ -16,15 +16,15 @@ Loss = Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]
 def sensitivity(
     model: nn.Layer, channels: Channels, batches: Iterable[Tuple[paddle.Tensor, paddle.Tensor]], loss: Loss
 ) -> np.ndarray:
-    """The squared change of an image's loss, to first order, that cutting a channel makes, averaged over the images.
+    """The squared change of an image's loss when a channel is cut, to first order, averaged over the images.
 
     Of Molchanov et al., "Importance Estimation for Neural Network Pruning" (CVPR 2019), with batch norms' scales and
     shifts as gates: the change is the sum of value * gradient over these. A channel that passes no batch norm has the
-    filters that make it instead. Each image counts alone: over a batch changes of either sign cancel, and STDC1-Seg on
-    CamVid, cut to 0.64 of its multiplications, then kept 46.5 points of mIoU in place of 55.7 (of 60.5).
+    filters that make it instead. Each image counts alone: over a batch, opposite changes cancel, and STDC1-Seg on
+    CamVid, cut to 0.64 of its multiplications, kept 46.5 points of mIoU instead of 55.7 (of 60.5).
 
     Args:
-        model: in evaluation mode meanwhile, so the main output alone counts; its mode and weights stay.
+        model: in evaluation mode meanwhile, so that only the main output counts; its mode is restored.
         channels: of the model.
         batches: normalised images [N, 3, H, W] float32 and labels [N, H, W] int64.
         loss: (main logits, labels) -> 0-d.

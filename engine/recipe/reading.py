@@ -70,7 +70,7 @@ def _set_total_batch_size(raw: Dict) -> None:
 def parse_value(text: str, where: str) -> Any:
     """The value of an override: YAML, and also what mmengine's --cfg-options writes.
 
-    That is `None`, `a,b` for a list, and tuples in parentheses, which become lists, as recipes know no tuples:
+    That is `None`, `a,b` for a list, and tuples in parentheses, which become lists, as recipes have no tuples:
     `[(1,2),(3,4)]` is `[[1, 2], [3, 4]]`. A text that begins with a parenthesis or holds a comma needs quotes.
 
     Raises:

@@ -47,7 +47,7 @@ class BackboneRecipe(Options):
 
 
 class ModelRecipe(Options):
-    """`type` is a name of models.list_models(); the subclass of each type has its network's options.
+    """`type` is a segmentation network of models.list_models(); the subclass of each type has its network's options.
 
     `widths` are those of models.narrowing, which tool.prune writes.
     """

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 from compat import UserError, logger
+from compat.files import sha256_of
 
 import paddle
 from paddle import nn
@@ -106,7 +107,7 @@ def save_checkpoint(
             paddle.save(dict(extra), str(temporary / EXTRA))
         if state is not None:
             (temporary / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
-        sums = "".join(f"{_sha256(file)}  {file.name}\n" for file in sorted(temporary.iterdir()))
+        sums = "".join(f"{sha256_of(file)}  {file.name}\n" for file in sorted(temporary.iterdir()))
         (temporary / CHECKSUMS).write_text(sums, encoding="utf-8")
         for path in (*temporary.iterdir(), temporary):
             flush_to_disk(path)
@@ -162,14 +163,14 @@ def remove_old_checkpoints(save_dir: Path, keep: int, newest: Optional[int] = No
     """Keep the newest `keep` checkpoints up to iteration `newest`, by default all; 0 keeps all."""
     found = [path for path in list_checkpoints(save_dir) if newest is None or checkpoint_iteration(path) <= newest]
     for folder in found[:-keep] if keep > 0 else ():
-        doomed = _hidden(folder, "tmp")  # so that a folder that is half deleted is no checkpoint
-        _delete(doomed)
-        os.replace(folder, doomed)
-        _delete(doomed)
+        hidden = _hidden(folder, "tmp")  # a half-deleted folder must not look like a checkpoint
+        _delete(hidden)
+        os.replace(folder, hidden)
+        _delete(hidden)
 
 
 def finish_replacements(save_dir: Path) -> None:
-    """Clean up after a killed run: restore a checkpoint whose replacement was not in place yet, delete drafts."""
+    """Clean up after a killed run: restore a checkpoint whose replacement is not in place, delete unfinished ones."""
     for replaced in filter(_holds_a_checkpoint, save_dir.glob(".*.old")):
         folder = save_dir / replaced.name[1 : -len(".old")]
         if folder.exists():
@@ -253,7 +254,7 @@ def _hidden(folder: Path, suffix: str) -> Path:
 
 
 def _holds_a_checkpoint(folder: Path) -> bool:
-    """Whether it is a folder of nothing but a checkpoint's files, of which some may be missing."""
+    """Whether it is a folder that holds only files of a checkpoint; some of them may be missing."""
     known = {MODEL, OPTIMIZER, STATE, EXTRA, CHECKSUMS}
     return folder.is_dir() and known.issuperset(path.name for path in folder.iterdir())
 
@@ -261,11 +262,3 @@ def _holds_a_checkpoint(folder: Path) -> bool:
 def _delete(folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

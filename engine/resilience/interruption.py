@@ -25,7 +25,7 @@ class Interrupted(SystemExit):
 class Interruption:
     """Handles the signals within `with`, if that is entered in the main thread.
 
-    The first one is remembered until `leave_if_requested`. Another one, more than a second later, ends the process at
+    The first one is remembered until `leave_if_requested`; another one, more than a second later, ends the process at
     once.
 
     Args:

@@ -39,7 +39,7 @@ class Records:
     def __init__(self, save_dir: Path, use_vdl: bool):
         self.save_dir = save_dir
         self.use_vdl = use_vdl
-        self.lengths: Mapping[str, int] = {}  # of the files at the checkpoint from which the run goes on
+        self.lengths: Mapping[str, int] = {}  # of the files at the checkpoint from which the run resumes
         self.file: Optional[LogFile] = None
         self.curves: Any = None
 

@@ -1,4 +1,4 @@
-"""The network as Paddle runs it in training: no engine at all."""
+"""The network in Paddle's eager mode, as in training."""
 
 from typing import Optional
 

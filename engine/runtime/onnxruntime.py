@@ -32,12 +32,12 @@ class EngineNetwork(Network):
 
 
 def quiet_options() -> onnxruntime.SessionOptions:
-    """Of a session that reports errors only; the warnings name every constant that it folds."""
+    """Options of a session that reports errors only; its warnings name every constant that it folds."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return options
 
 
 def open_session(model: Union[str, bytes], options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
-    """Of a file or of a serialised model, on the CPU."""
+    """A session of a file or of a serialised model, on the CPU."""
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

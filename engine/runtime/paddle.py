@@ -56,14 +56,14 @@ class EngineNetwork(PredictorNetwork):
 
 
 def config_of(file: Path) -> inference.Config:
-    """Of a model file, whose weights lie beside it."""
+    """The configuration for a model file, whose weights are beside it."""
     config = inference.Config(str(file), str(file.with_suffix(".pdiparams")))
     config.disable_glog_info()
     return config
 
 
 def use_gpu(config: inference.Config) -> None:
-    """The GPU that Paddle was set to use."""
+    """Compute on the GPU that Paddle was set to use."""
     config.enable_use_gpu(GPU_MEMORY, int(paddle.device.get_device().partition(":")[2] or 0))
 
 

@@ -1,4 +1,4 @@
-"""The one way from an image to its class map, whatever engine computes the network."""
+"""From an image to its class map, in the same way for every engine."""
 
 from typing import NamedTuple, Optional, Set, Tuple
 
@@ -12,11 +12,11 @@ from engine.runtime.network import Network
 
 Size = Tuple[int, int]
 SQUEEZE_TOLERANCE = 0.02
-"""By how much the ratio of the sides may change without a warning: rounding to whole pixels stays below."""
+"""Change of the aspect ratio up to which there is no warning; rounding to whole pixels changes it by less."""
 
 
 class Segmentation(NamedTuple):
-    """Of an image of (H, W)."""
+    """The class map of an image of (H, W), and its confidence."""
 
     classes: np.ndarray  # [H, W] uint8
     confidence: np.ndarray  # [H, W] float32 in (0, 1]
@@ -39,8 +39,8 @@ class Segmenter:
        pixel centre, INTER_NEAREST_EXACT.
 
     paddleseg.core.evaluate differs in that it scales normalised floats and brings logits back before it decides. Where
-    the network sees the image as it is, both are the same to the last pixel; elsewhere that protocol takes a resize of
-    K maps of the image's size, and gains what the documentation states.
+    the network sees the image at its own size, both return the same class map; otherwise that protocol also resizes K
+    maps to the image's size, and gains a little mIoU (docs/benchmarks.md).
 
     Args:
         network: of any engine; one that is fixed to a batch of N gets the image N times.

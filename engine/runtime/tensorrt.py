@@ -13,7 +13,7 @@ from engine.runtime.paddle import PredictorNetwork, config_of, use_gpu
 
 WORKSPACE = 1 << 30  # bytes
 SMALLEST_SUBGRAPH = 3  # operators; what is smaller stays with Paddle
-# What Paddle makes of its errors, by kind: External is OSError, Fatal SystemError.
+# The exceptions that Paddle raises for its errors, by kind: OSError for External, SystemError for Fatal.
 PADDLE_ERRORS = (RuntimeError, ValueError, OSError, SystemError, MemoryError)
 
 
@@ -63,7 +63,7 @@ def check_tensorrt(precision: str) -> None:
 
 
 def _installed_version() -> Tuple[int, int, int]:
-    """Of the library that is loaded; zeros without one. What Paddle was built with says nothing about that."""
+    """The version of the library that is loaded, not of the one that Paddle was built with; zeros without one."""
     try:
         return inference.get_trt_runtime_version()
     except PADDLE_ERRORS:

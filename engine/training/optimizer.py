@@ -57,7 +57,7 @@ def build_optimizer(
 
 
 def rate_factor(lr_mult: Mapping[str, float], name: str) -> float:
-    """Of a parameter's learning rate: that of the first pattern which its name matches, or 1."""
+    """The factor of a parameter's learning rate: that of the first pattern that its name matches, or 1."""
     return next((factor for pattern, factor in lr_mult.items() if re.search(pattern, name)), 1.0)
 
 

@@ -11,7 +11,7 @@ BY_NAME = "by_name"  # --finetune_classes: classes of the same name
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a recipe is run; except for `seed` and the starting weights, this does not change what it computes."""
+    """How a recipe is run. Seeds, starting weights and what happens at faults affect the result, the rest does not."""
 
     save_dir: str = "output"
     num_workers: Optional[int] = None  # loader processes; None: 0 on the CPU, up to 8 for a GPU

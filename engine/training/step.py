@@ -1,4 +1,4 @@
-"""One iteration's work: forward and backward of its batches, and the update."""
+"""One iteration: forward and backward passes of its batches, then the update."""
 
 import contextlib
 from typing import Any, Callable, Dict, Mapping, Optional
@@ -19,12 +19,12 @@ class TrainStep:
     Args:
         model: the network, with its starting or resumed weights.
         criterion: (outputs, labels) -> (total loss, {name: part}).
-        optimizer: of the parameters of both.
+        optimizer: updates the parameters of model and criterion.
         schedule: the optimiser's learning rate.
-        precision: of the network's computation.
+        precision: that the network is computed in.
         average: builds the moving average of the network's weights; None for no average.
-        guard: decides which losses go backward.
-        accumulate: number of batches of an iteration.
+        guard: decides for which losses there is a backward pass.
+        accumulate: number of batches in an iteration.
         devices: of the run.
         distiller: adds the losses against a teacher, see engine.training.distillation; None without a teacher.
         shrink: called with the learning rate after each update, see engine.training.sparsity; None for no penalty.
@@ -87,7 +87,7 @@ class TrainStep:
         return {} if self.guard.skipping else losses
 
     def applied_average(self) -> contextlib.AbstractContextManager:
-        """Within it the network has the averaged weights, if there is an average."""
+        """Inside, the network has the averaged weights, if there is an average."""
         return self.average.applied() if self.average else contextlib.nullcontext()
 
     def state_dict(self) -> Dict[str, Any]:

@@ -203,7 +203,7 @@ class Trainer:
                     return
 
     def _step(self, number: int, images: paddle.Tensor, labels: paddle.Tensor) -> Dict[str, paddle.Tensor]:
-        """See TrainStep, but images are [N, H, W, 3] uint8 RGB, not yet normalised."""
+        """Call `self.step`; images are [N, H, W, 3] uint8 RGB, and normalised here."""
         return self.step(number, self.train_set.transform.normalize.on_device(images), labels)
 
     def _seed_draws(self) -> None:
@@ -244,7 +244,7 @@ class Trainer:
         self._write(self._state())
 
     def _save_alone(self) -> None:
-        """Write a checkpoint without the other devices' help."""
+        """Write a checkpoint after a signal, which only this process acts on: without collective calls."""
         self.guard.check(alone=True)
         self.guard.check_weights(self.model, self.iteration, alone=True)
         self.feed.bad_samples.check()

@@ -1,6 +1,5 @@
 """Fetching one file over HTTP: resumed where it broke off, checked, and put in place when it is whole."""
 
-import hashlib
 import http.client
 import os
 import re
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 from compat import UserError, logger
+from compat.files import sha256_of
 
 from tqdm import tqdm
 
@@ -41,13 +41,13 @@ class _Opened(NamedTuple):
 def fetch(url: str, target: Path, digest: Optional[str], title: str) -> None:
     """Fetch a file, with a progress bar on a terminal.
 
-    What arrives goes to `target` + ".part", which a later call goes on with where the digest can tell whether the
-    whole is right.
+    Received bytes are written to `target` + ".part". If there is a digest to verify the whole file with, a later call
+    resumes from there.
 
     Args:
         url: http or https; redirects are followed.
-        target: the file to be; its folder is there.
-        digest: SHA-256 in hexadecimal digits, or the first of them; None where it is not known.
+        target: where the file is put; its folder exists.
+        digest: SHA-256 in hexadecimal digits, or the first of them; None if it is not known.
         title: what the bar and the log call the file.
 
     Raises:
@@ -62,7 +62,7 @@ def fetch(url: str, target: Path, digest: Optional[str], title: str) -> None:
     resumed = part.is_file()
     if not (resumed and _has_digest(part, digest)):
         _receive_all(url, part, title)
-    if resumed and not _has_digest(part, digest):  # what was there may be of another file
+    if resumed and not _has_digest(part, digest):  # the part may have been of another file
         part.unlink()
         _receive_all(url, part, title)
     if not _has_digest(part, digest):
@@ -70,15 +70,6 @@ def fetch(url: str, target: Path, digest: Optional[str], title: str) -> None:
         part.unlink()
         raise FetchError(f"the file's SHA-256 begins with {found}, not {digest}: it is another file")
     os.replace(part, target)
-
-
-def sha256_of(path: Path) -> str:
-    """Of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for chunk in iter(lambda: file.read(1 << 20), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _has_digest(path: Path, digest: Optional[str]) -> bool:
@@ -96,7 +87,7 @@ def _receive_all(url: str, part: Path, title: str) -> None:
             _receive(opened, part, title)
             return
         except urllib.error.HTTPError as error:
-            if error.code == 416 and before:  # the part is no beginning of the file
+            if error.code == 416 and before:  # the part is not the beginning of a longer file
                 part.unlink()
                 continue
             if error.code not in TRANSIENT:

@@ -91,7 +91,7 @@ def _read(path: Path) -> Dict[str, Entry]:
 
 
 def find_entry(name: str) -> Optional[Entry]:
-    """The entry that is called so, or that a URL leads to; None for what is no such thing, such as a file's path."""
+    """The entry of that name or URL; None if there is none, as for a file's path."""
     entries = read_manifest()
     if "://" in name:
         return next((entry for entry in entries.values() if entry.url == name), None)
@@ -99,7 +99,7 @@ def find_entry(name: str) -> Optional[Entry]:
 
 
 def named_entry(text: str) -> Optional[Entry]:
-    """The entry that is called so, unless a file or folder is."""
+    """The entry of that name, unless a file or folder has it."""
     return None if os.path.exists(text) else find_entry(text)
 
 
@@ -115,7 +115,7 @@ def is_like_a_name(text: str) -> bool:
 
 
 def unknown_weights(name: str) -> UserError:
-    """The error for what is neither a file nor a name."""
+    """The error for text that is neither an existing file nor a name of weights."""
     nearest = difflib.get_close_matches(name, read_manifest(), n=1)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
     return UserError(f"{name}: neither a file here nor a name of weights in pretrained/{MANIFEST.name}{hint}")

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Iterator
 
 from compat import UserError, logger
+from compat.files import sha256_of
 
 import filelock
 
 from engine.conversion import Conversion, convert
 from engine.conversion.weight_files import PADDLE_SUFFIX, read_weight_file, write_weight_file
-from engine.weights.download import FetchError, fetch, sha256_of
+from engine.weights.download import FetchError, fetch
 from engine.weights.manifest import (
     PRETRAINED,
     UNKNOWN,

@@ -59,11 +59,12 @@ def test_a_check_leaves_nothing_behind_and_keeps_what_is_there(tmp_path):
 def test_a_write_that_fails_keeps_the_old_file(tmp_path, monkeypatch):
     (tmp_path / "old.txt").write_text("old")
 
-    def full(path, text, **_):
-        path.write_bytes(text[:2].encode())
+    def full(path, content):
+        with path.open("wb") as file:
+            file.write(content[:2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(UserError, match=r"old.txt: cannot be written \(No space left on device\); name another file"):
         write_text(tmp_path / "old.txt", "new text")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]

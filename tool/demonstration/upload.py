@@ -18,7 +18,7 @@ def decode_upload(upload: BinaryIO, longest: int) -> np.ndarray:
     """An uploaded image as [H, W, 3] uint8 RGB, turned as its EXIF says, its longest side at most `longest` pixels.
 
     Raises:
-        UserError: for what is no such image, is broken, or would take too much memory once decoded.
+        UserError: for a file that is not such an image, is broken, or would take too much memory once decoded.
     """
     content = io.BytesIO(upload.read())
     if not content.getbuffer().nbytes:

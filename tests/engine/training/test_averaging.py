@@ -84,5 +84,7 @@ def test_the_command_averages_and_measures(sample_root, tmp_path, monkeypatch):
         with pytest.raises(UserError, match=f"holds {source}, which is read"):
             average.main(["--config", "x", "--model_paths", source, paths[0], "--save_dir", mean])
     assert sorted(tmp_path.iterdir()) == sources and (sample_root / "leftImg8bit").is_dir()
-    with pytest.raises(UserError, match="--batches 0"):
-        average.main(["--config", "x", "--model_paths", "a", "b", "--save_dir", str(tmp_path), "--batches", "0"])
+    for wrong in (["--batches", "0"], ["--seed", "-1"]):
+        with pytest.raises(SystemExit) as refused:
+            average.main(["--config", "x", "--model_paths", "a", "b", "--save_dir", str(tmp_path), *wrong])
+        assert refused.value.code == 2
