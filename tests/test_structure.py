@@ -1,4 +1,4 @@
-"""The floors of the house: what may import what."""
+"""Layers: what may import what; and the sizes of files and functions."""
 
 import ast
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 grimp = pytest.importorskip("grimp", reason="it comes for Python 3.10 and later")
 
-FLOORS = ({"benchmarks"}, {"tool"}, {"engine"}, {"models", "loss", "scheduler", "data"}, {"compat"})
+LAYERS = ({"benchmarks"}, {"tool"}, {"engine"}, {"models", "loss", "scheduler", "data"}, {"compat"})
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("compat", "models", "loss", "scheduler", "data", "engine", "tool", "benchmarks", "tests")
 LINES_OF_FILE, LINES_OF_FUNCTION, FILES_OF_ENGINE = 350, 60, 8
@@ -16,17 +16,17 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 @pytest.fixture(scope="module")
 def imports():
-    return grimp.build_graph(*sorted(set().union(*FLOORS)), cache_dir=None)
+    return grimp.build_graph(*sorted(set().union(*LAYERS)), cache_dir=None)
 
 
-def test_no_import_runs_upwards_or_to_a_neighbour(imports):
-    illegal = imports.find_illegal_dependencies_for_layers(layers=FLOORS)
+def test_a_layer_imports_only_from_those_below_it(imports):
+    illegal = imports.find_illegal_dependencies_for_layers(layers=LAYERS)
     assert {(one.importer, one.imported) for one in illegal} == set()
 
 
-def test_no_two_files_or_rooms_import_each_other(imports):
-    rooms = [module for module in imports.modules if imports.find_children(module)]
-    assert {room: imports.nominate_cycle_breakers(room) for room in rooms} == {room: set() for room in rooms}
+def test_no_two_files_or_packages_import_each_other(imports):
+    packages = [module for module in imports.modules if imports.find_children(module)]
+    assert {one: imports.nominate_cycle_breakers(one) for one in packages} == {one: set() for one in packages}
 
 
 def test_commands_import_no_other_command(imports):
@@ -48,5 +48,5 @@ def test_files_and_functions_are_short():
     assert long == []
 
 
-def test_the_engine_has_few_files_beside_its_rooms():
+def test_the_engine_has_few_files_beside_its_packages():
     assert len(list((ROOT / "engine").glob("*.py"))) <= FILES_OF_ENGINE
