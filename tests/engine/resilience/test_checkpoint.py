@@ -13,6 +13,7 @@ from engine.resilience.checkpoint import (
     damage,
     finish_replacements,
     list_checkpoints,
+    read_checkpoint,
     remove_old_checkpoints,
     save_checkpoint,
 )
@@ -48,6 +49,11 @@ def test_replacing_leaves_no_moment_without_an_intact_one(tmp_path, monkeypatch)
         save_checkpoint(tmp_path / "best_model", nn.Linear(2, 2), state={"number": 2})
     assert sorted(path.name for path in tmp_path.iterdir()) == [".best_model.old", ".best_model.tmp"]
     assert all(damage(path) is None for path in tmp_path.iterdir())
+    finish_replacements(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["best_model"]
+    assert json.loads((tmp_path / "best_model" / "state.json").read_text())["number"] == 1
+    # Killed after the second rename, before the old one is deleted.
+    save_checkpoint(tmp_path / ".best_model.old", nn.Linear(2, 2), state={"number": 0})
     finish_replacements(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["best_model"]
     assert json.loads((tmp_path / "best_model" / "state.json").read_text())["number"] == 1
@@ -93,3 +99,14 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [path.name for path in tmp_path.iterdir()] == ["iter_1"] and contents(tmp_path / "iter_1") == before
+
+
+def test_what_paddleseg_writes_is_no_whole_checkpoint(tmp_path):
+    for name in ("model.pdparams", "model.pdopt"):
+        (tmp_path / name).write_bytes(b"weights")
+    with pytest.raises(UserError, match="lacks training.pdstate, .* --load_from takes weights alone"):
+        read_checkpoint(tmp_path)
+    for name in ("training.pdstate", "state.json"):
+        (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(UserError, match="is damaged .*SHA256SUMS cannot be read"):
+        read_checkpoint(tmp_path)
