@@ -119,11 +119,13 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
 
 
 def check_flags(arguments) -> None:
-    """Raise UserError for a flag that has no effect without another one, which is missing."""
+    """Raise UserError for a flag without effect, as another one is missing, and for one file of two contents."""
     for other, flags in NEEDED.items():
         for flag in flags:
             if getattr(arguments, flag) and not getattr(arguments, other):
                 raise UserError(f"--{flag}: has no effect without --{other}; add that flag, or leave this one out")
+    if arguments.json and arguments.csv and arguments.json.resolve() == arguments.csv.resolve():
+        raise UserError(f"--json and --csv: both would write {arguments.json}; name two files")
 
 
 def check_calibration(arguments, subject: Subject) -> None:

@@ -83,7 +83,10 @@ def measures(arguments) -> Dict[str, Callable[[], List[Finding]]]:
 
 
 def _crop_size(recipe) -> Sequence[int]:
-    return next(step.crop_size for step in recipe.train_dataset.transforms if isinstance(step, RandomPaddingCrop))
+    crops = [step.crop_size for step in recipe.train_dataset.transforms if isinstance(step, RandomPaddingCrop)]
+    if not crops:
+        raise UserError("--config: the recipe's train_dataset has no RandomPaddingCrop, whose size is used")
+    return crops[0]
 
 
 def _parser():

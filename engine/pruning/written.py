@@ -34,7 +34,8 @@ def write_recipe(path: Path, config: str, weights: str, pruned: Path, model: Mod
     if model.backbone.pretrained:  # replaced by the weights of the whole network
         network["backbone"] = {"pretrained": None}
     recipe: Dict[str, Any] = {
-        "_base_": Path(os.path.relpath(config, path.parent)).as_posix(),
+        # The path from where the folder really is: `..` of a link leads to the parent of the link's target.
+        "_base_": Path(os.path.relpath(os.path.abspath(config), path.parent.resolve())).as_posix(),
         "model": network,
         "distill": {"_inherited_": False, "teacher": {"config": config, "weights": weights}, "terms": TERMS},
     }

@@ -96,6 +96,9 @@ def save_checkpoint(
     Raises:
         UserError: when it cannot be written, such as on a full disk; what was there before is kept.
     """
+    folder = Path(os.path.realpath(folder))  # a link stays, and the folder that it leads to is replaced
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file where a checkpoint's folder is to be written; move it away")
     temporary = _hidden(folder, "tmp")
     try:
         _delete(temporary)
@@ -260,5 +263,7 @@ def _holds_a_checkpoint(folder: Path) -> bool:
 
 
 def _delete(folder: Path) -> None:
-    if folder.exists():
+    if folder.is_symlink():  # whose target belongs to others
+        folder.unlink()
+    elif folder.exists():
         shutil.rmtree(folder)

@@ -1,5 +1,6 @@
 """The training loop."""
 
+import contextlib
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
@@ -34,6 +35,7 @@ from engine.resilience.checkpoint import (
 )
 from engine.resilience.divergence import LossGuard
 from engine.resilience.faults import named_faults
+from engine.resilience.folder_lock import FolderLock
 from engine.resilience.interruption import Interrupted, Interruption
 from engine.resilience.records import Records
 from engine.training.distillation import Distiller, build_distiller
@@ -76,6 +78,7 @@ class Trainer:
         if self._is_first:
             warn_of_single_class(self.train_set)
         self.save_dir = prepare_save_dir(options.save_dir)
+        self.lock = FolderLock(self.save_dir) if self._is_first else contextlib.nullcontext()
         self.feed = self._build_feed()
         self.validation = self._build_validation()
         self.records = Records(self.save_dir, options.use_vdl and self._is_first)
@@ -108,7 +111,7 @@ class Trainer:
         # The optimiser names its states at its first step: from 0 here too, see _build_network.
         names = paddle.utils.unique_name.guard()
         faults = named_faults(self.devices.count, lambda: training_advice(self.recipe, self.train_set))
-        with names, faults, self.records, Interruption(decides=self._is_first) as interruption:
+        with self.lock, names, faults, self.records, Interruption(decides=self._is_first) as interruption:
             self.progress.restart_clock()
             if self._save_is_due() and self.validated < self.iteration:  # the run was stopped while it validated
                 self._save(interruption)

@@ -67,6 +67,14 @@ def test_evaluate_refuses_flags_that_it_would_ignore(flags, needed):
         tool.evaluate.main([*COMMON, *flags.split()])
 
 
+def test_one_file_cannot_hold_two_kinds_of_figures(tmp_path, monkeypatch):
+    """The CSV replaced the JSON."""
+    monkeypatch.chdir(tmp_path)
+    files = ["--json", "figures", "--csv", str(tmp_path / "figures")]
+    with pytest.raises(UserError, match="both would write figures; name two files"):
+        tool.evaluate.main([*COMMON, *files])
+
+
 def test_the_size_of_windows_needs_a_protocol_with_windows():
     def protocols(*flags):
         return tool.evaluate.chosen_protocols(tool.evaluate._parser().parse_args([*COMMON, *flags]), recipe)

@@ -1,6 +1,7 @@
 """Every part of tool.gpu_check on the CPU, and that it says what is wrong."""
 
 import json
+from pathlib import Path
 
 from compat import UserError
 
@@ -138,3 +139,10 @@ def test_weights_differ_by_their_norm():
 def test_the_environment_names_the_machine():
     found = {one.what: one.value for one in environment()}
     assert found["device"] == paddle.get_device() and "paddleseg" in found["packages"] and found["processor"]
+
+
+def test_a_recipe_without_a_crop_is_named(tmp_path):
+    recipe = tmp_path / "recipe.yml"
+    recipe.write_text(f"_base_: {Path(tool.gpu_check.CONFIG).resolve()}\ntrain_dataset: {{transforms: []}}\n")
+    with pytest.raises(UserError, match="has no RandomPaddingCrop"):
+        tool.gpu_check.main(["--config", str(recipe), "--save_dir", str(tmp_path), "--device", "cpu"])

@@ -15,6 +15,8 @@ from engine.pruning.cutting import SIZE, channels_of, cut_weights, widths_withou
 from engine.pruning.graph import trace
 from engine.pruning.groups import find_channels
 from engine.pruning.importance import scales, sensitivity
+from engine.pruning.written import write_recipe
+from engine.recipe import load_recipe
 from models import build_model
 from models.shapes import shapes_only
 from models.weights import load_weights
@@ -253,3 +255,14 @@ def test_what_saves_more_for_the_same_importance_goes_first(chain):
         importance[first], importance[second] = 1.0, equal
         kept = choose(channels, importance, filters, 0.999, 4).kept
         assert [name for name in kept if kept[name] < len(channels.groups[name])] == [expected]
+
+
+def test_the_recipe_of_a_pruned_network_finds_its_base_through_a_link(tmp_path):
+    """`..` of a linked folder leads to the parent of the link's target, so that the base was not found."""
+    (tmp_path / "disk" / "below").mkdir(parents=True)
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "disk" / "below", target_is_directory=True)
+    config = "configs/stdc1_seg_sample.yml"
+    model = load_recipe(config).model
+    write_recipe(link / "recipe.yml", config, "weights.pdparams", link / "model.pdparams", model, "pruned")
+    assert load_recipe(link / "recipe.yml").distill.teacher.config == config

@@ -110,3 +110,26 @@ def test_what_paddleseg_writes_is_no_whole_checkpoint(tmp_path):
         (tmp_path / name).write_bytes(b"{}")
     with pytest.raises(UserError, match="is damaged .*SHA256SUMS cannot be read"):
         read_checkpoint(tmp_path)
+
+
+def test_a_link_stays_and_what_is_no_checkpoint_is_kept(tmp_path):
+    """The link was replaced by a folder, on the disk that it led away from, and a file was hidden."""
+    (tmp_path / "disk" / "average").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "average", target_is_directory=True)
+    for number in (1, 2):
+        save_checkpoint(tmp_path / "link", nn.Linear(2, 2), state={"number": number})
+        assert json.loads((tmp_path / "disk" / "average" / "state.json").read_text())["number"] == number
+    assert (tmp_path / "link").is_symlink() and len(list(tmp_path.iterdir())) == 2
+    (tmp_path / "best_model").write_text("notes")
+    with pytest.raises(UserError, match="best_model: is a file where a checkpoint's folder"):
+        save_checkpoint(tmp_path / "best_model", nn.Linear(2, 2))
+    assert (tmp_path / "best_model").read_text() == "notes"
+
+
+def test_a_checkpoint_that_is_a_link_is_removed_without_its_target(tmp_path):
+    save_checkpoint(tmp_path / "disk" / "iter_1", nn.Linear(2, 2))
+    (tmp_path / "iter_1").symlink_to(tmp_path / "disk" / "iter_1", target_is_directory=True)
+    save_checkpoint(tmp_path / "iter_2", nn.Linear(2, 2))
+    remove_old_checkpoints(tmp_path, keep=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "iter_2"]
+    assert damage(tmp_path / "disk" / "iter_1") is None

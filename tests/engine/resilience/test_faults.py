@@ -17,6 +17,7 @@ import pytest
 
 from data import sample_of
 from engine.resilience.checkpoint import damage, list_checkpoints, newest_intact
+from engine.resilience.folder_lock import LOCK
 from engine.resilience.interruption import Interrupted
 from engine.training.trainer import RunOptions, Trainer
 from tests.helpers.tiny_training import tiny_network, tiny_recipe
@@ -116,7 +117,7 @@ def test_a_signal_while_the_best_weights_are_written_leaves_after_that(sample_ro
     with pytest.raises(Interrupted):
         train(tiny_recipe(sample_root), tmp_path, SignalledWhileSaving)
     assert damage(tmp_path / "best_model") is None
-    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".") and path.name != LOCK]
     state = json.loads((tmp_path / "iter_4" / "state.json").read_text())
     assert (state["validated"], state["validation"]["best"]["full"]["iteration"]) == (3, 3)
 
