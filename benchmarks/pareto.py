@@ -45,7 +45,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     if not rows:
         raise UserError(f"{', '.join(arguments.files)}: no format was measured; the files say why")
     points = [row.point for row in rows]
-    draw(points, arguments.save, arguments.title)
+    draw(points, arguments.save, arguments.title or "")
     print(table(rows))
     print(f"{arguments.save}: written")
     if arguments.json:
@@ -111,7 +111,7 @@ def _parser():
     add = arguments.add_argument
     add("files", nargs="+", metavar="[NAME=]FILE", help="benchmark.json or .csv of each network, and what to call it")
     add("--engines", nargs="+", help="only these engines")
-    add("--title", default="", help="of the picture")
+    add("--title", help="of the picture")
     add("--json", type=Path, metavar="F", help="also write every row of every file to F")
     add("--save", type=Path, default=Path("output/pareto.svg"), help="the picture, .svg or .png (output/pareto.svg)")
     return arguments
