@@ -199,7 +199,12 @@ def _terms(kind: Dict[str, Any], weight: float, where: str) -> List[Dict[str, An
             raise UserError(f"{where}: loss.MixedLoss: {len(mixed.types)} losses and {len(mixed.coef)} coef")
         return [term for one, factor in zip(mixed.types, mixed.coef) for term in _terms(one, weight * factor, where)]
     if kind.get("type") == "OhemCrossEntropyLoss":
-        term["n_min"] = max(1, check(Whole, term.pop("min_kept", 10000), where, "loss.OhemCrossEntropyLoss.min_kept"))
+        kept = check(Whole, term.pop("min_kept", 10000), where, "loss.OhemCrossEntropyLoss.min_kept")
+        if kept > 0:
+            term["n_min"] = kept
+        else:  # PaddleSeg's has no threshold then
+            term["type"] = "CrossEntropyLoss"
+            term.pop("thresh", None)
     elif kind.get("type") == "DetailAggregateLoss":
         term["ignored_as_label"] = True
     elif kind.get("type") == "CrossEntropyLoss" and "weight" in kind:

@@ -164,6 +164,13 @@ def test_mixed_losses_become_terms(written):
     assert loss["main"][0].class_weights == (2.0,) * 19 and loss["aux8"][0].weight == 0.5
 
 
+def test_an_ohem_that_keeps_no_number_is_plain_cross_entropy(written):
+    """PaddleSeg's OhemCrossEntropyLoss applies its threshold only `if self.min_kept > 0`."""
+    unlimited = {**OHEM, "thresh": 0.9, "min_kept": 0}
+    loss = load_recipe(written({**RECIPES["ddrnet23"], "loss": {"types": [unlimited], "coef": [2]}})).loss
+    assert [(term.type, term.weight) for term in loss["main"]] == [("CrossEntropyLoss", 2)]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
