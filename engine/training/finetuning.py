@@ -197,6 +197,13 @@ def _copy_rows(model: nn.Layer, state: Weights, heads: Tuple[str, ...], pairs: M
             for own, other in pairs.items():
                 rows[own] = known[other]
             tensor.set_value(rows)
+    ours = model.state_dict()
+    classifiers = [name for name in state if CLASSIFIER.fullmatch(name) and HEAD.match(name)[1] in heads]
+    if any(name.endswith(".bias") and name not in ours for name in classifiers):
+        logger.warning(
+            "--finetune_classes: biases of their classifiers are not copied: the recipe's heads have none without "
+            "--opts model.head_bias=true"
+        )
 
 
 def _paired_classes(recipe: Recipe, options: RunOptions, count: int) -> Dict[int, int]:

@@ -187,7 +187,7 @@ class Trainer:
         for number, images, labels in self.feed.batches(start, stop):
             self.progress.batch_read()
             rate = self.schedule.get_lr()
-            self.progress.batch_done(self._step(number, images, labels))
+            self.progress.batch_done(self._train_batch(number, images, labels))
             if (number + 1) % self.recipe.accumulate:
                 continue
             self.iteration += 1
@@ -205,7 +205,7 @@ class Trainer:
                 if self._stops_early():
                     return
 
-    def _step(self, number: int, images: paddle.Tensor, labels: paddle.Tensor) -> Dict[str, paddle.Tensor]:
+    def _train_batch(self, number: int, images: paddle.Tensor, labels: paddle.Tensor) -> Dict[str, paddle.Tensor]:
         """Call `self.step`; images are [N, H, W, 3] uint8 RGB, and normalised here."""
         return self.step(number, self.train_set.transform.normalize.on_device(images), labels)
 

@@ -34,8 +34,8 @@ class TinyNetwork(nn.Layer):
 class RecordedTrainer(Trainer):
     """Keeps the losses, writes no checkpoint."""
 
-    def _step(self, *batch):
-        losses = super()._step(*batch)
+    def _train_batch(self, *batch):
+        losses = super()._train_batch(*batch)
         self.losses = [*getattr(self, "losses", []), float(losses["loss"])]
         return losses
 

@@ -114,19 +114,19 @@ def evaluation(devices: Devices, sample: Path, folder: Path) -> None:
 class Dying(Trainer):
     """The second device's process is killed in iteration 4."""
 
-    def _step(self, number, images, labels):
+    def _train_batch(self, number, images, labels):
         if self.devices.rank == 1 and self.iteration == 3:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super()._step(number, images, labels)
+        return super()._train_batch(number, images, labels)
 
 
 class Interrupted(Trainer):
     """Both processes get SIGTERM in iteration 4."""
 
-    def _step(self, number, images, labels):
+    def _train_batch(self, number, images, labels):
         if number == 6:
             os.kill(os.getpid(), signal.SIGTERM)
-        return super()._step(number, images, labels)
+        return super()._train_batch(number, images, labels)
 
 
 def training(kind: Callable[..., Trainer], sample: Path, folder: Path) -> None:

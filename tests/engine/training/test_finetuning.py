@@ -131,6 +131,19 @@ def test_classes_begin_with_their_classifiers(words, rows, cityscapes, lines):
     assert lines[-1].endswith(f"; new: {', '.join(new) or 'none'}")
 
 
+@pytest.mark.parametrize("head_bias", [False, True])
+def test_biases_of_classes_that_the_recipe_has_no_place_for_are_reported(head_bias, tmp_path, lines):
+    detail = "heads.detail8."  # its classifier has a bias only in a network with head_bias
+    state, file = saved(
+        tmp_path / "w.pdparams", "stdc1_seg", keep=lambda name: not name.startswith(detail), head_bias=True
+    )
+    options = {"finetune_classes": ("crane=truck",), "finetune_config": "configs/stdc1_seg50_cityscapes.yml"}
+    _, after = start(recipe_of(model__head_bias=head_bias), file, **options)
+    if head_bias:
+        assert after["heads.main.classifier.bias"][1] == state["heads.main.classifier.bias"][14]
+    assert any("biases of their classifiers are not copied" in line for line in lines) != head_bias
+
+
 def test_classes_are_mapped_for_the_same_class_count_too(cityscapes):
     state, file = cityscapes
     options = {"finetune_classes": ("sidewalk=road",), "finetune_config": "configs/stdc1_seg50_cityscapes.yml"}

@@ -16,9 +16,9 @@ class Watched(Trainer):
 
     steps = 0
 
-    def _step(self, number, images, labels):
+    def _train_batch(self, number, images, labels):
         self.steps += 1
-        return super()._step(number, images, labels)
+        return super()._train_batch(number, images, labels)
 
 
 @pytest.mark.parametrize("file", representative_recipes(), ids=lambda file: file.stem)
