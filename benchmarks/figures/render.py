@@ -41,6 +41,7 @@ def single(name: str, form: str, *keys: str) -> Callable[[str], str]:
 FIGURES: Dict[str, Callable[[str], str]] = {
     "results": accuracy.results,
     "camvid": accuracy.camvid,
+    "levers": accuracy.levers,
     "camvid_seconds": speed.camvid_seconds,
     "networks": speed.networks,
     "train_step": speed.train_step,

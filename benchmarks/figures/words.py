@@ -10,6 +10,8 @@ CHINESE = {
     "deployed parameters": "部署参数量",
     "GMAC at 512x1024": "512x1024 时的 GMAC",
     "system": "系统",
+    "variant": "变体",
+    "above the default recipe's mean": "高于默认配方的平均值",
     "iterations": "迭代次数",
     "seeds": "种子",
     "mIoU (%): mean (each)": "mIoU（%）：平均（各次）",

@@ -70,6 +70,7 @@ def test_runs_of_the_ablation_and_of_paddleseg_join_the_table(tmp_path, monkeypa
     monkeypatch.setattr(files, "FOLDER", folder)
     (folder / "ablation_camvid.csv").write_text(
         "variant,iters,seed,miou\ndefault,600,0,0.5\nlovasz,4000,1,0.91\nworse,4000,1,0.6\n"
+        "adamw,600,0,0.5\nadamw,600,1,0.7\nfocal,600,0,0.4\n"
     )
     (folder / "paddleseg_camvid_4000_0.json").write_text(
         '{"network": "stdc1_seg", "iterations": 4000, "seed": 0, "miou": 0.421}'
@@ -81,3 +82,7 @@ def test_runs_of_the_ablation_and_of_paddleseg_join_the_table(tmp_path, monkeypa
     assert ["PaddleSeg 2.8.0", "STDC1-Seg", "4000", "0", "42.1"] in rows
     headlines = accuracy.results("en")
     assert "CamVid 480x360 val, 4000 iterations, this project, lovasz" in headlines and "worse" not in headlines
+    assert not any(cells[0] == "this project, adamw" for cells in rows)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in accuracy.levers("en").splitlines()[2:4]]
+    # The default's mean is (50 + 36.7 + 36.4) / 3 = 41.03.
+    assert rows == [["`adamw`", "600", "60.0 (50.0, 70.0)", "+19.0"], ["`focal`", "600", "40.0", "-1.0"]]
