@@ -1,7 +1,7 @@
 """What pruning costs and gains on CamVid: mIoU of each size, and the latency of every format."""
 
 import statistics
-from typing import Collection
+from typing import Any, Collection, Mapping, Optional
 
 from benchmarks.figures.accuracy import camvid_runs
 from benchmarks.figures.files import read, table
@@ -15,12 +15,16 @@ def accuracy(language: str) -> str:
     unpruned = camvid_runs()["this project, configs/best", "stdc1_seg", ITERATIONS]
     rows = [["unpruned", f"{figures['unpruned_gmac']:.2f}", "", _runs(unpruned.values(), ITERATIONS)]]
     for one in figures["networks"]:
-        kinds = (one["recovered"], one["from_scratch"])
-        cells = (_runs([run["miou"] for run in kind["seeds"]], kind["iterations"]) for kind in kinds)
-        rows.append([one["name"], f"{one['gmac']:.2f}", *cells])
+        kinds = (one["recovered"], one.get("from_scratch"))  # the second was not run at every size
+        rows.append([one["name"], f"{one['gmac']:.2f}", *map(_kind, kinds)])
     return table(
         language, ["network", "GMAC at 512x1024", "recovered: mIoU (%)", "from random weights: mIoU (%)"], rows
     )
+
+
+def _kind(kind: Optional[Mapping[str, Any]]) -> str:
+    """A cell for the runs of one kind, empty without any."""
+    return _runs([run["miou"] for run in kind["seeds"]], kind["iterations"]) if kind else ""
 
 
 def _runs(values: Collection[float], iterations: int) -> str:
