@@ -2,7 +2,7 @@
 
 Each run is a process of train.py at low priority, in a subfolder of --save_dir, that resumes from its last checkpoint.
 So the command can be stopped at any time; the same command continues, and skips the runs that are complete. Results are
-written to SAVE_DIR/PLAN.csv, a line for each run with the IoU of every class, and printed as a table.
+written to SAVE_DIR/ablation_PLAN.csv, a line for each run with the IoU of every class, and printed as a table.
 """
 
 import os
@@ -84,7 +84,7 @@ def complete_run(one: Run, folder: Path, arguments, lock: IO[str]) -> Dict[str, 
 
 def write_csv(plan: Plan, save_dir: Path) -> None:
     """Write all results of the plan so far to one file."""
-    write_text(save_dir / f"{plan.path.stem}.csv", as_csv(find_rows(plan, save_dir)))
+    write_text(save_dir / f"ablation_{plan.path.stem}.csv", as_csv(find_rows(plan, save_dir)))
 
 
 def _about() -> Dict[str, str]:

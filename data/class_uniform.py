@@ -49,7 +49,7 @@ class ClassUniform:
 
     def draw(self, number: int, seed: int) -> Optional[ClassTarget]:
         """What sample `number` is to show, a function of number and seed; None for nothing in particular."""
-        rng = np.random.default_rng([seed, number, 3, 0, 0])  # five numbers, which no seed of data.loader has
+        rng = np.random.default_rng([seed, number, 3, 0, 0])  # stream 3, see data.loader
         if rng.random() >= self.prob:
             return None
         class_id = list(self.holders)[rng.integers(len(self.holders))]

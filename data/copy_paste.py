@@ -47,7 +47,7 @@ class CopyPaste:
         """
         pasted_images, pasted_labels = images.copy(), labels.copy()
         for position, number in enumerate(numbers):
-            rng = np.random.default_rng([seed, number, 4, 0, 0, 0])  # six numbers, which no other seed has
+            rng = np.random.default_rng([seed, number, 4, 0, 0, 0])  # stream 4, see data.loader
             if len(numbers) < 2 or rng.random() >= self.prob:
                 continue
             donor = (position + int(rng.integers(1, len(numbers)))) % len(numbers)

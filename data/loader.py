@@ -26,6 +26,9 @@ from data.prefetch import in_order, reader_threads
 BATCHES_AHEAD = 2
 PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>: the signal a process gets when its parent dies
 REPLACEMENTS = 20  # images that are tried in place of a bad one
+# Draws are seeded by [seed, number, stream], where the stream keeps them independent. numpy takes missing numbers as 0,
+# so the order of images, seeded by [seed, epoch], has stream 0; data.class_uniform has 3, and data.copy_paste 4.
+AUGMENTATION, REPLACEMENT = 1, 2
 
 
 def sample_of(number: int, length: int, seed: int) -> Tuple[int, int]:
@@ -45,7 +48,7 @@ def sample_candidates(dataset: SegmentationDataset, number: int, seed: int) -> I
     """The image for sample `number`, by class-uniform sampling or `sample_of`; then replacements if it is bad."""
     target = dataset.class_uniform.draw(number, seed) if dataset.class_uniform else None
     yield Candidate(target.index, target.class_id) if target else Candidate(sample_of(number, len(dataset), seed)[1])
-    rng = np.random.default_rng([seed, number, 2, 0])
+    rng = np.random.default_rng([seed, number, REPLACEMENT])
     for _ in range(REPLACEMENTS):
         yield Candidate(int(rng.integers(len(dataset))))
 
@@ -69,8 +72,8 @@ class _Stream(Dataset):
         problem = None
         for index, class_id in sample_candidates(self.dataset, number, self.seed):
             try:
-                # Seeds of different lengths, here three numbers, make independent draws.
-                image, label = self.dataset.train_item(index, np.random.default_rng([self.seed, number, 1]), class_id)
+                rng = np.random.default_rng([self.seed, number, AUGMENTATION])
+                image, label = self.dataset.train_item(index, rng, class_id)
                 return image, label, index, number
             except UserError as error:
                 problem = error

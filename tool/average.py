@@ -61,7 +61,7 @@ def _parser():
     arguments = parser(
         __doc__,
         "python -m tool.average --config configs/stdc1_seg_camvid.yml "
-        "--model_paths output/iter_3600 output/iter_3800 output/iter_4000 --save_dir output/average",
+        "--model_paths output/iter_400 output/iter_500 output/iter_600 --save_dir output/average",
     )
     add_recipe_flags(arguments, weights=("model_paths",))
     add = arguments.add_argument

@@ -7,6 +7,7 @@ from typing import Dict, List, Mapping
 from benchmarks.figures import files
 from benchmarks.figures.files import NAMES, read, table
 
+SYSTEMS = {"default": "this project", "best": "this project, configs/best"}  # by variant of configs/ablation
 COMPLETE = 4000  # iterations; shorter runs compare options, and are in docs/benchmarks.md alone
 
 
@@ -40,10 +41,11 @@ def _headlines() -> Dict[tuple, Dict[int, float]]:
 
 
 def camvid_runs() -> Dict[tuple, Dict[int, float]]:
-    """{(system, network, iterations): {seed: mIoU in percent}} of every run on CamVid; newer files win.
+    """{(system, network, iterations): {seed: mIoU in percent}} of every run on CamVid.
 
     Sources: camvid_*.json, the results of benchmarks.peers.paddleseg_training as paddleseg_camvid_*.json, and the CSV
-    of benchmarks.ablation as ablation_*.csv, whose variants are systems of their own.
+    of benchmarks.ablation as ablation_*.csv, whose variants are systems of their own. A later source replaces the runs
+    of earlier ones.
     """
     runs: Dict[tuple, Dict[int, float]] = {}
     for path in sorted(files.FOLDER.glob("camvid_*.json")):
@@ -56,7 +58,7 @@ def camvid_runs() -> Dict[tuple, Dict[int, float]]:
     for path in sorted(files.FOLDER.glob("ablation_*.csv")):
         with path.open(encoding="utf-8", newline="") as lines:
             for one in csv.DictReader(lines):
-                system = "this project" if one["variant"] == "default" else f"this project, {one['variant']}"
+                system = SYSTEMS.get(one["variant"], f"this project, {one['variant']}")
                 key = (system, "stdc1_seg", int(one["iters"]))
                 runs.setdefault(key, {})[int(one["seed"])] = 100 * float(one["miou"])
     return runs

@@ -2,24 +2,22 @@
 
 from typing import Any, Callable, Dict, List, Mapping
 
-from benchmarks.figures import accuracy, pruning, speed
+from benchmarks.figures import accuracy, files, pruning, speed
 from benchmarks.figures.files import in_language, read, table
 
 
-def measured(*names: str) -> Callable[[str], str]:
-    """Machine, versions, commit, date and command of results files, as a list of Markdown."""
-
-    def made(language: str) -> str:
-        rows = []
-        for name in names:
-            about = read(name)["measured"]
-            versions = ", ".join(f"{package} {about['versions'][package]}" for package in _telling(about["versions"]))
-            threads = in_language(language, "thread" if about["threads"] == 1 else "threads")
-            machine = f"{about['machine']}, {about['threads']} {threads}"
-            rows.append([f"`{name}`", machine, versions, about["commit"], about["date"], f"`{about['command']}`"])
-        return table(language, ["file", "machine", "versions", "commit", "date", "command"], rows, left=6)
-
-    return made
+def measured(language: str) -> str:
+    """Machine, versions, commit, date and command of every results file that has them, as a Markdown table."""
+    rows = []
+    for name in sorted(path.stem for path in files.FOLDER.glob("*.json")):
+        about = read(name).get("measured")
+        if about is None:  # figures that others published
+            continue
+        versions = ", ".join(f"{package} {about['versions'][package]}" for package in _telling(about["versions"]))
+        threads = in_language(language, "thread" if about["threads"] == 1 else "threads")
+        machine = f"{about['machine']}, {about['threads']} {threads}"
+        rows.append([f"`{name}`", machine, versions, about["commit"], about["date"], f"`{about['command']}`"])
+    return table(language, ["file", "machine", "versions", "commit", "date", "command"], rows, left=6)
 
 
 def _telling(versions: Mapping[str, str]) -> List[str]:
@@ -59,27 +57,7 @@ FIGURES: Dict[str, Callable[[str], str]] = {
     "pruned": pruning.accuracy,
     "pruned_formats": pruning.formats,
     "fidelity": accuracy.fidelity,
-    "measured": measured(
-        "camvid_4000",
-        "camvid_600",
-        "camvid_300",
-        "demo",
-        "deployed_camvid",
-        "deployed_sample",
-        "evaluation",
-        "fidelity",
-        "inference",
-        "inference_avx2",
-        "input_pipeline",
-        "int8_camvid",
-        "launches",
-        "memory",
-        "processor",
-        "pruned_camvid",
-        "pruned_formats",
-        "random_detail_target",
-        "train_step",
-    ),
+    "measured": measured,
     "empty_target": single("random_detail_target", ".0%", "empty"),
     "batch_of_36": single("input_pipeline", ".2f", "seconds_per_batch_of_36_from_cache"),
     "decoding": single("input_pipeline", ".1f", "stages", "png", "decode"),

@@ -135,7 +135,7 @@ def lines_of(path):
 
 def test_results_are_those_of_the_averaged_last_weights(study, sample_root):
     study("--only", "default", "fast")
-    lines = lines_of(study.folder / "plan.csv")
+    lines = lines_of(study.folder / "ablation_plan.csv")
     assert [(line["variant"], line["seed"]) for line in lines] == [("default", "0"), ("default", "1"), ("fast", "0")]
     recipe = load_recipe(
         "configs/stdc1_seg_sample.yml", {"val_dataset.dataset_root": str(sample_root), "batch_size": 2}
@@ -166,7 +166,7 @@ def test_a_failed_run_stops_no_other(study):
     study.statuses = {"default": 1}
     with pytest.raises(UserError, match="2 of 5 runs have failed: default, default"):
         study()
-    assert [line["variant"] for line in lines_of(study.folder / "plan.csv")] == ["fast", "small", "both"]
+    assert [line["variant"] for line in lines_of(study.folder / "ablation_plan.csv")] == ["fast", "small", "both"]
     study.statuses = {}
     study()
     assert study.trained[5:] == [("default", 0), ("default", 1)]
@@ -216,7 +216,7 @@ def test_a_real_training_goes_to_its_end(plan_file, sample_root, tmp_path, capsy
     text = PLAN.replace("iters: 6", "iters: 1")
     paths = ["--config", str(plan_file(text)), "--save_dir", str(tmp_path / "runs")]
     ablation.main([*paths, "--dataset_root", str(sample_root), "--nice", "0", "--only", "small"])
-    (line,) = lines_of(tmp_path / "runs" / "plan.csv")
+    (line,) = lines_of(tmp_path / "runs" / "ablation_plan.csv")
     assert (line["variant"], line["iters"]) == ("small", "1") and float(line["seconds"]) > 0
     assert float(line["miou"]) == pytest.approx(float(line["best_miou"]), abs=1e-6)
 
