@@ -15,7 +15,7 @@ def check_writable(*paths: Union[str, Path, None]) -> None:
 
     Missing folders are created. None, for a file that was not asked for, is skipped.
     """
-    for path in map(Path, filter(None, paths)):
+    for path in map(_target, filter(None, paths)):
         try:
             if path.is_dir():
                 raise IsADirectoryError(0, "it is a folder")
@@ -30,7 +30,7 @@ def check_writable(*paths: Union[str, Path, None]) -> None:
 
 
 def write_text(path: Union[str, Path], text: str, errors: str = "strict") -> None:
-    """Write a text file in UTF-8; a missing folder is created.
+    """Write a text file in UTF-8; a missing folder is created, and a link stays one.
 
     Args:
         path: of the file.
@@ -41,7 +41,7 @@ def write_text(path: Union[str, Path], text: str, errors: str = "strict") -> Non
     Raises:
         UserError: if the file cannot be written, or for such a name; an existing file is kept.
     """
-    path = Path(path)
+    path = _target(path)
     check_writable(path)
     temporary = path if _is_special(path) else path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -91,9 +91,15 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, os.PathLike) else value
 
 
+def _target(path: Union[str, Path]) -> Path:
+    """The file that a link leads to, so that the link is not replaced; not for /dev/stdout, a link to what is open."""
+    follow = os.path.islink(path) and not _is_special(Path(path))
+    return Path(os.path.realpath(path) if follow else path)
+
+
 def _is_special(path: Path) -> bool:
     """Whether the path is a device or pipe, such as /dev/stdout, which must not be replaced by a file."""
-    return path.exists() and not path.is_file()
+    return os.path.abspath(path).startswith(("/dev/", "/proc/")) or (os.path.exists(path) and not os.path.isfile(path))
 
 
 def _unwritable(path: Path, error: Exception) -> UserError:

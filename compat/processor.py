@@ -23,6 +23,12 @@ def physical_cores() -> int:
     return max(1, math.ceil(min(len(cores), cpu_quota())))
 
 
+def logical_cores() -> int:
+    """Number of logical cores that this process may run on, no more than a container's quota allows; at least 1."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(allowed, cpu_quota())))
+
+
 def cpu_quota(cgroups: Path = CGROUPS) -> float:
     """How many processors' time a container may use, as `docker run --cpus` sets it; infinity without such a limit.
 

@@ -1,10 +1,10 @@
 """Builds what a recipe describes: datasets, network and objective; seeds and settings of a run."""
 
-import os
 from pathlib import Path
 from typing import Optional, Tuple
 
 from compat import UserError
+from compat.processor import logical_cores
 
 import numpy as np
 import paddle
@@ -90,7 +90,7 @@ def prepared_for_training(model: nn.Layer, recipe: Recipe, devices: Devices) -> 
 
 def default_workers() -> int:
     """Loader processes: none on the CPU, whose cores train; up to 8 for a GPU."""
-    return 0 if paddle.get_device() == "cpu" else min(8, os.cpu_count() or 1)
+    return 0 if paddle.get_device() == "cpu" else min(8, logical_cores())
 
 
 def weight_file(text: str) -> Path:

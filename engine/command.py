@@ -16,7 +16,8 @@ from engine.gpu import check_computing, check_gpu, gpu_count, why_no_gpu
 from engine.weights import recipe_of_weights
 
 LONGEST_NAME = 255  # bytes
-MAY_BE_EMPTY = ("opts", "sheet")  # flags; an empty value of any other comes from an unset variable of a shell
+OVERRIDES = ("opts", "typed_opts")  # flags whose values are not names of files
+MAY_BE_EMPTY = (*OVERRIDES, "sheet")  # flags; an empty value of any other comes from an unset variable of a shell
 
 
 def run(main: Callable[[Optional[Sequence[str]]], Optional[int]]) -> NoReturn:
@@ -78,7 +79,7 @@ class _Parser(argparse.ArgumentParser):
             for one in value if isinstance(value, (list, tuple)) else [value]:
                 if one == "" and name not in MAY_BE_EMPTY:
                     self.error(f"argument --{name}: is empty; give a value, or leave the flag out")
-                if name != "opts" and isinstance(one, (str, os.PathLike)) and _has_overlong_part(os.fspath(one)):
+                if name not in OVERRIDES and isinstance(one, (str, os.PathLike)) and _has_overlong_part(os.fspath(one)):
                     self.error(f"argument --{name}: a name of over {LONGEST_NAME} bytes: {os.fspath(one)[:40]}...")
         return found, rest
 

@@ -40,26 +40,26 @@ class Agreement(NamedTuple):
 
 def compare(network: Network, eager: Network, batches: Iterable[np.ndarray]) -> Agreement:
     """Compare two networks on batches [N, H, W, 3] uint8 RGB; `eager` must return logits."""
-    difference, equal = 0.0, []
+    difference, equal, compared = 0.0, [], network.description.output_op
     for images in batches:
         expected = eager.logits(images)
         wanted = expected.argmax(axis=1)
         if network.gives_confidence:
             output = network.run(network.prepare(images))
             if output.shape != expected.shape:
-                return Agreement(float("inf"), 0.0)
+                return Agreement(float("inf"), 0.0, compared)
             classes = output.argmax(axis=1)
             apart = np.abs(output - (expected if network.gives_logits else probabilities(expected, network)))
         else:
             classes = network.classes(images)
             if classes.shape != wanted.shape or classes.max() >= expected.shape[1]:
-                return Agreement(float("inf"), 0.0)
+                return Agreement(float("inf"), 0.0, compared)
             chosen = np.take_along_axis(expected, classes.astype(np.int64)[:, None], axis=1)
             apart = expected.max(axis=1, keepdims=True) - chosen
         # np.maximum propagates NaN, max does not.
         difference = np.maximum(difference, apart.max() / np.abs(expected).max())
         equal.append(np.mean(classes == wanted))
-    return Agreement(float(difference), float(np.mean(equal)), network.description.output_op)
+    return Agreement(float(difference), float(np.mean(equal)), compared)
 
 
 def probabilities(logits: np.ndarray, network: Network) -> np.ndarray:

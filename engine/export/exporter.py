@@ -10,6 +10,7 @@ from compat import UserError
 
 from paddle import nn
 
+from data.classes import MAX_CLASSES
 from data.transforms import Normalize
 from engine.export import writers
 from engine.export.agreement import EQUAL_PIXELS, LOGITS_TOLERANCE, Agreement, compare, probe_images
@@ -17,7 +18,6 @@ from engine.export.deployed import DeployedNetwork
 from engine.runtime import DEFAULT_ENGINES, Description, EagerNetwork, load_network, write_description
 from engine.runtime.description import DEPLOY_FILE
 
-MAX_CLASSES = 256  # that a uint8 class map can tell apart
 GRAPH_BYTES = 2**20  # at least what a format takes beside the weights
 
 
@@ -41,7 +41,9 @@ def export_network(
             folder is then as it was before.
     """
     if description.output_op == "argmax" and description.num_classes > MAX_CLASSES:
-        raise UserError(f"{description.num_classes} classes do not fit into a uint8 class map; use --output_op none")
+        raise UserError(
+            f"{description.num_classes} classes do not fit into a class map, which holds {MAX_CLASSES}; use --output_op none"
+        )
     eager = EagerNetwork(model, description.num_classes, Normalize(mean=description.mean, std=description.std))
     draft = folder / ".export.tmp"
     shutil.rmtree(draft, ignore_errors=True)

@@ -147,16 +147,22 @@ def _take_blocks(raw: Mapping, recipe: Dict[str, Any], where: str, notes: List[s
         if key in blocks["train"]:
             recipe.setdefault(key, blocks["train"][key])
     test = {key: value for key, value in blocks["test"].items() if key != "auc_roc"}
-    recipe.setdefault("test_config", {"val": test or {"aug_eval": False}})
+    test = check(Optional[Dict[str, Any]], raw.get("test_config"), where, "test_config") or test
+    recipe["test_config"] = test if _has_protocols(test) else {"val": {"aug_eval": False, **test}}
     if "export" in raw:
         notes.append("`export` is ignored; tool.export normalises as val_dataset does")
     if "global" in raw or "train" in raw:
         notes.append("flags of train.py in `global` and `train` (device, workers, seed, folders) are ignored")
 
 
+def _has_protocols(test: Mapping[str, Any]) -> bool:
+    """Whether it names protocols, as our own recipes do, instead of being the one protocol of PaddleSeg's."""
+    return bool(test) and all(isinstance(value, dict) for value in test.values())
+
+
 def _check_classes(num_classes: Optional[int], dataset: Any, where: str) -> None:
-    known = dataset.get("num_classes", num_classes) if isinstance(dataset, dict) else num_classes
-    if num_classes != known:
+    known = dataset.get("num_classes") if isinstance(dataset, dict) else None
+    if None not in (num_classes, known) and num_classes != known:  # one of them is enough
         raise UserError(f"{where}: model.num_classes is {num_classes}, train_dataset.num_classes {known}")
 
 
@@ -187,7 +193,10 @@ def _losses(raw: Any, outputs: Sequence[str], where: str, notes: List[str]) -> D
         raise UserError(f"{where}: loss: {counts} for {len(outputs)} outputs: {', '.join(outputs)}")
     if any(kind.get("type") == "DetailAggregateLoss" for kind in types):
         notes.append("the detail target mixes its strides by the paper's 0.6, 0.3, 0.1; PaddleSeg's by random numbers")
-    return {output: _terms(kind, weight, where) for output, kind, weight in zip(outputs, types, weights)}
+    losses = {output: _terms(kind, weight, where) for output, kind, weight in zip(outputs, types, weights)}
+    if any(term.get("type") == "DiceLoss" for terms in losses.values() for term in terms):
+        notes.append("Dice is that of the whole batch; PaddleSeg's is the mean over the images")
+    return losses
 
 
 def _terms(kind: Dict[str, Any], weight: float, where: str) -> List[Dict[str, Any]]:
@@ -207,6 +216,18 @@ def _terms(kind: Dict[str, Any], weight: float, where: str) -> List[Dict[str, An
             term.pop("thresh", None)
     elif kind.get("type") == "DetailAggregateLoss":
         term["ignored_as_label"] = True
-    elif kind.get("type") == "CrossEntropyLoss" and "weight" in kind:
-        term["class_weights"] = kind["weight"]
+    if "weight" in kind:
+        term.update(_class_weights(kind, weight, where))
     return [term]
+
+
+def _class_weights(kind: Mapping[str, Any], weight: float, where: str) -> Dict[str, Any]:
+    """Our options for the class weights of a loss, and for its weight."""
+    key = f"loss.{kind.get('type')}.weight"
+    if kind.get("type") == "CrossEntropyLoss":
+        return {"class_weights": kind["weight"]}
+    if kind.get("type") != "DiceLoss":
+        raise UserError(f"{where}: {key}: is not an option of this loss; coef weighs it")
+    weights = check(Tuple[NotNegative, ...], kind["weight"], where, key)
+    # Ours is the weighted mean over the classes, PaddleSeg's the weighted sum over their number.
+    return {"class_weights": weights, "weight": weight * sum(weights) / max(1, len(weights))}

@@ -49,13 +49,13 @@ def load_recipe(path: Union[str, Path], overrides: Mapping[str, Any] = (), opts:
     try:
         return check(Recipe, raw, str(path))
     except UserError as error:
-        raise _with_hint(error, retyped) from None
+        raise _with_hint(error, str(path), retyped) from None
 
 
-def _with_hint(error: UserError, retyped: Sequence[str]) -> UserError:
+def _with_hint(error: UserError, where: str, retyped: Sequence[str]) -> UserError:
     """The error, with a hint if it concerns a mapping whose `type` differs from its base's."""
     for key in retyped:
-        if key in str(error):
+        if str(error).startswith((f"{where}: {key}:", f"{where}: {key}.")):
             hint = f"what the base says under {key} is for another type; {REPLACE_KEY}: false beside the type drops it"
             return UserError(f"{error}\n{hint}")
     return error

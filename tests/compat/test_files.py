@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 from compat import UserError, check_writable, json_text, write_json, write_text
@@ -75,7 +77,27 @@ def test_a_device_is_written_to_and_stays_a_device():
     assert Path("/dev/null").is_char_device()
 
 
-def test_names_that_are_no_utf8_are_escaped_in_json_and_refused_in_lists(tmp_path):
+def test_a_link_stays_and_its_file_is_written(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.txt").symlink_to("folder/file.txt")
+    for text in ("new", "changed"):
+        check_writable(tmp_path / "link.txt")
+        write_text(tmp_path / "link.txt", text)
+        assert (tmp_path / "link.txt").is_symlink() and (tmp_path / "folder" / "file.txt").read_text() == text
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["file.txt"]
+
+
+def test_standard_output_may_be_a_file(tmp_path):
+    """/dev/stdout is a link to it, which must not be replaced by a file."""
+    code = (
+        "from compat.files import check_writable, write_text; p = '/dev/stdout'; check_writable(p); write_text(p, 'x')"
+    )
+    with open(tmp_path / "out.txt", "wb") as file:
+        subprocess.run([sys.executable, "-c", code], stdout=file, check=True)
+    assert (tmp_path / "out.txt").read_text() == "x" and Path("/dev/stdout").is_symlink()
+
+
+def test_names_that_are_not_utf8_are_escaped_in_json_and_refused_in_lists(tmp_path):
     """Such as Latin-1 names on Linux, which Python holds as lone surrogates; they ended in a traceback and a draft."""
     name = os.fsdecode(b"caf\xe9.png")
     write_json(tmp_path / "figures.json", {"image": name})

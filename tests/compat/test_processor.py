@@ -10,7 +10,7 @@ import warnings
 from unittest import mock
 
 from compat.allocator import keep_freed_memory
-from compat.processor import cpu_quota, mkl_cpu_type, physical_cores
+from compat.processor import cpu_quota, logical_cores, mkl_cpu_type, physical_cores
 from compat.quiet_import import import_paddle_quietly
 
 import pytest
@@ -51,7 +51,7 @@ def test_cores_are_no_more_than_the_quota_rounded_up(quota, cores, monkeypatch):
     monkeypatch.setattr("compat.processor.cpu_quota", lambda: quota)
     no_siblings = {10**6, 10**6 + 1, 10**6 + 2}  # no system lists threads of these
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: no_siblings, raising=False)
-    assert physical_cores() == cores
+    assert physical_cores() == logical_cores() == cores
 
 
 def test_the_users_settings_stay():

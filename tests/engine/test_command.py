@@ -69,6 +69,16 @@ def test_an_empty_value_is_a_wrong_argument(flags, capsys):
     assert f"argument {flags[0].rstrip('=')}: is empty" in capsys.readouterr().err
 
 
+def test_overrides_beside_named_weights_may_be_long():
+    """They are no names of files, also where the weights bring the recipe and its own overrides."""
+    arguments = parser("", "")
+    add_recipe_flags(arguments, weights=("model_path",))
+    arguments.add_argument("--model_path")
+    override = "train_dataset.transforms=" + "x" * 300
+    found = arguments.parse_args(["--model_path", "stdc1_seg_camvid", "--opts", override])
+    assert found.typed_opts == [override] and found.opts[-1] == override
+
+
 def rejected(parse, text):
     with pytest.raises(argparse.ArgumentTypeError) as error:
         parse(text)

@@ -171,9 +171,33 @@ def test_an_ohem_that_keeps_no_number_is_plain_cross_entropy(written):
     assert [(term.type, term.weight) for term in loss["main"]] == [("CrossEntropyLoss", 2)]
 
 
+def test_class_weights_of_dice_are_kept(written, lines):
+    """PaddleSeg divides the weighted sum of the classes' losses by their number, we by the sum of the weights."""
+    dice = {"type": "DiceLoss", "weight": [3.0, *[1.0] * 18]}
+    loss = load_recipe(written({**RECIPES["ddrnet23"], "loss": {"types": [dice], "coef": [2]}})).loss
+    assert loss["main"][0].class_weights == (3.0, *[1.0] * 18) and loss["main"][0].weight == 2 * 21 / 19
+    assert any("the mean over the images" in line for line in lines)
+
+
+def test_the_class_count_may_be_given_once(written):
+    data = {"type": "Dataset", "dataset_root": "none", "num_classes": 2}
+    parts = {
+        f"{mode}_dataset": {**data, "mode": mode, f"{mode}_path": "list.txt", "transforms": [{"type": "Normalize"}]}
+        for mode in ("train", "val")
+    }
+    assert load_recipe(written({**RECIPES["stdc1_seg"], **parts})).train_dataset.class_count == 2
+
+
+@pytest.mark.parametrize("key", ["test", "test_config"])
+def test_scales_need_aug_eval_as_in_paddleseg(key, written):
+    recipe = {**RECIPES["ddrnet23"], "test": {}, key: {"scales": 0.75}}
+    assert load_recipe(written(recipe)).test_config == {"val": Protocol(aug_eval=False, scales=0.75)}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"loss": {"types": [{**OHEM, "weight": [1] * 19}], "coef": [1]}}, "OhemCrossEntropyLoss.weight: is not"),
         ({"model": {"type": "BiSeNetV2"}}, "model: type 'BiSeNetV2' is not known"),
         ({"model": {"type": "STDCSeg", "backbone": {"type": "STDC3"}}}, "model.backbone.type: 'STDC3' is not one of"),
         ({"model": {"type": "STDCSeg", "backbone": {"type": "STDC1"}, "use_conv_last": True}}, "model.use_conv_last"),

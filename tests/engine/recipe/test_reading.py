@@ -66,6 +66,10 @@ def test_a_mistake_elsewhere_says_nothing_of_types(tmp_path):
     with pytest.raises(UserError) as error:
         load_recipe(path)
     assert "_inherited_" not in str(error.value)
+    path.write_text(f"_base_: {_absolute(SAMPLE)}\nmodel: {{type: stdc2_seg}}\nbatchsize: 4")  # `model` is a known key
+    with pytest.raises(UserError) as error:
+        load_recipe(path)
+    assert "_inherited_" not in str(error.value)
 
 
 def _absolute(path):
