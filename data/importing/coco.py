@@ -9,7 +9,7 @@ from compat import UserError
 
 import numpy as np
 
-from data.importing.found import Item, SourceContent, check_photo, expected_format, points_of, read_json
+from data.importing.found import Item, SourceContent, check_photo, expected_format, item_name, points_of, read_json
 from data.importing.labelme import with_background
 
 KEYS = {"images", "annotations", "categories"}
@@ -74,7 +74,7 @@ def _found(path: Path, content: Mapping[str, Any], folders: List[Path]) -> Sourc
             raise UserError(f"{path}: {file.name} has {size[0]}x{size[1]}, not {image['width']}x{image['height']}")
         label = partial(_draw, size, annotations[image["id"]], ids)
         label()
-        items.append(Item(Path(image["file_name"]).with_suffix("").as_posix(), file, label))
+        items.append(Item(item_name(Path(image["file_name"])), file, label))
     if not items:
         raise UserError(f"{path}: lists no image")
     return SourceContent("COCO", items, with_background(names), list(RULES))

@@ -1,6 +1,7 @@
 """What all readers of segmentation data share: their result, and checks of files, points and images."""
 
 import json
+import os
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +73,16 @@ class SourceContent(NamedTuple):
     notes: List[str]
     splits: Optional[Dict[str, List[str]]] = None
 
+    colored: bool = False
+
+
+def item_name(path: Path) -> str:
+    """The name of an image that the source lists as `path`: with `/`, without suffix, drive and leading `..`.
+
+    A dataset writes to `images/` and `labels/` below this name: one that leads out of them would overwrite other files.
+    """
+    path = Path(os.path.normpath(path))
+    return Path(*(part for part in path.parts if part not in (os.pardir, path.anchor))).with_suffix("").as_posix()
 
 def image_files(folder: Path) -> Dict[str, Path]:
     """{path below the folder without suffix, with `/`: file}, sorted; raises UserError for two files of one name."""

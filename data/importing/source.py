@@ -6,7 +6,7 @@ from typing import Dict, List, Mapping, Optional, Tuple
 from compat import UserError
 
 from data.importing.coco import coco_content, coco_found
-from data.importing.found import SourceContent, image_files
+from data.importing.found import SourceContent, image_files, item_name
 from data.importing.labelme import labelme_files, labelme_found
 from data.importing.masks import Color, Pair, masks_found
 from data.importing.supervisely import supervisely_files, supervisely_found
@@ -137,7 +137,7 @@ def _listed(source: Path, palette: Optional[Mapping[str, Color]]) -> SourceConte
     for mode in ("train", "val"):
         splits[mode] = []
         for image, mask in _listed_files(source / f"{mode}.txt", source):
-            name = image.relative_to(source).with_suffix("").as_posix() if image.is_relative_to(source) else image.stem
+            name = item_name(image.relative_to(source)) if image.is_relative_to(source) else image.stem
             splits[mode].append(name)
             pairs.append(Pair(name, image, mask))
         if not splits[mode]:
