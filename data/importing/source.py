@@ -1,7 +1,7 @@
 """Detects the format of a source and reads it."""
 
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from compat import UserError
 
@@ -55,8 +55,8 @@ def _read_source(source: Path, palette_file: Optional[Path]) -> SourceContent:
     images, masks = _child(source, IMAGE_FOLDERS), _child(source, MASK_FOLDERS)
     if images and masks and image_files(masks):
         return masks_found("masks", _pairs(images, masks), palette)
-    for path in sorted(source.glob("*.json")) + sorted(source.glob("annotations/*.json")):
-        content = coco_content(path)
+    coco = _coco_file(source)
+    if coco:
         if content is not None:
             return coco_found(path, content, _folders_near(path))
     annotated = supervisely_files(source)
@@ -74,6 +74,18 @@ def read_palette(path: Path) -> Dict[str, Color]:
     """{class: colour} of lines `name r g b` or CVAT's `name:r,g,b:parts:actions`; raises UserError for another line."""
     palette: Dict[str, Color] = {}
     try:
+def _coco_file(source: Path) -> Optional[Tuple[Path, Dict[str, Any]]]:
+    """The folder's COCO file and its content; raises UserError for a second one."""
+    only = None
+    for path in sorted(source.glob("*.json")) + sorted(source.glob("annotations/*.json")):
+        content = coco_content(path)
+        if content is not None and only:
+            raise UserError(f"{only[0]} and {path}: two COCO files; name the one to import as the source, or merge them")
+        if content is not None:
+            only = path, content
+    return only
+
+
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: the palette cannot be read ({error})") from error
