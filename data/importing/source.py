@@ -7,7 +7,7 @@ from compat import UserError
 
 from data.importing.coco import coco_content, coco_found
 from data.importing.found import SourceContent, image_files, item_name
-from data.importing.labelme import labelme_files, labelme_found
+from data.importing.labelme import labelme_contents, labelme_found
 from data.importing.masks import Color, Pair, masks_found
 from data.importing.supervisely import supervisely_files, supervisely_found
 from data.layouts import listed_names
@@ -62,7 +62,7 @@ def _read_source(source: Path, palette_file: Optional[Path]) -> SourceContent:
     annotated = supervisely_files(source)
     if annotated:
         return supervisely_found(source, annotated)
-    shapes = labelme_files(source)
+    shapes = labelme_contents(source)
     if shapes:
         return labelme_found(source, shapes)
     raise UserError(
