@@ -65,6 +65,7 @@ class SourceContent(NamedTuple):
     kind: its format, for messages.
     notes: the rules by which it was read, a line each.
     splits: {split: names of its items} if the source has splits, else None.
+    colored: whether the classes are those of the masks' colours, which a palette names.
     """
 
     kind: str
@@ -72,7 +73,6 @@ class SourceContent(NamedTuple):
     classes: ClassSet
     notes: List[str]
     splits: Optional[Dict[str, List[str]]] = None
-
     colored: bool = False
 
 
@@ -83,6 +83,7 @@ def item_name(path: Path) -> str:
     """
     path = Path(os.path.normpath(path))
     return Path(*(part for part in path.parts if part not in (os.pardir, path.anchor))).with_suffix("").as_posix()
+
 
 def image_files(folder: Path) -> Dict[str, Path]:
     """{path below the folder without suffix, with `/`: file}, sorted; raises UserError for two files of one name."""

@@ -28,7 +28,12 @@ def find_source(source: Path, palette_file: Optional[Path] = None) -> SourceCont
     Raises:
         UserError: for a source in none of these formats, and for anything ambiguous in it.
     """
-    found = _read_source(source, palette_file)
+    palette = read_palette(palette_file) if palette_file else None
+    found = _read_source(source, palette)
+    if palette_file and not found.colored:
+        raise UserError(
+            f"{palette_file}: a palette names the colours of masks, and {source} holds {found.kind}; leave --palette out"
+        )
     images: Dict[str, Path] = {}
     for item in found.items:
         other = images.setdefault(item.name, item.image)
@@ -39,15 +44,14 @@ def find_source(source: Path, palette_file: Optional[Path] = None) -> SourceCont
     return found
 
 
-def _read_source(source: Path, palette_file: Optional[Path]) -> SourceContent:
+def _read_source(source: Path, palette: Optional[Mapping[str, Color]]) -> SourceContent:
     if source.is_file() and source.suffix == ".json":
         content = coco_content(source)
         if content is None:
-            raise UserError(f"{source}: no COCO file; of LabelMe files, name their folder")
+            raise UserError(f"{source}: not a COCO file; of LabelMe files, name their folder")
         return coco_found(source, content, _folders_near(source))
     if not source.is_dir():
         raise UserError(f"{source}: no such folder or COCO file")
-    palette = read_palette(palette_file) if palette_file else None
     if palette is None and (source / LABEL_MAP).is_file():
         palette = read_palette(source / LABEL_MAP)
     if (source / "train.txt").is_file():
@@ -57,8 +61,8 @@ def _read_source(source: Path, palette_file: Optional[Path]) -> SourceContent:
         return masks_found("masks", _pairs(images, masks), palette)
     coco = _coco_file(source)
     if coco:
-        if content is not None:
-            return coco_found(path, content, _folders_near(path))
+        path, content = coco
+        return coco_found(path, content, _folders_near(path))
     annotated = supervisely_files(source)
     if annotated:
         return supervisely_found(source, annotated)
@@ -70,10 +74,6 @@ def _read_source(source: Path, palette_file: Optional[Path]) -> SourceContent:
     )
 
 
-def read_palette(path: Path) -> Dict[str, Color]:
-    """{class: colour} of lines `name r g b` or CVAT's `name:r,g,b:parts:actions`; raises UserError for another line."""
-    palette: Dict[str, Color] = {}
-    try:
 def _coco_file(source: Path) -> Optional[Tuple[Path, Dict[str, Any]]]:
     """The folder's COCO file and its content; raises UserError for a second one."""
     only = None
@@ -86,6 +86,10 @@ def _coco_file(source: Path) -> Optional[Tuple[Path, Dict[str, Any]]]:
     return only
 
 
+def read_palette(path: Path) -> Dict[str, Color]:
+    """{class: colour} of lines `name r g b` or CVAT's `name:r,g,b:parts:actions`; raises UserError for another line."""
+    palette: Dict[str, Color] = {}
+    try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: the palette cannot be read ({error})") from error
