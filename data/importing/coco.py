@@ -108,9 +108,10 @@ def _covered(shape: Any, size: Tuple[int, int]) -> np.ndarray:
 
 
 def _unpacked(text: str) -> List[int]:
-    """The run lengths of COCO's compressed form: 5 bits a character, from the fourth on as differences to the one before the last.
+    """The run lengths of COCO's compressed form: 5 bits a character.
 
-    pycocotools decodes them too, but trusts them to fit the image.
+    From the fourth on, they are differences to the last but one. pycocotools decodes them too, but trusts them to
+    fit the image.
     """
     counts: List[int] = []
     number, shift = 0, 0

@@ -38,8 +38,8 @@ def masks_found(
     Args:
         kind: of source, for messages.
         pairs: the files.
-        palette: {class: colour} of colour masks, not used for numbers; by default the colours found, with class names if they are those of
-            Cityscapes or CamVid.
+        palette: {class: colour} of colour masks, not used for numbers; by default the colours found, with class names
+            if they are those of Cityscapes or CamVid.
         splits: {split: names of its pairs}, if the source has splits.
 
     Raises:

@@ -31,9 +31,8 @@ def find_source(source: Path, palette_file: Optional[Path] = None) -> SourceCont
     palette = read_palette(palette_file) if palette_file else None
     found = _read_source(source, palette)
     if palette_file and not found.colored:
-        raise UserError(
-            f"{palette_file}: a palette names the colours of masks, and {source} holds {found.kind}; leave --palette out"
-        )
+        holds = f"{source} holds {found.kind}"
+        raise UserError(f"{palette_file}: a palette names the colours of masks, and {holds}; leave --palette out")
     images: Dict[str, Path] = {}
     for item in found.items:
         other = images.setdefault(item.name, item.image)
@@ -80,7 +79,7 @@ def _coco_file(source: Path) -> Optional[Tuple[Path, Dict[str, Any]]]:
     for path in sorted(source.glob("*.json")) + sorted(source.glob("annotations/*.json")):
         content = coco_content(path)
         if content is not None and only:
-            raise UserError(f"{only[0]} and {path}: two COCO files; name the one to import as the source, or merge them")
+            raise UserError(f"{only[0]} and {path}: both COCO; merge them, or name the one to import as the source")
         if content is not None:
             only = path, content
     return only
