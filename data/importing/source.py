@@ -79,7 +79,8 @@ def _coco_file(source: Path) -> Optional[Tuple[Path, Dict[str, Any]]]:
     for path in sorted(source.glob("*.json")) + sorted(source.glob("annotations/*.json")):
         content = coco_content(path)
         if content is not None and only:
-            raise UserError(f"{only[0]} and {path}: both COCO; merge them, or name the one to import as the source")
+            remedy = "merge them, or name the one to import as the source"
+            raise UserError(f"{only[0]} and {path}: both are COCO files; {remedy}")
         if content is not None:
             only = path, content
     return only
