@@ -3,7 +3,7 @@
 import hashlib
 from collections import defaultdict
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 
 from compat import UserError, logger
 
@@ -11,9 +11,18 @@ import cv2
 import numpy as np
 
 from data.classes import IGNORED, INVALID, ClassSet
-from data.datasets import SegmentationDataset, dataset_classes
+from data.datasets import SegmentationDataset, dataset_classes, extra_files
 from data.files import check_sizes, read_image, read_label
-from data.layouts import LAYOUTS, Sample
+from data.layouts import LAYOUTS, Sample, SplitFiles
+
+
+class SplitSource(NamedTuple):
+    """Where the files of a split are, see `data.build_dataset`; `extra_list` is for mode train."""
+
+    type: str
+    root: Path
+    options: Mapping[str, Any]
+    extra_list: Optional[str] = None
 
 
 class Report(NamedTuple):
@@ -23,7 +32,7 @@ class Report(NamedTuple):
     pixels: number of pixels of each class, [K + 1] int64, ignored last.
     problems: a line for everything that would stop or spoil training.
     warnings: a line for everything that is probably a mistake.
-    classes: of the dataset.
+    classes: of the first split.
     samples: the readable pairs of image and label.
     """
 
@@ -35,35 +44,32 @@ class Report(NamedTuple):
     samples: List[Sample]
 
 
-def check_dataset(
-    type: str, root: Path, modes: Sequence[str], progress: Callable = lambda items: items, **options
-) -> Report:
-    """Read all images and labels of the splits `modes`.
+def check_dataset(splits: Mapping[str, SplitSource], progress: Callable = lambda items: items) -> Report:
+    """Read all images and labels of a dataset.
 
     Args:
-        type, root, options: see `data.build_dataset`.
-        modes: splits to read.
+        splits: {mode: where its files are} of one or more splits.
         progress: wraps the list of samples of each split, such as a progress bar.
 
     Raises:
-        UserError: for an unknown type or option, and a missing folder or list file.
+        UserError: for an unknown type or option, a missing folder or list file, and other numbers of classes in another
+            split.
     """
-    classes = dataset_classes(type, **options)
-    if not root.is_dir():
-        raise UserError(f"{root}: no such dataset folder")
+    classes = _classes_of(splits)
     images: Dict[str, int] = {}
     problems: List[str] = []
     warnings: List[str] = []
     pixels: Dict[str, np.ndarray] = {}
     splits_of: Dict[str, Dict[str, Path]] = defaultdict(dict)
     readable: List[Sample] = []
-    for mode in modes:
-        samples, unpaired = LAYOUTS[type].find(root, mode, **options)
+    for mode, source in splits.items():
+        samples, unpaired = _files_of(mode, source)
         problems += unpaired
         images[mode] = len(samples)
         pixels[mode] = np.zeros(len(classes.names) + 1, np.int64)
         if not samples:
-            problems.append(f"{root}: holds no complete pair of the split {mode!r} in the layout of {type}")
+            layout = f"the layout of {source.type}"
+            problems.append(f"{source.root}: holds no complete pair of the split {mode!r} in {layout}")
         for sample in progress(samples):
             try:
                 pixels[mode] += _check_sample(sample, len(classes.names), problems)
@@ -79,6 +85,28 @@ def check_dataset(
         if len(places) > 1:
             problems.append("the same image in several splits: " + ", ".join(str(path) for path in places.values()))
     return Report(images, total, problems, warnings, classes, readable)
+
+
+def _classes_of(splits: Mapping[str, SplitSource]) -> ClassSet:
+    """The classes of the first split, of which the others have as many."""
+    found = {mode: dataset_classes(source.type, **source.options) for mode, source in splits.items()}
+    first, *others = found
+    for mode in others:
+        numbers = [len(found[one].names) for one in (first, mode)]
+        if numbers[0] != numbers[1]:
+            raise UserError(f"{first} has {numbers[0]} classes, {mode} {numbers[1]}; give both the same num_classes")
+    return found[first]
+
+
+def _files_of(mode: str, source: SplitSource) -> SplitFiles:
+    if not source.root.is_dir():
+        raise UserError(f"{source.root}: no such dataset folder")
+    samples, problems = LAYOUTS[source.type].find(source.root, mode, **source.options)
+    if source.extra_list:
+        num_classes = len(dataset_classes(source.type, **source.options).names)
+        extra, absent = extra_files(source.extra_list, num_classes)
+        return SplitFiles([*samples, *extra], [*problems, *absent])
+    return SplitFiles(samples, problems)
 
 
 def absent_classes(mode: str, pixels: np.ndarray, classes: ClassSet) -> List[str]:
@@ -109,13 +137,18 @@ def single_class_problem(pixels: np.ndarray, classes: ClassSet) -> Optional[str]
     return line
 
 
+def evenly_spaced(count: int, most: int) -> List[int]:
+    """Up to `most` indices below `count`, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)).tolist()
+
+
 def warn_of_single_class(dataset: SegmentationDataset, most: int = 16) -> None:
     """Log a warning if `most` labels of a dataset, evenly spaced, hold fewer than two classes."""
     pixels = np.zeros(dataset.num_classes + 1, np.int64)
-    indices = np.unique(np.linspace(0, len(dataset) - 1, most).astype(int))
+    indices = evenly_spaced(len(dataset), most)
     for index in indices:
         try:
-            histogram = np.bincount(dataset.read_label(int(index)).ravel(), minlength=256)
+            histogram = np.bincount(dataset.read_label(index).ravel(), minlength=256)
         except UserError:  # training reports it when it reads the sample
             continue
         pixels += [*histogram[: dataset.num_classes], histogram[IGNORED]]

@@ -21,7 +21,7 @@ from data.classes import IGNORED, MAX_CLASSES, ClassSet
 from data.copy_paste import CopyPaste, CopyPasteOptions
 from data.files import check_sizes, map_label, read_image, read_label
 from data.histogram import class_histogram
-from data.layouts import LAYOUTS, MODES, Sample, find_listed
+from data.layouts import LAYOUTS, MODES, Sample, SplitFiles, find_listed
 from data.transforms import TrainTransform, ValTransform, build_transform
 
 CACHE_USES = ("auto", "always", "never")
@@ -183,14 +183,20 @@ def build_dataset(
 
 
 def _extra_samples(list_file: str, num_classes: int) -> List[Sample]:
-    """What `extra_list` names."""
-    samples, problems = find_listed(Path(), "train", num_classes, train_path=list_file)
+    """What `extra_list` names, all of it there."""
+    samples, problems = extra_files(list_file, num_classes)
     if problems:
         raise UserError(problems[0])
-    if not samples:
-        raise UserError(f"extra_list: {list_file} names no image; leave extra_list out")
     logger.info("%s: %d further images to train on", list_file, len(samples))
     return samples
+
+
+def extra_files(list_file: str, num_classes: int) -> SplitFiles:
+    """The files that `extra_list` names; raises UserError for a list that cannot be read or names none."""
+    files = find_listed(Path(), "train", num_classes, train_path=list_file)
+    if not files.samples and not files.problems:
+        raise UserError(f"extra_list: {list_file} names no image; leave extra_list out")
+    return files
 
 
 def _open_cache(use: str, folder: Path, root: Path, samples: Sequence[Sample]) -> Optional[Cache]:

@@ -122,13 +122,13 @@ def check_submission(
         progress: wraps the list of names while the files are read, as tqdm does.
 
     Raises:
-        UserError: for a missing file, and for one that is no zip.
+        UserError: for a missing file, and for one that is not a zip.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             names = [item.filename for item in archive.infolist() if not item.is_dir()]
             frames = {name: frame_of(name) for name in names if name.lower().endswith(".png")}
-            problems = [f"{name}: is no PNG; take it out of the zip" for name in names if name not in frames]
+            problems = [f"{name}: is not a PNG; take it out of the zip" for name in names if name not in frames]
             problems += _name_faults(frames, images)
             for name in progress(list(frames)):
                 size = FULL_SIZE if images is None else images.get(frames[name] or "", None)

@@ -11,7 +11,7 @@ check-submission  report why the Cityscapes server would refuse a zip of tool.pr
 
 import shlex
 from pathlib import Path
-from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence
 
 from compat import UserError, check_writable, text_table, write_text
 
@@ -20,7 +20,7 @@ import paddle
 from tqdm import tqdm
 
 from data.cache import CACHE_FOLDER, Cache, fill_cache
-from data.check import Report, check_dataset
+from data.check import Report, SplitSource, check_dataset, evenly_spaced
 from data.datasets import build_dataset
 from data.files import map_label, read_image, read_label
 from data.layouts import LAYOUTS, MODES, Sample
@@ -30,6 +30,7 @@ from engine.command import dataset_overrides, image_size, parser, real_number, r
 from engine.evaluation.pictures import colorize, heat, overlay, sheet, write_picture
 from engine.parallel import launched_devices, shard, silence_other_ranks
 from engine.recipe import load_recipe
+from engine.recipe.schema import DatasetRecipe
 from engine.resilience.checkpoint import prepare_save_dir
 from loss import detail_target
 from tool.importing.importer import import_source
@@ -104,8 +105,11 @@ def import_data(arguments) -> int:
 def check(arguments) -> int:
     """Check a dataset and draw the sheet of its samples; returns 1 if there is a problem."""
     check_writable(arguments.sheet)
-    kind, root, options = _dataset_of(arguments)
-    report = check_dataset(kind, root, arguments.splits, lambda items: tqdm(items, unit="image"), **options)
+    splits = {
+        mode: SplitSource(one.type, Path(one.dataset_root), one.options, one.extra_list)
+        for mode, one in _datasets_of(arguments).items()
+    }
+    report = check_dataset(splits, lambda items: tqdm(items, unit="image"))
     print(_summary(report))
     rows = sheet_rows(report)
     if rows and arguments.sheet:
@@ -126,11 +130,10 @@ def cache(arguments) -> None:
     def bar(items: Iterable, count: int) -> Iterable:
         return tqdm(items, total=count, disable=devices.rank > 0)
 
-    kind, root, options = _dataset_of(arguments)
-    recipe = load_recipe(arguments.config, opts=arguments.opts) if arguments.config else None
-    folder = Path(arguments.cache_dir or (recipe and recipe.train_dataset.cache_dir) or root / CACHE_FOLDER)
-    for mode in arguments.splits:
-        dataset = build_dataset(kind, str(root), mode, cache="never", **options)
+    for mode, one in _datasets_of(arguments).items():
+        root = Path(one.dataset_root)
+        folder = Path(arguments.cache_dir or one.cache_dir or root / CACHE_FOLDER)
+        dataset = build_dataset(one.type, str(root), mode, cache="never", extra_list=one.extra_list, **one.options)
         samples = [dataset.samples[index] for index in shard(len(dataset), devices)]
         written = fill_cache(Cache(folder, root), samples, dataset.num_classes, progress=bar)
         counts = f"{written} decoded, {len(samples) - written} were up to date"
@@ -145,16 +148,17 @@ def check_zip(arguments) -> int:
     return 1 if problems else 0
 
 
-def _dataset_of(arguments) -> Tuple[str, Path, dict]:
+def _datasets_of(arguments) -> Dict[str, DatasetRecipe]:
+    """{split: its dataset} of --splits; that of `test` is the one to validate on, as in tool.predict."""
     if arguments.config:
         recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
-        options = {**recipe.train_dataset.options, **recipe.val_dataset.options}
-        return recipe.train_dataset.type, Path(recipe.train_dataset.dataset_root), options
+        return {mode: recipe.train_dataset if mode == "train" else recipe.val_dataset for mode in arguments.splits}
     if not arguments.dataset_root:
         raise UserError("name a recipe with --config, or a folder with --dataset_root and --type")
     if arguments.opts:
         raise UserError(f"--opts {' '.join(arguments.opts)}: overrides a recipe; name it with --config")
-    return arguments.type, Path(arguments.dataset_root), {}
+    where = {"type": arguments.type, "dataset_root": arguments.dataset_root}
+    return {mode: DatasetRecipe(**where, mode=mode) for mode in arguments.splits}
 
 
 def _summary(report: Report) -> str:
@@ -168,12 +172,11 @@ def _summary(report: Report) -> str:
 
 
 def sheet_rows(report: Report) -> List[SheetRow]:
-    """Up to SHEET_ROWS or a few more labelled samples, evenly spaced, without those that cannot be read."""
+    """Up to SHEET_ROWS labelled samples, evenly spaced over all splits, without those that cannot be read."""
     labelled: List[Sample] = [s for s in report.samples if s.label is not None]
-    step = max(1, len(labelled) // SHEET_ROWS)
     palette = report.classes.palette()
     rows = []
-    for item in labelled[::step][:SHEET_ROWS]:
+    for item in (labelled[index] for index in evenly_spaced(len(labelled), SHEET_ROWS)):
         try:
             label = map_label(read_label(item.label), item, len(report.classes.names))
         except UserError:  # it is one of the report's problems already

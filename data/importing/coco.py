@@ -9,8 +9,8 @@ from compat import UserError
 
 import numpy as np
 
-from data.importing.found import Item, SourceContent, check_photo, expected_format, points_of, read_json
-from data.importing.labelme import with_background
+from data.importing.found import Item, SourceContent, check_photo, expected_format, item_name, points_of, read_json
+from data.importing.labelme import BACKGROUND_NAMES, with_background
 
 KEYS = {"images", "annotations", "categories"}
 RULES = [
@@ -46,8 +46,9 @@ def coco_found(path: Path, content: Mapping[str, Any], folders: List[Path]) -> S
 
 def _found(path: Path, content: Mapping[str, Any], folders: List[Path]) -> SourceContent:
     categories = {category["id"]: str(category["name"]) for category in content["categories"]}
-    names = list(dict.fromkeys(categories[key] for key in sorted(categories)))
-    ids = {key: 1 + names.index(name) for key, name in categories.items()}
+    listed = dict.fromkeys(categories[key] for key in sorted(categories))
+    names = [name for name in listed if name not in BACKGROUND_NAMES]
+    ids = {key: 0 if name in BACKGROUND_NAMES else 1 + names.index(name) for key, name in categories.items()}
     counts = Counter(image["id"] for image in content["images"])
     for number, count in counts.items():
         if count > 1:
@@ -74,7 +75,7 @@ def _found(path: Path, content: Mapping[str, Any], folders: List[Path]) -> Sourc
             raise UserError(f"{path}: {file.name} has {size[0]}x{size[1]}, not {image['width']}x{image['height']}")
         label = partial(_draw, size, annotations[image["id"]], ids)
         label()
-        items.append(Item(Path(image["file_name"]).with_suffix("").as_posix(), file, label))
+        items.append(Item(item_name(Path(image["file_name"])), file, label))
     if not items:
         raise UserError(f"{path}: lists no image")
     return SourceContent("COCO", items, with_background(names), list(RULES))
@@ -107,9 +108,10 @@ def _covered(shape: Any, size: Tuple[int, int]) -> np.ndarray:
 
 
 def _unpacked(text: str) -> List[int]:
-    """The run lengths of COCO's compressed form: 5 bits a character, from the third on as differences.
+    """The run lengths of COCO's compressed form: 5 bits a character.
 
-    pycocotools decodes them too, but trusts them to fit the image.
+    From the fourth on, they are differences to the last but one. pycocotools decodes them too, but trusts them to
+    fit the image.
     """
     counts: List[int] = []
     number, shift = 0, 0

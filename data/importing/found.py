@@ -1,6 +1,7 @@
 """What all readers of segmentation data share: their result, and checks of files, points and images."""
 
 import json
+import os
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +65,7 @@ class SourceContent(NamedTuple):
     kind: its format, for messages.
     notes: the rules by which it was read, a line each.
     splits: {split: names of its items} if the source has splits, else None.
+    colored: whether the classes are those of the masks' colours, which a palette names.
     """
 
     kind: str
@@ -71,6 +73,16 @@ class SourceContent(NamedTuple):
     classes: ClassSet
     notes: List[str]
     splits: Optional[Dict[str, List[str]]] = None
+    colored: bool = False
+
+
+def item_name(path: Path) -> str:
+    """The name of an image that the source lists as `path`: with `/`, without suffix, drive and leading `..`.
+
+    A dataset writes to `images/` and `labels/` below this name: one that leads out of them would overwrite other files.
+    """
+    path = Path(os.path.normpath(path))
+    return Path(*(part for part in path.parts if part not in (os.pardir, path.anchor))).with_suffix("").as_posix()
 
 
 def image_files(folder: Path) -> Dict[str, Path]:

@@ -16,24 +16,29 @@ BACKGROUND = "background"
 BACKGROUND_NAMES = (BACKGROUND, "_background_")
 IGNORED_NAMES = ("__ignore__", "ignore", "void")
 DRAWN = ("polygon", "rectangle", "circle")
+KEYS = ("shapes", "imagePath", "imageWidth", "imageHeight")  # without imageData, the whole image as text
 RULES = [
     "what no shape covers is background, class 0",
     "where shapes overlap, the later one in the file counts",
 ]
 
 
-def labelme_files(folder: Path) -> List[Path]:
-    """The folder's JSON files that hold shapes of an image."""
-    return [path for path in sorted(folder.rglob("*.json")) if _content(path) is not None]
+def labelme_contents(folder: Path) -> Dict[Path, Dict[str, Any]]:
+    """{file: what is needed of its content} of the folder's JSON files that hold shapes of an image."""
+    contents = {path: _content(path) for path in sorted(folder.rglob("*.json"))}
+    return {path: content for path, content in contents.items() if content is not None}
 
 
-def labelme_found(folder: Path, files: List[Path]) -> SourceContent:
-    """Read the files; raises UserError for an image that is missing or of another size, and for unknown shapes."""
-    contents = {path: _content(path) for path in files}
+def labelme_found(folder: Path, contents: Mapping[Path, Mapping[str, Any]]) -> SourceContent:
+    """Read what `labelme_contents` found.
+
+    Raises:
+        UserError: for an image that is missing or of another size, and for unknown shapes.
+    """
     names = {name for path, content in contents.items() for name in _label_names(path, content)}
     names -= {*BACKGROUND_NAMES, *IGNORED_NAMES}
     if not names:
-        raise UserError(f"{folder}: its {len(files)} LabelMe files hold no shape")
+        raise UserError(f"{folder}: its {len(contents)} LabelMe files hold no shape")
     classes = with_background(sorted(names))
     ids = {name: index for index, name in enumerate(classes.names)}
     items = []
@@ -51,7 +56,7 @@ def labelme_found(folder: Path, files: List[Path]) -> SourceContent:
             _draw(size, content["shapes"], ids)
         name = path.relative_to(folder).with_suffix("").as_posix()
         items.append(Item(name, image, partial(_draw, size, content["shapes"], ids)))
-    others = sorted(set(folder.rglob("*.json")) - set(files))
+    others = sorted(set(folder.rglob("*.json")) - set(contents))
     left_out = [f"{len(others)} JSON files hold no shapes and are left out, such as {others[0]}"] if others else []
     return SourceContent("LabelMe", items, classes, [*RULES, *left_out])
 
@@ -60,7 +65,7 @@ def _label_names(path: Path, content: Mapping[str, Any]) -> List[str]:
     with expected_format("LabelMe", path):
         names = [shape["label"] for shape in content["shapes"]]
         if not all(isinstance(name, str) for name in names):
-            raise TypeError("a label that is no text")
+            raise TypeError("a label that is not text")
     return names
 
 
@@ -74,7 +79,9 @@ def with_background(names: List[str]) -> ClassSet:
 
 def _content(path: Path) -> Optional[Dict[str, Any]]:
     content = read_json(path)
-    return content if isinstance(content, dict) and {"shapes", "imagePath"} <= set(content) else None
+    if not isinstance(content, dict) or not {"shapes", "imagePath"} <= set(content):
+        return None
+    return {key: content[key] for key in KEYS if key in content}
 
 
 def _check_shape(path: Path, shape: Mapping[str, Any]) -> None:

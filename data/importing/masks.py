@@ -38,8 +38,8 @@ def masks_found(
     Args:
         kind: of source, for messages.
         pairs: the files.
-        palette: {class: colour} of colour masks; by default the colours found, with class names if they are those of
-            Cityscapes or CamVid.
+        palette: {class: colour} of colour masks, not used for numbers; by default the colours found, with class names
+            if they are those of Cityscapes or CamVid.
         splits: {split: names of its pairs}, if the source has splits.
 
     Raises:
@@ -74,7 +74,8 @@ def masks_found(
     if len(classes.names) > MAX_CLASSES:
         raise UserError(f"the masks hold {len(classes.names)} classes; a dataset has {MAX_CLASSES} at most")
     items = [Item(pair.name, pair.image, partial(_label, pair.mask, ids)) for pair in pairs]
-    return SourceContent(f"{kind}, {'colours' if True in kinds else 'numbers'}", items, classes, notes, splits)
+    colored = True in kinds
+    return SourceContent(f"{kind}, {'colours' if colored else 'numbers'}", items, classes, notes, splits, colored)
 
 
 def _read(path: Path) -> Tuple[np.ndarray, bool]:

@@ -1,13 +1,13 @@
 """Detects the format of a source and reads it."""
 
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from compat import UserError
 
 from data.importing.coco import coco_content, coco_found
-from data.importing.found import SourceContent, image_files
-from data.importing.labelme import labelme_files, labelme_found
+from data.importing.found import SourceContent, image_files, item_name
+from data.importing.labelme import labelme_contents, labelme_found
 from data.importing.masks import Color, Pair, masks_found
 from data.importing.supervisely import supervisely_files, supervisely_found
 from data.layouts import listed_names
@@ -28,7 +28,11 @@ def find_source(source: Path, palette_file: Optional[Path] = None) -> SourceCont
     Raises:
         UserError: for a source in none of these formats, and for anything ambiguous in it.
     """
-    found = _read_source(source, palette_file)
+    palette = read_palette(palette_file) if palette_file else None
+    found = _read_source(source, palette)
+    if palette_file and not found.colored:
+        holds = f"{source} holds {found.kind}"
+        raise UserError(f"{palette_file}: a palette names the colours of masks, and {holds}; leave --palette out")
     images: Dict[str, Path] = {}
     for item in found.items:
         other = images.setdefault(item.name, item.image)
@@ -39,15 +43,14 @@ def find_source(source: Path, palette_file: Optional[Path] = None) -> SourceCont
     return found
 
 
-def _read_source(source: Path, palette_file: Optional[Path]) -> SourceContent:
+def _read_source(source: Path, palette: Optional[Mapping[str, Color]]) -> SourceContent:
     if source.is_file() and source.suffix == ".json":
         content = coco_content(source)
         if content is None:
-            raise UserError(f"{source}: no COCO file; of LabelMe files, name their folder")
+            raise UserError(f"{source}: not a COCO file; of LabelMe files, name their folder")
         return coco_found(source, content, _folders_near(source))
     if not source.is_dir():
         raise UserError(f"{source}: no such folder or COCO file")
-    palette = read_palette(palette_file) if palette_file else None
     if palette is None and (source / LABEL_MAP).is_file():
         palette = read_palette(source / LABEL_MAP)
     if (source / "train.txt").is_file():
@@ -55,19 +58,32 @@ def _read_source(source: Path, palette_file: Optional[Path]) -> SourceContent:
     images, masks = _child(source, IMAGE_FOLDERS), _child(source, MASK_FOLDERS)
     if images and masks and image_files(masks):
         return masks_found("masks", _pairs(images, masks), palette)
-    for path in sorted(source.glob("*.json")) + sorted(source.glob("annotations/*.json")):
-        content = coco_content(path)
-        if content is not None:
-            return coco_found(path, content, _folders_near(path))
+    coco = _coco_file(source)
+    if coco:
+        path, content = coco
+        return coco_found(path, content, _folders_near(path))
     annotated = supervisely_files(source)
     if annotated:
         return supervisely_found(source, annotated)
-    shapes = labelme_files(source)
+    shapes = labelme_contents(source)
     if shapes:
         return labelme_found(source, shapes)
     raise UserError(
         f"{source}: neither images/ and masks/, nor files of LabelMe, Supervisely or COCO, nor train.txt are there"
     )
+
+
+def _coco_file(source: Path) -> Optional[Tuple[Path, Dict[str, Any]]]:
+    """The folder's COCO file and its content; raises UserError for a second one."""
+    only = None
+    for path in sorted(source.glob("*.json")) + sorted(source.glob("annotations/*.json")):
+        content = coco_content(path)
+        if content is not None and only:
+            remedy = "merge them, or name the one to import as the source"
+            raise UserError(f"{only[0]} and {path}: both are COCO files; {remedy}")
+        if content is not None:
+            only = path, content
+    return only
 
 
 def read_palette(path: Path) -> Dict[str, Color]:
@@ -137,7 +153,7 @@ def _listed(source: Path, palette: Optional[Mapping[str, Color]]) -> SourceConte
     for mode in ("train", "val"):
         splits[mode] = []
         for image, mask in _listed_files(source / f"{mode}.txt", source):
-            name = image.relative_to(source).with_suffix("").as_posix() if image.is_relative_to(source) else image.stem
+            name = item_name(image.relative_to(source)) if image.is_relative_to(source) else image.stem
             splits[mode].append(name)
             pairs.append(Pair(name, image, mask))
         if not splits[mode]:

@@ -217,13 +217,36 @@ def test_a_bad_image_is_named(root):
 
 def test_the_command(root, tmp_path, capsys):
     arguments = ["cache", "--config", "configs/stdc1_seg_sample.yml", "--dataset_root", str(root)]
-    elsewhere = ["--opts", f"train_dataset.cache_dir={tmp_path / 'cache'}"]
+    elsewhere = ["--opts", *(f"{part}_dataset.cache_dir={tmp_path / 'cache'}" for part in ("train", "val"))]
     for extra, folder in ((["--cache_dir", str(tmp_path / "c")], tmp_path / "c"), (elsewhere, tmp_path / "cache")):
         prepare_data([*arguments, *extra])
         assert f"{folder}: train: 6 images, 6 decoded, 0 were up to date" in capsys.readouterr().out
         assert len(list(folder.glob("*.raw"))) == 9
     prepare_data([*arguments, "--splits", "val"])
     assert len(list((root / "cache").glob("*.raw"))) == 3
+
+
+def test_the_command_writes_each_split_where_training_looks_for_it(root, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(root, other)
+    opts = [f"train_dataset.cache_dir={tmp_path / 'c'}", f"val_dataset.dataset_root={other}"]
+    arguments = ["cache", "--config", "configs/stdc1_seg_sample.yml", "--dataset_root", str(root), "--opts", *opts]
+    prepare_data(arguments)
+    assert dataset_of(root, cache="always", cache_dir=str(tmp_path / "c")).cache
+    assert dataset_of(other, "val", cache="always").cache
+    assert len(list((tmp_path / "c").glob("*.raw"))) == 6 and not (root / "cache").exists()
+
+
+def test_the_command_decodes_the_further_images_of_training(root, tmp_path, capsys):
+    sample = dataset_of(root, "val").samples[0]
+    shutil.copy(sample.image, tmp_path / "a.png")
+    cv2.imwrite(str(tmp_path / "a_label.png"), np.zeros((64, 128), np.uint8))
+    (tmp_path / "extra.txt").write_text(f"{tmp_path / 'a.png'}\t{tmp_path / 'a_label.png'}\n")
+    arguments = ["cache", "--config", "configs/stdc1_seg_sample.yml", "--dataset_root", str(root)]
+    prepare_data([*arguments, "--opts", f"train_dataset.extra_list={tmp_path / 'extra.txt'}"])
+    output = capsys.readouterr().out
+    assert "train: 7 images, 7 decoded" in output and "val: 3 images, 3 decoded" in output
+    assert len(dataset_of(root, cache="always", extra_list=str(tmp_path / "extra.txt"))) == 7
 
 
 def test_a_damaged_index_is_an_empty_one(root):

@@ -67,6 +67,43 @@ def test_cocos_own_folders(tmp_path):
         assert found.items[0].label()[5, 6] == 2
 
 
+def test_of_several_coco_files_none_is_chosen(tmp_path):
+    pytest.importorskip("pycocotools")
+    coco(tmp_path, [TRIANGLE])
+    (tmp_path / "annotations").mkdir()
+    for name in ("instances_val2017.json", "person_keypoints_val2017.json"):
+        (tmp_path / "annotations" / name).write_bytes((tmp_path / "instances.json").read_bytes())
+    (tmp_path / "instances.json").unlink()
+    with pytest.raises(UserError, match="instances_val.*and.*person_keypoints.*name the one to import as the source"):
+        find_source(tmp_path)
+    assert len(find_source(tmp_path / "annotations" / "person_keypoints_val2017.json").items) == 1
+
+
+def test_an_image_listed_outside_the_folder_keeps_its_name_within_the_dataset(tmp_path):
+    pytest.importorskip("pycocotools")
+    images = [{"id": 7, "file_name": "../images/./a.jpg", "width": SIZE[0], "height": SIZE[1]}]
+    source = tmp_path / "source"
+    assert find_source(coco(source, [TRIANGLE], images=images)).items[0].name == "images/a"
+    photo(source / "a.jpg")
+    images = [{**images[0], "id": number, "file_name": file} for number, file in ((7, "a.jpg"), (8, "../images/a.jpg"))]
+    assert [item.name for item in find_source(coco(source, [TRIANGLE], images=images)).items] == ["a", "images/a"]
+    photo(tmp_path / "a.jpg")
+    images[1]["file_name"] = "../a.jpg"
+    with pytest.raises(UserError, match="two images have the same name, a;"):
+        find_source(coco(source, [TRIANGLE], images=images))
+
+
+@pytest.mark.parametrize("name", ["background", "_background_"])
+def test_a_category_of_the_background_is_class_0(tmp_path, name):
+    pytest.importorskip("pycocotools")
+    categories = [{"id": 1, "name": name}, {"id": 3, "name": "ship"}]
+    boxes = {3: [0, 0, 16, 0, 16, 16, 0, 16], 1: [4, 0, 8, 0, 8, 16, 4, 16]}
+    annotations = [{"category_id": key, "segmentation": [points]} for key, points in boxes.items()]
+    found = find_source(coco(tmp_path, annotations, categories=categories))
+    assert found.classes.names == ("background", "ship")
+    np.testing.assert_array_equal(found.items[0].label(), ids(1, 0, 1, 1, 0, 0))
+
+
 def test_categories_of_one_name_are_one_class(tmp_path):
     pytest.importorskip("pycocotools")
     categories = [{"id": 9, "name": "ship"}, {"id": 3, "name": "ship"}, {"id": 4, "name": "harbour"}]

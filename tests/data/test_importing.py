@@ -239,6 +239,21 @@ def test_lists_keep_their_splits(tmp_path):
         find_source(tmp_path)
 
 
+def test_names_of_images_beside_the_source_stay_within_the_dataset(tmp_path):
+    source = masked(tmp_path / "source", ids(0, 1))
+    photo(tmp_path / "photos" / "a.png")
+    Image.fromarray(ids(0, 1)).save(tmp_path / "a.png")
+    (source / "train.txt").write_text("../photos/a.png ../a.png\n")
+    (source / "val.txt").write_text("images/../images/0.jpg masks/0.png\n")
+    found = find_source(source)
+    assert found.splits == {"train": ["photos/a"], "val": ["images/0"]}
+    assert [item.name for item in found.items] == ["photos/a", "images/0"]
+    photo(source / "photos" / "a.png")
+    (source / "val.txt").write_text("photos/a.png ../a.png\n")
+    with pytest.raises(UserError, match="photos/a is in train.txt too"):
+        find_source(source)
+
+
 @pytest.mark.parametrize(
     ("listed", "message"),
     [

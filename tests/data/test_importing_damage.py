@@ -10,7 +10,7 @@ import pytest
 
 from data.importing import find_source
 from tests.data.test_coco import coco
-from tests.data.test_importing import SIZE
+from tests.data.test_importing import SIZE, ids, masked
 from tests.data.test_labelme import box, labelme
 from tests.data.test_supervisely import BITMAP, BOX, HOLED, project
 
@@ -21,6 +21,24 @@ SOURCES = {
     "instances.json": lambda root: coco(root, [{"category_id": 3, "segmentation": [[4, 4, 8, 4, 8, 6]]}, RLE]),
     "street/ann/a.jpg.json": lambda root: project(root, [HOLED, BOX, BITMAP]),
 }
+
+
+@pytest.mark.parametrize("name", [*SOURCES, "masks"])
+def test_a_palette_that_names_no_colours_is_refused(tmp_path, name):
+    """It would be ignored; whoever gave it expects its names."""
+    if name.startswith("instances"):
+        pytest.importorskip("pycocotools")
+    SOURCES.get(name, lambda root: masked(root, ids(0, 1)))(tmp_path)
+    palette = tmp_path / "palette.txt"
+    palette.write_text("road 0 0 0\ncar 255 0 0\n")
+    message = "palette.txt: a palette names the colours of masks, and .* holds .*; leave --palette out"
+    with pytest.raises(UserError, match=message):
+        find_source(tmp_path, palette)
+    if name.startswith("instances"):
+        with pytest.raises(UserError, match="gone.txt: the palette cannot be read"):
+            find_source(tmp_path / name, tmp_path / "gone.txt")
+    palette.rename(tmp_path / "labelmap.txt")  # CVAT's, which is there without being asked for
+    assert find_source(tmp_path).items
 
 
 def places(node, path=()):

@@ -1,6 +1,7 @@
 """data.importing.labelme: shapes become the training ids that they cover, or one line says why not."""
 
 import json
+import tracemalloc
 
 from compat import UserError
 
@@ -72,6 +73,18 @@ def test_labelme_faults_name_the_file_and_what_is_left_out(tmp_path):
     labelme(tmp_path, [{**box("road", 2, 3, 12, 9), "label": 5}], name="b")
     with pytest.raises(UserError, match=r"b\.json: not as LabelMe writes it"):
         find_source(tmp_path)
+
+
+def test_the_images_inside_the_files_are_not_kept(tmp_path):
+    for number in range(20):
+        labelme(tmp_path, [box("road", 2, 3, 12, 9)], name=f"{number}", imageData="A" * 500_000)
+    tracemalloc.start()
+    try:
+        assert len(find_source(tmp_path).items) == 20
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 5 * 500_000  # a few copies of one image while its file is read; all would be 20
 
 
 def test_a_json_file_nested_too_deeply_is_named(tmp_path):

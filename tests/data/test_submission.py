@@ -96,7 +96,7 @@ def test_every_fault_has_its_line(tmp_path):
     images = {f"ulm_{number:06d}_000019": (8, 4) for number in range(9)}
     assert sorted(check_submission(tmp_path / "faulty.zip", images)) == sorted(
         [
-            "readme.txt: is no PNG; take it out of the zip",
+            "readme.txt: is not a PNG; take it out of the zip",
             "road.png: the server looks for CITY_123456_123456*.png",
             "ulm_000000_000019: 2 results; the server wants one",
             "ulm_000009_000019: no such image in the split",

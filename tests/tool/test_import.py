@@ -96,6 +96,21 @@ def test_two_images_of_one_name_are_refused(tmp_path):
         main(["import", str(tmp_path / "lists"), "--save_dir", str(tmp_path / "data")])
 
 
+def test_a_photo_listed_outside_the_source_is_not_overwritten_by_its_label(tmp_path):
+    source = masked(tmp_path / "source", ids(0, 1), ids(1, 0))
+    (tmp_path / "photos").mkdir()
+    before = np.full((16, 24, 3), 90, np.uint8)
+    Image.fromarray(before).save(tmp_path / "photos" / "a.png")
+    (source / "train.txt").write_text("../photos/a.png masks/0.png\n")
+    (source / "val.txt").write_text("images/1.jpg masks/1.png\n")
+    main(["import", str(source), "--save_dir", str(tmp_path / "out" / "data"), "--seed", "1"])
+    train = dataset_of(load_recipe(str(tmp_path / "out" / "data" / "recipe.yml")).train_dataset)
+    image, label = train.read(0)
+    np.testing.assert_array_equal(image, before)
+    np.testing.assert_array_equal(label, ids(0, 1))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["data"]
+
+
 def test_a_missing_dataset_is_named_and_its_folder_not_created(tmp_path):
     with pytest.raises(UserError, match="gone: no such dataset folder"):
         main(["cityscapes", "--dataset_root", str(tmp_path / "gone")])

@@ -36,8 +36,6 @@ def import_source(
     if source.resolve() in (save_dir.resolve(), *save_dir.resolve().parents):
         raise UserError(f"--save_dir {save_dir}: lies in the source, which is not changed; choose a folder outside it")
     found = find_source(source, palette)
-    if len(found.classes.names) < 2:
-        raise UserError(f"{source}: has only one class, {found.classes.names[0]}; segmentation needs at least two")
     names = [item.name for item in found.items]
     splits = found.splits or split_names(names, val_share, seed)
     written = write_dataset(found, splits, prepare_save_dir(save_dir), progress)
