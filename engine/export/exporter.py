@@ -41,9 +41,7 @@ def export_network(
             folder is then as it was before.
     """
     if description.output_op == "argmax" and description.num_classes > MAX_CLASSES:
-        raise UserError(
-            f"{description.num_classes} classes do not fit into a class map, which holds {MAX_CLASSES}; use --output_op none"
-        )
+        raise UserError(f"{description.num_classes} classes: a class map holds {MAX_CLASSES}; use --output_op none")
     eager = EagerNetwork(model, description.num_classes, Normalize(mean=description.mean, std=description.std))
     draft = folder / ".export.tmp"
     shutil.rmtree(draft, ignore_errors=True)
