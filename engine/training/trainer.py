@@ -72,7 +72,7 @@ class Trainer:
         self.devices = join_devices()
         self.num_workers = default_workers() if options.num_workers is None else options.num_workers
         self.iteration = 0  # updates made
-        self.validated = 0  # last iteration whose validation is complete
+        self.validated = 0  # last iteration that was saved with its validation, if the run has one
 
         self.train_set, self.val_set = training_datasets(recipe, options.validate)
         if self._is_first:
@@ -215,10 +215,8 @@ class Trainer:
     def _stops_early(self) -> bool:
         """Whether no validation of the recipe's last `early_stop_intervals` found better weights; the log says so."""
         allowed = self.recipe.early_stop_intervals * self.recipe.save_interval
-        if not (self.validation and allowed and self.validated):
-            return False
-        found = self.validation.best_iteration
-        if self.validated - found < allowed:
+        found = self.validation.best_iteration if self.validation and allowed else None
+        if found is None or self.validated - found < allowed:
             return False
         logger.info("stopping early: no validation since iteration %d had a better mIoU", found)
         return True
