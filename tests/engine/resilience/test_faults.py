@@ -67,10 +67,10 @@ class Signalled(Trainer):
 
     number = signal.SIGTERM
 
-    def _step(self, number, images, labels):
+    def _train_batch(self, number, images, labels):
         if number == 9:
             os.kill(os.getpid(), self.number)
-        return super()._step(number, images, labels)
+        return super()._train_batch(number, images, labels)
 
 
 class SignalledByKeyboard(Signalled):
@@ -177,14 +177,14 @@ class Diverging(Trainer):
 
     bad = (5,)
 
-    def _step(self, number, images, labels):
+    def _train_batch(self, number, images, labels):
         if number in [2 * iteration - 1 for iteration in self.bad]:
             spoil = self.model.head.register_forward_post_hook(lambda layer, inputs, logits: logits * float("nan"))
             try:
-                return super()._step(number, images, labels)
+                return super()._train_batch(number, images, labels)
             finally:
                 spoil.remove()
-        return super()._step(number, images, labels)
+        return super()._train_batch(number, images, labels)
 
 
 class DivergingTwice(Diverging):
@@ -229,8 +229,8 @@ def test_losses_are_read_before_a_checkpoint(sample_root, tmp_path):
 
 def test_skipping_updates_nothing(sample_root, tmp_path, whole, lines):
     class Watched(Diverging):
-        def _step(self, number, images, labels):
-            losses = super()._step(number, images, labels)
+        def _train_batch(self, number, images, labels):
+            losses = super()._train_batch(number, images, labels)
             if number in (7, 9):
                 velocity = {k: v.numpy() for k, v in self.optimizer.state_dict().items() if k.endswith("velocity_0")}
                 averages = {k: v.numpy().copy() for k, v in self.step.average.state_dict().items()}
@@ -253,8 +253,8 @@ def test_skipping_updates_nothing(sample_root, tmp_path, whole, lines):
 
 def test_weights_that_are_not_finite_are_never_kept(sample_root, tmp_path):
     class Spoilt(Trainer):
-        def _step(self, number, images, labels):
-            losses = super()._step(number, images, labels)
+        def _train_batch(self, number, images, labels):
+            losses = super()._train_batch(number, images, labels)
             if number == 5:
                 self.model.head.bias.set_value(paddle.full([19], float("inf")))
             return losses
@@ -300,10 +300,10 @@ def test_bad_images(corrupt_root, tmp_path, lines):
 
 def test_a_killed_loader_process(sample_root, tmp_path):
     class Robbed(Trainer):
-        def _step(self, number, images, labels):
+        def _train_batch(self, number, images, labels):
             if number == 9:
                 multiprocessing.active_children()[0].kill()
-            return super()._step(number, images, labels)
+            return super()._train_batch(number, images, labels)
 
     recipe = tiny_recipe(sample_root, iters=4000, test_config__full__scales=0.25)
     with pytest.raises(UserError, match="a loader process is gone .*use fewer --num_workers; .*--resume_model auto"):

@@ -167,8 +167,8 @@ def test_four_batches_of_one_give_the_gradients_of_one_of_four():
 class Recorded(Trainer):
     """Keeps what each batch held and lost."""
 
-    def _step(self, number, images, labels):
-        losses = super()._step(number, images, labels)
+    def _train_batch(self, number, images, labels):
+        losses = super()._train_batch(number, images, labels)
         self.seen = [*getattr(self, "seen", []), (images.numpy(), float(losses["loss"]))]
         return losses
 
