@@ -26,7 +26,7 @@ from engine.resilience.checkpoint import (
     MODEL,
     Checkpoint,
     finish_replacements,
-    list_checkpoints,
+    in_order_of_writing,
     newest_intact,
     prepare_save_dir,
     read_checkpoint,
@@ -308,13 +308,11 @@ class Trainer:
             finish_replacements(self.save_dir)
         wait_for_all(self.devices)
         source = self.options.resume_model
-        if source not in (None, AUTO):
-            return read_checkpoint(Path(source))
-        if source is None:
-            found = list_checkpoints(self.save_dir)
-            if found:
-                logger.warning("%s of an earlier run stays; to go on from it: --resume_model auto", found[-1])
-            return None
+        if source != AUTO:
+            for last in in_order_of_writing(self.save_dir)[-1:]:
+                if source is None or last.resolve() != Path(source).resolve():  # auto takes it until this run has saved
+                    logger.warning("%s of an earlier run stays; to go on from it: --resume_model %s", last, last)
+            return read_checkpoint(Path(source)) if source else None
         checkpoint = newest_intact(self.save_dir)
         if checkpoint is None:
             logger.info("--resume_model auto: no checkpoint in %s yet, starting at iteration 0", self.save_dir)

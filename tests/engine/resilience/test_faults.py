@@ -144,6 +144,22 @@ def test_the_newest_intact_checkpoint_is_found(sample_root, tmp_path, whole, lin
         newest_intact(tmp_path)
 
 
+@pytest.mark.parametrize("start", ["iter_3", None])
+def test_what_was_saved_last_is_resumed_not_what_an_abandoned_run_left(start, sample_root, tmp_path, whole, lines):
+    """Resumed from an earlier checkpoint, or begun anew, in the folder of a run that had come further."""
+    folder = tmp_path / "used"
+    shutil.copytree(whole.save_dir, folder)
+    with pytest.raises(Interrupted):
+        train(tiny_recipe(sample_root), folder, Signalled, resume_model=start and str(folder / start))
+    last = folder / "iter_8"
+    assert f"{last} of an earlier run stays; to go on from it: --resume_model {last}" in "".join(lines)
+    copied = tmp_path / "copied"
+    shutil.copytree(folder, copied, copy_function=shutil.copy)  # which gives the files new times, in any order
+    resumed = train(tiny_recipe(sample_root), copied, resume_model="auto")
+    assert f"resumed {copied / 'iter_5'} at iteration 5" in lines
+    assert same(weights(resumed), weights(whole))
+
+
 def test_only_as_many_checkpoints_stay_as_asked_for(sample_root, tmp_path):
     (tmp_path / "iter_9000").mkdir()  # of an earlier run, which must not count: it would push out the new ones
     train(tiny_recipe(sample_root), tmp_path, validate=False, keep_checkpoint_max=2)
