@@ -143,7 +143,7 @@ class Trainer:
         """Network and criterion, with weights from the checkpoint, else from the options, else from the recipe."""
         # The guard numbers parameters from 0, so that optimiser states fit however many networks were built before.
         with paddle.utils.unique_name.guard():
-            others = checkpoint or self.options.load_from or self.options.finetune
+            others = checkpoint or self.options.starting_weights
             network = network_of(self.recipe, self.train_set.num_classes, weights=not others)
             model = prepared_for_training(network, self.recipe, self.devices)
             criterion = criterion_of(self.recipe, model, self.train_set)
@@ -154,7 +154,7 @@ class Trainer:
         return model, criterion
 
     def _build_guard(self) -> LossGuard:
-        policy = (self.options.on_nan, self.options.max_skipped)
+        policy = (self.options.on_nan, self.options.skips_allowed)
         return LossGuard(*policy, self.recipe.accumulate, self.feed.read, self.save_dir, self.devices)
 
     def _build_step(self) -> TrainStep:
@@ -299,7 +299,7 @@ class Trainer:
             del parts["records"]  # those of another process or folder
         for name, part in parts.items():
             part.set_state_dict(getattr(state, name))
-        unused = f"; --finetune {self.options.finetune} is not used any more" if self.options.finetune else ""
+        unused = self.options.starting_weights and f"; {self.options.starting_weights} is not used any more"
         logger.info("resumed %s at iteration %d%s", checkpoint.folder, self.iteration, unused)
 
     def _checkpoint_to_resume(self) -> Optional[Checkpoint]:

@@ -106,7 +106,7 @@ def test_every_file_is_read_once(resume, whole, sample_root, tmp_path):
 def test_a_resumed_run_needs_no_weights_but_its_own(whole, sample_root, tmp_path, monkeypatch):
     """Such as a job whose command stays the same, on a host without the files that it began with."""
     shutil.copytree(whole.save_dir / "iter_3", tmp_path / "iter_3")
-    read, said = [], []
+    read, said, lines = [], [], []
 
     def network_of(recipe, num_classes, weights=True):
         read.append(weights)
@@ -114,8 +114,10 @@ def test_a_resumed_run_needs_no_weights_but_its_own(whole, sample_root, tmp_path
 
     monkeypatch.setattr("engine.training.trainer.network_of", network_of)
     monkeypatch.setattr(logger, "warning", lambda *words: said.append(words[0] % words[1:]))
+    monkeypatch.setattr(logger, "info", lambda *words: lines.append(words[0] % words[1:]))
     options = {"seed": 5, "validate": False, "save_dir": str(tmp_path), "resume_model": "auto"}
     resumed = Trainer(tiny_recipe(sample_root, batch_size=3), RunOptions(load_from="gone.pdparams", **options))
+    assert any("--load_from gone.pdparams is not used any more" in line for line in lines)
     expected = newest_intact(tmp_path).weights
     assert all((expected[name].numpy() == value).all() for name, value in weights(resumed).items())
     assert read == [False] and resumed.iteration == 3
