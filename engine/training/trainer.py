@@ -22,6 +22,7 @@ from engine.build import (
 )
 from engine.parallel import join_devices, share_statistics, wait_for_all
 from engine.recipe import Recipe
+from engine.recipe.schema import Constant
 from engine.resilience.checkpoint import (
     MODEL,
     Checkpoint,
@@ -321,7 +322,7 @@ class Trainer:
         return checkpoint
 
     def _check_origin(self, folder: Path, state: RunState) -> None:
-        """Raises UserError for the checkpoint of a run with another seed; warns where the order of images changes."""
+        """Raises UserError for the checkpoint of a run with another seed; warns where images or rates change."""
         if state.seed != self.options.seed:
             raise UserError(f"{folder}: was trained with --seed {state.seed}, not {self.options.seed}")
         if state.total_batch != self._total_batch():
@@ -330,6 +331,13 @@ class Trainer:
                 folder,
                 state.total_batch,
                 self._total_batch(),
+            )
+        if state.iters != self.recipe.iters and not isinstance(self.recipe.lr_scheduler, Constant):
+            logger.warning(
+                "%s: its run had %d iterations and this one has %d, so the learning rates change",
+                folder,
+                state.iters,
+                self.recipe.iters,
             )
 
     @property

@@ -14,7 +14,7 @@ from engine.resilience.checkpoint import CHECKSUMS, newest_intact
 from engine.training.options import RunOptions
 from engine.training.state import RunState
 from engine.training.trainer import Trainer
-from tests.helpers.tiny_training import TinyNetwork, tiny_recipe, train
+from tests.helpers.tiny_training import TinyNetwork, tiny_network, tiny_recipe, train
 
 # What a run of 3 iterations wrote before the parts of a run had states of their own.
 FIRST_FORMAT = """{
@@ -132,6 +132,20 @@ def test_a_resumed_run_needs_no_weights_but_its_own(whole, sample_root, tmp_path
 
 def test_a_folder_without_checkpoints(tmp_path):
     assert newest_intact(tmp_path) is None
+
+
+@pytest.mark.parametrize("schedule", ["PolynomialDecay", "Constant"])
+def test_a_resumed_run_of_another_length_is_told_that_its_rates_change(
+    schedule, whole, sample_root, tmp_path, monkeypatch
+):
+    said = []
+    monkeypatch.setattr(logger, "warning", lambda *words: said.append(words[0] % words[1:]))
+    recipe = tiny_recipe(sample_root, iters=9, lr_scheduler={"type": schedule, "learning_rate": 0.01})
+    options = RunOptions(seed=5, save_dir=str(tmp_path), resume_model=str(whole.save_dir / "iter_3"), validate=False)
+    with tiny_network():
+        Trainer(recipe, options)
+    changes = f"{whole.save_dir}/iter_3: its run had 8 iterations and this one has 9, so the learning rates change"
+    assert said == ([changes] if schedule == "PolynomialDecay" else [])
 
 
 @pytest.mark.parametrize("change", ["type", "frozen"])
