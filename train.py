@@ -11,7 +11,7 @@ import paddle
 from engine.command import WORKERS, add_recipe_flags, choose_device, dataset_overrides, parser, run, whole_number
 from engine.recipe import Recipe, load_recipe, scale_learning_rate
 from engine.resilience.divergence import POLICIES
-from engine.training.options import RunOptions
+from engine.training.options import MAX_SKIPPED, RunOptions
 from engine.training.precision import DTYPES
 from engine.training.trainer import Trainer
 
@@ -153,9 +153,8 @@ def _add_fault_flags(arguments: argparse.ArgumentParser) -> None:
     add(
         "--max_skipped",
         type=whole_number(),
-        default=10,
         metavar="N",
-        help="--on_nan skip: stop after N skipped iterations",
+        help=f"--on_nan skip: stop after N skipped iterations ({MAX_SKIPPED})",
     )
     add(
         "--skip_bad_samples",

@@ -88,11 +88,12 @@ def library_versions(folder: Path) -> Dict[str, str]:
 def _link(target: Path, link: Path) -> bool:
     if link.exists() and not link.is_symlink():
         return False
-    if link.is_symlink():
-        if link.exists() and link.samefile(target):
-            return True
-        link.unlink()
-    link.symlink_to(os.path.relpath(target, link.parent))
+    if link.exists() and link.samefile(target):
+        return True
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")  # the processes of several devices do this at once
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(target, link.parent))
+    os.replace(temporary, link)
     return True
 
 

@@ -8,6 +8,7 @@ An existing one of the same name is renamed before it is deleted, so that an int
 import hashlib
 import io
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -21,6 +22,7 @@ from paddle import nn
 
 MODEL, OPTIMIZER, STATE = "model.pdparams", "model.pdopt", "state.json"
 EXTRA = "training.pdstate"  # tensors beside the network's and the optimiser's
+WRITE_NUMBER = "write_number"  # key of the state: counts the checkpoints that were ever written to the folder
 CHECKSUMS = "SHA256SUMS"  # as sha256sum writes it: sha256sum --check SHA256SUMS
 
 
@@ -90,12 +92,15 @@ def save_checkpoint(
         folder: path of the checkpoint.
         model: its weights become `model.pdparams`.
         optimizer: its state becomes `model.pdopt`.
-        state: becomes `state.json`.
+        state: becomes `state.json`, with the position of this checkpoint in the order of writing.
         extra: nested mappings of tensors; become `training.pdstate`.
 
     Raises:
         UserError: when it cannot be written, such as on a full disk; what was there before is kept.
     """
+    if state is not None:
+        before = [_write_number(path, unreadable=0) for path in list_checkpoints(folder.parent)]
+        state = {**state, WRITE_NUMBER: 1 + max(before, default=0)}
     folder = Path(os.path.realpath(folder))  # a link stays, and the folder that it leads to is replaced
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file where a checkpoint's folder is to be written; move it away")
@@ -133,7 +138,7 @@ def damage(folder: Path) -> Optional[str]:
 
 
 def list_checkpoints(save_dir: Path) -> List[Path]:
-    """The folders `iter_N`, oldest first."""
+    """The folders `iter_N`, by N."""
     found = [path for path in save_dir.glob("iter_*") if path.name[5:].isdecimal() and path.is_dir()]
     return sorted(found, key=checkpoint_iteration)
 
@@ -143,13 +148,23 @@ def checkpoint_iteration(folder: Path) -> int:
     return int(folder.name[5:])
 
 
+def in_order_of_writing(save_dir: Path, unreadable: float = math.inf) -> List[Path]:
+    """The folders `iter_N`, the one that was written last at the end.
+
+    N does not tell: a run may have begun anew, or gone on from an earlier checkpoint, where another had come further.
+    The files' times do not either, once the folder was copied. Those of version 1.0.0, which have no number, come first
+    and by N; `unreadable` is the number of those whose state cannot be read.
+    """
+    return sorted(list_checkpoints(save_dir), key=lambda folder: _write_number(folder, unreadable))
+
+
 def newest_intact(save_dir: Path) -> Optional[Checkpoint]:
-    """Read the newest intact checkpoint, and log damaged ones; None if there is no checkpoint at all.
+    """Read the intact checkpoint that was written last, and log damaged ones; None if there is no checkpoint at all.
 
     Raises:
         UserError: when all checkpoints are damaged.
     """
-    found = list_checkpoints(save_dir)
+    found = in_order_of_writing(save_dir)
     for folder in reversed(found):
         try:
             return _parse(folder, _read_verified(folder))
@@ -163,8 +178,9 @@ def newest_intact(save_dir: Path) -> Optional[Checkpoint]:
 
 
 def remove_old_checkpoints(save_dir: Path, keep: int, newest: Optional[int] = None) -> None:
-    """Keep the newest `keep` checkpoints up to iteration `newest`, by default all; 0 keeps all."""
-    found = [path for path in list_checkpoints(save_dir) if newest is None or checkpoint_iteration(path) <= newest]
+    """Of the checkpoints up to iteration `newest`, by default all, keep the `keep` written last; 0 keeps all."""
+    found = in_order_of_writing(save_dir, unreadable=-1)
+    found = [path for path in found if newest is None or checkpoint_iteration(path) <= newest]
     for folder in found[:-keep] if keep > 0 else ():
         hidden = _hidden(folder, "tmp")  # a half-deleted folder must not look like a checkpoint
         _delete(hidden)
@@ -240,6 +256,14 @@ def _parse(folder: Path, contents: Mapping[str, bytes]) -> Checkpoint:
     weights, optimizer, extra = (paddle.load(io.BytesIO(contents[name])) for name in (MODEL, OPTIMIZER, EXTRA))
     weights.pop("StructuredToParameterName@@", None)  # Paddle's own bookkeeping
     return Checkpoint(folder, weights, optimizer, json.loads(contents[STATE].decode("utf-8")), extra)
+
+
+def _write_number(folder: Path, unreadable: float) -> float:
+    """The position of a checkpoint in the order of writing; 0 if its state has none, as in version 1.0.0."""
+    try:
+        return int(json.loads((folder / STATE).read_bytes()).get(WRITE_NUMBER, 0))
+    except (OSError, ValueError, TypeError, AttributeError):  # no file, no JSON, no mapping, or no number
+        return unreadable
 
 
 def _put_in_place(temporary: Path, folder: Path) -> None:

@@ -12,7 +12,7 @@ class RunState:
 
     Attributes:
         iteration: updates made so far.
-        validated: the last iteration whose validation is complete.
+        validated: the last iteration that was saved with its validation, if the run has one.
         iters: length of the run.
         seed: of the run.
         total_batch: images of an iteration, over all devices and accumulated batches.

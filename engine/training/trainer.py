@@ -22,11 +22,12 @@ from engine.build import (
 )
 from engine.parallel import join_devices, share_statistics, wait_for_all
 from engine.recipe import Recipe
+from engine.recipe.schema import Constant
 from engine.resilience.checkpoint import (
     MODEL,
     Checkpoint,
     finish_replacements,
-    list_checkpoints,
+    in_order_of_writing,
     newest_intact,
     prepare_save_dir,
     read_checkpoint,
@@ -72,7 +73,7 @@ class Trainer:
         self.devices = join_devices()
         self.num_workers = default_workers() if options.num_workers is None else options.num_workers
         self.iteration = 0  # updates made
-        self.validated = 0  # last iteration whose validation is complete
+        self.validated = 0  # last iteration that was saved with its validation, if the run has one
 
         self.train_set, self.val_set = training_datasets(recipe, options.validate)
         if self._is_first:
@@ -143,7 +144,7 @@ class Trainer:
         """Network and criterion, with weights from the checkpoint, else from the options, else from the recipe."""
         # The guard numbers parameters from 0, so that optimiser states fit however many networks were built before.
         with paddle.utils.unique_name.guard():
-            others = checkpoint or self.options.load_from or self.options.finetune
+            others = checkpoint or self.options.starting_weights
             network = network_of(self.recipe, self.train_set.num_classes, weights=not others)
             model = prepared_for_training(network, self.recipe, self.devices)
             criterion = criterion_of(self.recipe, model, self.train_set)
@@ -154,7 +155,7 @@ class Trainer:
         return model, criterion
 
     def _build_guard(self) -> LossGuard:
-        policy = (self.options.on_nan, self.options.max_skipped)
+        policy = (self.options.on_nan, self.options.skips_allowed)
         return LossGuard(*policy, self.recipe.accumulate, self.feed.read, self.save_dir, self.devices)
 
     def _build_step(self) -> TrainStep:
@@ -215,10 +216,8 @@ class Trainer:
     def _stops_early(self) -> bool:
         """Whether no validation of the recipe's last `early_stop_intervals` found better weights; the log says so."""
         allowed = self.recipe.early_stop_intervals * self.recipe.save_interval
-        if not (self.validation and allowed and self.validated):
-            return False
-        found = self.validation.best_iteration
-        if self.validated - found < allowed:
+        found = self.validation.best_iteration if self.validation and allowed else None
+        if found is None or self.validated - found < allowed:
             return False
         logger.info("stopping early: no validation since iteration %d had a better mIoU", found)
         return True
@@ -301,7 +300,7 @@ class Trainer:
             del parts["records"]  # those of another process or folder
         for name, part in parts.items():
             part.set_state_dict(getattr(state, name))
-        unused = f"; --finetune {self.options.finetune} is not used any more" if self.options.finetune else ""
+        unused = self.options.starting_weights and f"; {self.options.starting_weights} is not used any more"
         logger.info("resumed %s at iteration %d%s", checkpoint.folder, self.iteration, unused)
 
     def _checkpoint_to_resume(self) -> Optional[Checkpoint]:
@@ -310,13 +309,11 @@ class Trainer:
             finish_replacements(self.save_dir)
         wait_for_all(self.devices)
         source = self.options.resume_model
-        if source not in (None, AUTO):
-            return read_checkpoint(Path(source))
-        if source is None:
-            found = list_checkpoints(self.save_dir)
-            if found:
-                logger.warning("%s of an earlier run stays; to go on from it: --resume_model auto", found[-1])
-            return None
+        if source != AUTO:
+            for last in in_order_of_writing(self.save_dir)[-1:]:
+                if source is None or last.resolve() != Path(source).resolve():  # auto takes it until this run has saved
+                    logger.warning("%s of an earlier run stays; to go on from it: --resume_model %s", last, last)
+            return read_checkpoint(Path(source)) if source else None
         checkpoint = newest_intact(self.save_dir)
         if checkpoint is None:
             logger.info("--resume_model auto: no checkpoint in %s yet, starting at iteration 0", self.save_dir)
@@ -325,7 +322,7 @@ class Trainer:
         return checkpoint
 
     def _check_origin(self, folder: Path, state: RunState) -> None:
-        """Raises UserError for the checkpoint of a run with another seed; warns where the order of images changes."""
+        """Raises UserError for the checkpoint of a run with another seed; warns where images or rates change."""
         if state.seed != self.options.seed:
             raise UserError(f"{folder}: was trained with --seed {state.seed}, not {self.options.seed}")
         if state.total_batch != self._total_batch():
@@ -334,6 +331,13 @@ class Trainer:
                 folder,
                 state.total_batch,
                 self._total_batch(),
+            )
+        if state.iters != self.recipe.iters and not isinstance(self.recipe.lr_scheduler, Constant):
+            logger.warning(
+                "%s: its run had %d iterations and this one has %d, so the learning rates change",
+                folder,
+                state.iters,
+                self.recipe.iters,
             )
 
     @property

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import ContextManager, Dict, Mapping
+from typing import ContextManager, Dict, Mapping, Optional
 
 from compat import logger
 
@@ -64,10 +64,10 @@ class Validation:
         self.best = {protocol: dict(best) for protocol, best in state.get("best", {}).items()}
 
     @property
-    def best_iteration(self) -> int:
-        """The iteration of the first protocol's best weights; 0 before the first validation."""
+    def best_iteration(self) -> Optional[int]:
+        """The iteration of the first protocol's best weights; None before the first validation under it."""
         best = self.best.get(next(iter(self.protocols)))
-        return int(best["iteration"]) if best else 0
+        return int(best["iteration"]) if best else None
 
     def run(self, model: nn.Layer, iteration: int, progress: Progress, while_evaluating: ContextManager) -> None:
         """Evaluate under every protocol, save the weights that are better than all before, draw some predictions.

@@ -60,6 +60,22 @@ def test_linking_again_changes_nothing_and_follows_another_version(tree):
     assert (folder / "libcudnn.so").resolve() == newer.resolve()
 
 
+def test_processes_that_link_at_the_same_time_all_succeed(tree, monkeypatch):
+    """As the ranks of a launcher do: the second one found the first one's link where it had seen none."""
+    files, folder = tree
+    symlink = os.symlink
+
+    def another_was_faster(target, link, *arguments, **options):
+        if not (folder / "libcudnn.so").is_symlink():
+            symlink(target, folder / "libcudnn.so")
+        symlink(target, link, *arguments, **options)
+
+    monkeypatch.setattr(os, "symlink", another_was_faster)
+    assert "libcudnn.so" in link_libraries(files[:1], folder)
+    assert (folder / "libcudnn.so").read_text() == "libcudnn.so.8"
+    assert {path.name for path in folder.iterdir()} == {"libcudnn.so", "libcudnn.so.8", "libwarpctc.so"}
+
+
 def test_what_paddle_brings_stays(tree):
     files, folder = tree
     own = files[0].with_name("libwarpctc.so.1")

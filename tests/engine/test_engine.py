@@ -123,5 +123,5 @@ def test_a_few_iterations_on_one_batch_lower_the_loss(small_recipe, tmp_path):
     recipe = small_recipe(iters=8, log_iters=1, lr_scheduler__warmup_iters=0)
     trainer = Trainer(recipe, RunOptions(save_dir=str(tmp_path), validate=False))
     images, labels, _ = next(iter(train_batches(trainer.train_set, recipe.batch_size, 0, 0, 1)))
-    losses = [float(trainer._step(number, images, labels)["loss"]) for number in range(8)]
+    losses = [float(trainer._train_batch(number, images, labels)["loss"]) for number in range(8)]
     assert losses[-1] < 0.8 * losses[0]

@@ -12,6 +12,7 @@ from paddle import nn
 from engine.resilience.checkpoint import (
     damage,
     finish_replacements,
+    in_order_of_writing,
     list_checkpoints,
     read_checkpoint,
     remove_old_checkpoints,
@@ -32,7 +33,25 @@ def test_checkpoints_replace_each_other_whole(tmp_path):
     remove_old_checkpoints(tmp_path, keep=0)
     assert len(list_checkpoints(tmp_path)) == 3
     remove_old_checkpoints(tmp_path, keep=2)
-    assert [path.name for path in list_checkpoints(tmp_path)] == ["iter_10", "iter_30"]
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["iter_2", "iter_30"]  # iter_10 was written first
+
+
+def test_checkpoints_are_ordered_by_when_they_were_written(tmp_path):
+    folders = [tmp_path / f"iter_{number}" for number in (10, 2, 30, 4)]
+    for folder in folders:
+        save_checkpoint(folder, nn.Linear(2, 2), state={})
+    assert in_order_of_writing(tmp_path) == folders
+    save_checkpoint(folders[1], nn.Linear(2, 2), state={})  # written again
+    folders.append(folders.pop(1))
+    assert in_order_of_writing(tmp_path) == folders
+    for folder in folders[-2:]:  # as version 1.0.0 wrote them
+        (folder / "state.json").write_text("{}")
+    assert [folder.name for folder in in_order_of_writing(tmp_path)] == ["iter_2", "iter_4", "iter_10", "iter_30"]
+    # One that is damaged is tried first, and named; but it pushes out none.
+    (folders[0] / "state.json").write_text("{")
+    assert in_order_of_writing(tmp_path)[-1] == folders[0]
+    remove_old_checkpoints(tmp_path, keep=1)
+    assert [folder.name for folder in list_checkpoints(tmp_path)] == ["iter_30"]
 
 
 def test_replacing_leaves_no_moment_without_an_intact_one(tmp_path, monkeypatch):

@@ -67,10 +67,10 @@ class Signalled(Trainer):
 
     number = signal.SIGTERM
 
-    def _step(self, number, images, labels):
+    def _train_batch(self, number, images, labels):
         if number == 9:
             os.kill(os.getpid(), self.number)
-        return super()._step(number, images, labels)
+        return super()._train_batch(number, images, labels)
 
 
 class SignalledByKeyboard(Signalled):
@@ -144,6 +144,22 @@ def test_the_newest_intact_checkpoint_is_found(sample_root, tmp_path, whole, lin
         newest_intact(tmp_path)
 
 
+@pytest.mark.parametrize("start", ["iter_3", None])
+def test_what_was_saved_last_is_resumed_not_what_an_abandoned_run_left(start, sample_root, tmp_path, whole, lines):
+    """Resumed from an earlier checkpoint, or begun anew, in the folder of a run that had come further."""
+    folder = tmp_path / "used"
+    shutil.copytree(whole.save_dir, folder)
+    with pytest.raises(Interrupted):
+        train(tiny_recipe(sample_root), folder, Signalled, resume_model=start and str(folder / start))
+    last = folder / "iter_8"
+    assert f"{last} of an earlier run stays; to go on from it: --resume_model {last}" in "".join(lines)
+    copied = tmp_path / "copied"
+    shutil.copytree(folder, copied, copy_function=shutil.copy)  # which gives the files new times, in any order
+    resumed = train(tiny_recipe(sample_root), copied, resume_model="auto")
+    assert f"resumed {copied / 'iter_5'} at iteration 5" in lines
+    assert same(weights(resumed), weights(whole))
+
+
 def test_only_as_many_checkpoints_stay_as_asked_for(sample_root, tmp_path):
     (tmp_path / "iter_9000").mkdir()  # of an earlier run, which must not count: it would push out the new ones
     train(tiny_recipe(sample_root), tmp_path, validate=False, keep_checkpoint_max=2)
@@ -177,14 +193,14 @@ class Diverging(Trainer):
 
     bad = (5,)
 
-    def _step(self, number, images, labels):
+    def _train_batch(self, number, images, labels):
         if number in [2 * iteration - 1 for iteration in self.bad]:
             spoil = self.model.head.register_forward_post_hook(lambda layer, inputs, logits: logits * float("nan"))
             try:
-                return super()._step(number, images, labels)
+                return super()._train_batch(number, images, labels)
             finally:
                 spoil.remove()
-        return super()._step(number, images, labels)
+        return super()._train_batch(number, images, labels)
 
 
 class DivergingTwice(Diverging):
@@ -229,8 +245,8 @@ def test_losses_are_read_before_a_checkpoint(sample_root, tmp_path):
 
 def test_skipping_updates_nothing(sample_root, tmp_path, whole, lines):
     class Watched(Diverging):
-        def _step(self, number, images, labels):
-            losses = super()._step(number, images, labels)
+        def _train_batch(self, number, images, labels):
+            losses = super()._train_batch(number, images, labels)
             if number in (7, 9):
                 velocity = {k: v.numpy() for k, v in self.optimizer.state_dict().items() if k.endswith("velocity_0")}
                 averages = {k: v.numpy().copy() for k, v in self.step.average.state_dict().items()}
@@ -253,8 +269,8 @@ def test_skipping_updates_nothing(sample_root, tmp_path, whole, lines):
 
 def test_weights_that_are_not_finite_are_never_kept(sample_root, tmp_path):
     class Spoilt(Trainer):
-        def _step(self, number, images, labels):
-            losses = super()._step(number, images, labels)
+        def _train_batch(self, number, images, labels):
+            losses = super()._train_batch(number, images, labels)
             if number == 5:
                 self.model.head.bias.set_value(paddle.full([19], float("inf")))
             return losses
@@ -300,10 +316,10 @@ def test_bad_images(corrupt_root, tmp_path, lines):
 
 def test_a_killed_loader_process(sample_root, tmp_path):
     class Robbed(Trainer):
-        def _step(self, number, images, labels):
+        def _train_batch(self, number, images, labels):
             if number == 9:
                 multiprocessing.active_children()[0].kill()
-            return super()._step(number, images, labels)
+            return super()._train_batch(number, images, labels)
 
     recipe = tiny_recipe(sample_root, iters=4000, test_config__full__scales=0.25)
     with pytest.raises(UserError, match="a loader process is gone .*use fewer --num_workers; .*--resume_model auto"):

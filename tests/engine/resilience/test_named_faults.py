@@ -16,10 +16,10 @@ from tests.helpers.tiny_training import tiny_network, tiny_recipe, train
 class Greedy(Trainer):
     """Asks for 64 TiB in the second iteration."""
 
-    def _step(self, number, images, labels):
+    def _train_batch(self, number, images, labels):
         if number == 3:
             paddle.empty([2**44], "float32")
-        return super()._step(number, images, labels)
+        return super()._train_batch(number, images, labels)
 
 
 def test_out_of_memory_names_the_settings_and_what_they_save(sample_root, tmp_path, monkeypatch):

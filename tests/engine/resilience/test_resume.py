@@ -14,7 +14,7 @@ from engine.resilience.checkpoint import CHECKSUMS, newest_intact
 from engine.training.options import RunOptions
 from engine.training.state import RunState
 from engine.training.trainer import Trainer
-from tests.helpers.tiny_training import TinyNetwork, tiny_recipe, train
+from tests.helpers.tiny_training import TinyNetwork, tiny_network, tiny_recipe, train
 
 # What a run of 3 iterations wrote before the parts of a run had states of their own.
 FIRST_FORMAT = """{
@@ -98,14 +98,15 @@ def test_every_file_is_read_once(resume, whole, sample_root, tmp_path):
         )
     finally:
         opened = OPENED.pop()
-    expected = sorted(str(path) for path in (tmp_path / "iter_8").iterdir())
-    assert len(expected) == 5 and sorted(name for name in opened if "iter_8" in name) == expected
+    files = [str(path) for path in (tmp_path / "iter_8").iterdir()]
+    states = [str(tmp_path / "iter_8" / "state.json")]  # also read to find out which one is the newest
+    assert len(files) == 5 and sorted(name for name in opened if "iter_8" in name) == sorted(files + states)
 
 
 def test_a_resumed_run_needs_no_weights_but_its_own(whole, sample_root, tmp_path, monkeypatch):
     """Such as a job whose command stays the same, on a host without the files that it began with."""
     shutil.copytree(whole.save_dir / "iter_3", tmp_path / "iter_3")
-    read, said = [], []
+    read, said, lines = [], [], []
 
     def network_of(recipe, num_classes, weights=True):
         read.append(weights)
@@ -113,8 +114,10 @@ def test_a_resumed_run_needs_no_weights_but_its_own(whole, sample_root, tmp_path
 
     monkeypatch.setattr("engine.training.trainer.network_of", network_of)
     monkeypatch.setattr(logger, "warning", lambda *words: said.append(words[0] % words[1:]))
+    monkeypatch.setattr(logger, "info", lambda *words: lines.append(words[0] % words[1:]))
     options = {"seed": 5, "validate": False, "save_dir": str(tmp_path), "resume_model": "auto"}
     resumed = Trainer(tiny_recipe(sample_root, batch_size=3), RunOptions(load_from="gone.pdparams", **options))
+    assert any("--load_from gone.pdparams is not used any more" in line for line in lines)
     expected = newest_intact(tmp_path).weights
     assert all((expected[name].numpy() == value).all() for name, value in weights(resumed).items())
     assert read == [False] and resumed.iteration == 3
@@ -129,6 +132,20 @@ def test_a_resumed_run_needs_no_weights_but_its_own(whole, sample_root, tmp_path
 
 def test_a_folder_without_checkpoints(tmp_path):
     assert newest_intact(tmp_path) is None
+
+
+@pytest.mark.parametrize("schedule", ["PolynomialDecay", "Constant"])
+def test_a_resumed_run_of_another_length_is_told_that_its_rates_change(
+    schedule, whole, sample_root, tmp_path, monkeypatch
+):
+    said = []
+    monkeypatch.setattr(logger, "warning", lambda *words: said.append(words[0] % words[1:]))
+    recipe = tiny_recipe(sample_root, iters=9, lr_scheduler={"type": schedule, "learning_rate": 0.01})
+    options = RunOptions(seed=5, save_dir=str(tmp_path), resume_model=str(whole.save_dir / "iter_3"), validate=False)
+    with tiny_network():
+        Trainer(recipe, options)
+    changes = f"{whole.save_dir}/iter_3: its run had 8 iterations and this one has 9, so the learning rates change"
+    assert said == ([changes] if schedule == "PolynomialDecay" else [])
 
 
 @pytest.mark.parametrize("change", ["type", "frozen"])

@@ -33,9 +33,9 @@ def run(sample_root, tmp_path, monkeypatch):
         iteration.append(at)
         return validate(self, model, at, *arguments)
 
-    def run(resume=None, **overrides):
-        recipe = tiny_recipe(sample_root, iters=12, save_interval=2, accumulate=1, **overrides)
-        return train(recipe, save_dir=str(tmp_path), resume_model=resume)
+    def run(resume=None, validate=True, **overrides):
+        recipe = tiny_recipe(sample_root, **{"iters": 12, "save_interval": 2, "accumulate": 1, **overrides})
+        return train(recipe, save_dir=str(tmp_path), resume_model=resume, validate=validate)
 
     run.trainer_iteration = lambda: iteration[-1]
     monkeypatch.setattr("engine.training.validation.evaluate_protocols", found)
@@ -72,6 +72,15 @@ def test_a_resumed_run_counts_on(run, tmp_path):
         folder.rename(tmp_path / f"later_{folder.name}")
     resumed = run("auto", early_stop_intervals=3)
     assert resumed.iteration == 10 and resumed.best["full"]["iteration"] == 4
+
+
+@pytest.mark.parametrize("before", [{"validate": False}, {"test_config": {"half": {"scales": 0.25}}}])
+def test_a_resumed_run_counts_from_the_first_validation_of_its_protocol(before, run, tmp_path):
+    """What was saved before that counted as validated without better weights, so that nothing was trained."""
+    run(iters=6, early_stop_intervals=2, **before)
+    resumed = run("auto", early_stop_intervals=2)
+    assert resumed.iteration == 12 and resumed.best["full"] == {"miou": 0.9, "iteration": 12}
+    assert "stopping early" not in (tmp_path / "train.log").read_text()
 
 
 def test_without_the_option_a_run_goes_to_its_end(run):

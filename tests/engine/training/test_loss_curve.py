@@ -21,8 +21,8 @@ SMALL_BOUND = 0.003  # at any iteration
 class Recorded(Trainer):
     """Keeps the loss of each iteration, writes no checkpoint."""
 
-    def _step(self, *batch):
-        losses = super()._step(*batch)
+    def _train_batch(self, *batch):
+        losses = super()._train_batch(*batch)
         self.curve = [*getattr(self, "curve", []), float(losses["loss"])]
         return losses
 

@@ -41,7 +41,6 @@ def test_without_flags_it_is_the_default_recipe():
         (("--seed",), "7", "seed", 7),
         (("--deterministic",), None, "deterministic", True),
         (("--on_nan",), "skip", "on_nan", "skip"),
-        (("--max_skipped",), "3", "max_skipped", 3),
         (("--skip_bad_samples",), "2", "skip_bad_samples", 2),
         (("--keep_checkpoint_max",), "2", "keep_checkpoint_max", 2),
     ],
@@ -50,6 +49,16 @@ def test_both_spellings_mean_the_same(spellings, value, option, expected):
     for flag in spellings:
         _, options = parse(*([flag] if value is None else [flag, value]))
         assert getattr(options, option) == expected != getattr(RunOptions(), option)
+
+
+def test_flags_that_would_do_nothing_are_refused():
+    assert parse("--on_nan", "skip", "--max_skipped", "3")[1].max_skipped == 3
+    with pytest.raises(UserError, match="--max_skipped 3: is for --on_nan skip"):
+        parse("--max_skipped", "3")
+    for flag in ("--load_from", "--finetune"):
+        with pytest.raises(UserError, match=f"--resume_model there: goes on with .* so leave out {flag} weights"):
+            parse(flag, "weights", "--resume_model", "there")
+        parse(flag, "weights", "--resume_model", "auto")  # which may find no checkpoint yet
 
 
 def test_recipe_flags_and_options_override():
@@ -167,8 +176,8 @@ def test_four_batches_of_one_give_the_gradients_of_one_of_four():
 class Recorded(Trainer):
     """Keeps what each batch held and lost."""
 
-    def _step(self, number, images, labels):
-        losses = super()._step(number, images, labels)
+    def _train_batch(self, number, images, labels):
+        losses = super()._train_batch(number, images, labels)
         self.seen = [*getattr(self, "seen", []), (images.numpy(), float(losses["loss"]))]
         return losses
 
