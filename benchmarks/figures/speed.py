@@ -112,7 +112,7 @@ def processor(language: str) -> str:
 
 
 def inference(language: str) -> str:
-    """Milliseconds of every network in every engine, the fastest of ours in bold, and published frames a second."""
+    """Milliseconds of every network in every engine, the fastest of ours in bold."""
     rows = []
     cases = read("inference")["networks"]
     engines = [name for name in ENGINES if any(name in figures["milliseconds"] for figures in cases.values())]
