@@ -1,6 +1,7 @@
 """How fast the networks are, and what they take: time, memory, parameters."""
 
 from benchmarks.figures.files import NAMES, read, table
+from engine.runtime import EXPORTED_ENGINES
 from tool.speed.published import PUBLISHED
 
 CASES = {  # of benchmarks.inference: (network, (h, w))
@@ -15,13 +16,11 @@ CASES = {  # of benchmarks.inference: (network, (h, w))
 
 ENGINES = {  # of benchmarks.inference: how a column is called
     "eager fp32": "eager",
-    "paddle fp32": "Paddle Inference",
-    "onnxruntime fp32": "ONNX Runtime",
-    "onnxruntime int8": "ONNX Runtime int8",
-    "openvino fp32": "OpenVINO",
-    "openvino bf16": "OpenVINO bf16",
-    "openvino int8": "OpenVINO int8",
-    "mnn fp32": "MNN",
+    **{
+        f"{name} {precision}": engine.title if precision == "fp32" else f"{engine.title} {precision}"
+        for name, engine in EXPORTED_ENGINES.items()
+        for precision in engine.precisions
+    },
     "paddleseg eager": "PaddleSeg eager",
     "paddleseg exported": "PaddleSeg exported",
 }
