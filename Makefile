@@ -2,6 +2,7 @@
 # make test      the test suite; PADDLE=2.6.2 runs it on that line, DEVICE=gpu on a GPU
 # make install   the environment alone; DEVICE=gpu for a machine with NVIDIA's driver (CUDA=host: with its own CUDA)
 # make lint      checks style and format; make fixup fixes what can be fixed automatically
+# make clean     deletes environments and caches, not output/
 
 DEVICE ?= cpu
 PADDLE ?= $(if $(filter gpu,$(DEVICE)),2.6.2,3.3.1)
@@ -73,4 +74,4 @@ fixup: install-dev
 	$(VENV)/bin/ruff format .
 
 clean:
-	rm -rf .venv-* output .pytest_cache .ruff_cache
+	rm -rf .venv-* .pytest_cache .ruff_cache

@@ -104,10 +104,10 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         (name, f"{1000 * seconds[name]:.1f}", f"{seconds[name] / seconds[ohem]:.2f}", f"{memory[name]:.0f}")
         for name in LOSSES
     ]
-    print(text_table(("loss", "ms", "to OHEM", "MB"), rows))
+    print(text_table(("loss", "ms", "to OHEM", "MiB"), rows))
     print(f"logits {options.shape}, {os.environ['OMP_NUM_THREADS']} threads, Paddle {paddle.__version__}")
     if options.json:
-        write_figures(options.json, {"shape": options.shape, "seconds": seconds, "memory_mb": memory})
+        write_figures(options.json, {"shape": options.shape, "seconds": seconds, "memory_mib": memory})
 
 
 if __name__ == "__main__":

@@ -249,7 +249,7 @@ def compare(network: str, size: str, rounds: int) -> Dict[str, Any]:
         "network": network,
         "shape": [BATCH, 3, *(int(number) for number in size.split("x"))],
         "seconds": seconds,
-        "memory_mb": memory,
+        "memory_mib": memory,
         "ratio_step": ours["step"] / theirs["step"],
         "ratio_losses": ours["losses"] / theirs["losses"],
         "ratio_memory": memory["ours"] / memory["paddleseg"],
@@ -257,11 +257,11 @@ def compare(network: str, size: str, rounds: int) -> Dict[str, Any]:
 
 
 def table(cases: Sequence[Dict[str, Any]]) -> str:
-    """The cases as aligned text: seconds of each part, MB, and ratios."""
+    """The cases as aligned text: seconds of each part, MiB, and ratios."""
     lines = []
     for case in cases:
         rows = [(f"{part}, s", *(case["seconds"][side][part] for side in SIDES)) for part in PARTS]
-        rows.append(("peak memory, MB", *(case["memory_mb"][side] for side in SIDES)))
+        rows.append(("peak memory, MiB", *(case["memory_mib"][side] for side in SIDES)))
         cells = ((f"  {name}", f"{a:.3f}", f"{b:.3f}", f"{a / b:.2f}") for name, a, b in rows)
         lines.append(
             text_table((f"{case['network']} {case['shape']}", "ours", "paddleseg", "ratio"), cells, rule=False)

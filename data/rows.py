@@ -6,18 +6,21 @@ by 90 or 180 degrees into a temporary file, interlaced PNGs and progressive JPEG
 """
 
 import contextlib
+import warnings
 from pathlib import Path
 from typing import Iterator, Protocol, Tuple, Union
 
 from compat import UserError
 
 import numpy as np
+from PIL import Image
 
-from data.files import check_brightness
+from data.files import PILLOW_ERRORS, check_brightness
 
 Size = Tuple[int, int]
 FROM_THE_TOP = (1, 2)  # EXIF's orientations: as it is, and mirrored left to right
 COLORS = ("b-w", "srgb", "rgb", "grey16", "rgb16", "multiband")  # as libvips names what the numbers mean
+UNKNOWN_FORMAT = "is not a known file format"  # in libvips' message; it was built without BMP
 CHUNK = 32  # rows that are decoded or resized at a time
 
 
@@ -41,12 +44,24 @@ class ArrayRows:
         return self.image[self.row - count : self.row]
 
 
-def file_size(path: Union[str, Path]) -> Size:
-    """(H, W) of an image file by its header, without EXIF's orientation; raises UserError as FileRows does."""
-    vips = _pyvips()
-    with _vips_errors(path, vips):
-        header = vips.Image.new_from_file(str(path), access="sequential")
-        return header.height, header.width
+def has_more_pixels(path: Union[str, Path], count: int) -> bool:
+    """Whether an image file has more than `count` pixels, by its header; `count` is below Pillow's own limit.
+
+    Raises:
+        UserError: for a file whose header neither Pillow nor libvips can read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # nothing is decoded here
+            with Image.open(path) as image:
+                return image.width * image.height > count
+    except Image.DecompressionBombError:
+        return True
+    except PILLOW_ERRORS:  # such as TIFF files of floats, which libvips can read
+        vips = _pyvips()
+        with _vips_errors(path, vips):
+            header = vips.Image.new_from_file(str(path), access="sequential")
+            return header.width * header.height > count
 
 
 class FileRows:
@@ -114,6 +129,10 @@ def _vips_errors(path: Union[str, Path], vips) -> Iterator[None]:
         yield
     except vips.Error as error:
         reason = (str(error.detail).strip() or str(error)).splitlines()[0]
+        if UNKNOWN_FORMAT in reason:
+            raise UserError(
+                f"{path}: not an image, or of a format that libvips cannot read in bands; save it as PNG or TIFF"
+            ) from error
         raise UserError(f"{path}: not a complete image file; libvips cannot read it ({reason})") from error
 
 

@@ -4,7 +4,8 @@ The network is exported for every engine, quantised with images of the training 
 split as it is deployed, and timed from a uint8 image to its class map, one image at a time, all formats in alternation.
 Memory is measured in a separate process that loads and runs the network. The recommendation respects --at_least_miou
 and --at_most_ms, with status 1 if no format does; without these flags it is the fastest format within 0.5 points of the
-mIoU of float32. A format that does not work here stays in the table, with the reason.
+mIoU of float32, or of the best if float32 was not measured. A format that does not work here stays in the table, with
+the reason.
 
 Writes benchmark.md, .csv, .json and .svg (mIoU against latency) into --save_dir, and the exported networks beside them.
 """
@@ -34,11 +35,11 @@ from engine.recipe import load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
 from engine.runtime import EXPORTED_ENGINES, PRECISIONS, Description, exported_folder, read_description
 from engine.runtime.segmenter import scaled_size
-from tool.benchmarking.choice import Budget, choose
+from tool.benchmarking.choice import Budget, choose, reference
 from tool.benchmarking.formats import COMBINATIONS, Source, exported_folders, wanted_formats
 from tool.benchmarking.measurement import Measurement
 from tool.benchmarking.plot import Point, draw
-from tool.benchmarking.run import Exports, Subject, make_formats, measure, reference
+from tool.benchmarking.run import Exports, Subject, make_formats, measure
 from tool.benchmarking.tables import Report, as_csv, as_dict, as_markdown, as_text
 from tool.speed.hardware import processor_name
 from tool.speed.provenance import portable_path, provenance
@@ -116,13 +117,13 @@ def report_of(rows: Sequence[Measurement], subject: Subject, arguments) -> Repor
     """The report of all measurements, with the recommended format."""
     budget = Budget(arguments.at_least_miou, arguments.at_most_ms)
     float32 = reference(rows)
-    best = max((row.miou for row in rows if row.measured), default=0.0)
-    choice = choose(rows, budget, float32.miou if float32 else best)
+    choice = choose(rows, budget)
+    drop = f"drop against {float32.name}" if float32 else "without a drop, as float32 was not measured"
     height, width = subject.source.size
     summary = (
         f"{subject.recipe.model.type}, images of {width}x{height}; mIoU in percent on {len(subject.indices)} of "
-        f"{len(subject.dataset)} images of the validation split as deployed, drop against "
-        f"{float32.name if float32 else 'nothing'}; medians of {arguments.runs} alternating runs on "
+        f"{len(subject.dataset)} images of the validation split as deployed, "
+        f"{drop}; medians of {arguments.runs} alternating runs on "
         f"{processor_name()}, {arguments.threads} thread{'s' * (arguments.threads > 1)}"
     )
     about: Dict[str, Any] = {

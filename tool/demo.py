@@ -25,14 +25,13 @@ from engine.command import (
     whole_number,
 )
 from engine.recipe import Recipe, load_recipe
-from engine.runtime import exported_folder, read_description
+from engine.runtime import EXPORTED_ENGINES, exported_folder, read_description
 from engine.runtime.load import engine_class
 from engine.weights import recipe_of_weights
 from tool.demonstration.app import create_app, is_loopback
 from tool.demonstration.networks import Choice, Networks
 from tool.prediction.classify import open_classifier
 
-ENGINES = {"paddle": "Paddle Inference", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "mnn": "MNN"}
 CONFIG, MODEL = "configs/stdc1_seg_sample.yml", "output/demo/best_model"
 
 
@@ -99,7 +98,8 @@ def _engines(name: str, recipe: Recipe, path: Path, temperature: Optional[float]
         for precision in files[engine]:
             load = partial(open_classifier, recipe, len(classes.names), str(folder), engine, precision)
             confident = description.output_op != "argmax"
-            yield Choice(name, f"{ENGINES[engine]} {precision}", classes, load, confident, description.temperature)
+            title = f"{EXPORTED_ENGINES[engine].title} {precision}"
+            yield Choice(name, title, classes, load, confident, description.temperature)
 
 
 def _is_installed(engine: str) -> bool:

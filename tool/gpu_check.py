@@ -23,7 +23,7 @@ from tool.gpu.agreement import RECIPES, agreement
 from tool.gpu.environment import environment
 from tool.gpu.findings import Finding, Part, all_passed, as_dict, findings_of, page
 from tool.gpu.survival import survival
-from tool.gpu.trials import engines, evaluation, input_pipeline, training
+from tool.gpu.trials import engines, evaluation, input_pipeline, training_alone
 
 CONFIG = "configs/stdc2_seg50_cityscapes.yml"
 PARTS = ("environment", "agreement", "survival", "training", "evaluation", "input", "engines")
@@ -61,14 +61,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 def measures(arguments) -> Dict[str, Callable[[], List[Finding]]]:
     """{part: function that returns its findings} of PARTS."""
     device = paddle.device.get_device()
-    recipe = load_recipe(arguments.config, {"batch_size": 2, "accumulate": 1} if arguments.tiny else {})
+    overrides = {"batch_size": 2, "accumulate": 1} if arguments.tiny else {}
+    recipe = load_recipe(arguments.config, overrides)
     crop = (64, 64) if arguments.tiny else tuple(_crop_size(recipe))
     size = (64, 128) if arguments.tiny else (1024, 2048)
     runs = 1 if arguments.tiny else 10
     precisions = ("fp32", "fp16", "bf16") if device != "cpu" else ("fp32",)
 
     def trainings() -> List[Finding]:
-        each = [functools.partial(training, recipe, crop, name, runs) for name in precisions]
+        each = [functools.partial(training_alone, arguments.config, overrides, crop, name, runs) for name in precisions]
         return [finding for one in each for finding in findings_of(one)]
 
     return {
@@ -93,7 +94,7 @@ def _parser():
     arguments = parser(__doc__, "python -m tool.gpu_check --save_dir output/gpu_check")
     add = arguments.add_argument
     add("--device", help="cpu, gpu or gpu:N; by default the GPU where there is one")
-    add("--config", default=CONFIG, help="recipe whose batch size, crop and protocol are used")
+    add("--config", default=CONFIG, help="recipe whose batch size, transforms and protocol are used")
     add("--networks", nargs="+", choices=tuple(RECIPES), default=list(RECIPES), help="networks to compare with the CPU")
     add("--parts", nargs="+", default=list(PARTS), metavar="PART", help=f"only these of {', '.join(PARTS)}")
     add("--save_dir", default="output/gpu_check", help="folder for the page and the JSON")

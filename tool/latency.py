@@ -29,7 +29,7 @@ from tool.speed.networks import ENGINES, GRAPHS, VariantOptions, Variants, build
 from tool.speed.peak import measure_peaks
 from tool.speed.published import published
 
-CPU_ENGINES = ("onnxruntime", "openvino", "mnn")  # the other engines compute on the device of Paddle
+CPU_ENGINES = [name for name, engine in EXPORTED_ENGINES.items() if engine.on_cpu]
 
 
 @dataclass(frozen=True)

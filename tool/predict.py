@@ -80,7 +80,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     silence_other_ranks(devices)
     pictures, videos = _sources(arguments, recipe)
     if not arguments.cityscapes_submission:
-        check_apart(arguments, pictures)
+        check_apart(arguments, pictures, videos)
     if arguments.cityscapes_submission:
         predict_submission(arguments, recipe, classes, pictures)
         return

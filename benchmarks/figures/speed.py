@@ -1,6 +1,7 @@
 """How fast the networks are, and what they take: time, memory, parameters."""
 
 from benchmarks.figures.files import NAMES, read, table
+from engine.runtime import EXPORTED_ENGINES
 from tool.speed.published import PUBLISHED
 
 CASES = {  # of benchmarks.inference: (network, (h, w))
@@ -15,13 +16,11 @@ CASES = {  # of benchmarks.inference: (network, (h, w))
 
 ENGINES = {  # of benchmarks.inference: how a column is called
     "eager fp32": "eager",
-    "paddle fp32": "Paddle Inference",
-    "onnxruntime fp32": "ONNX Runtime",
-    "onnxruntime int8": "ONNX Runtime int8",
-    "openvino fp32": "OpenVINO",
-    "openvino bf16": "OpenVINO bf16",
-    "openvino int8": "OpenVINO int8",
-    "mnn fp32": "MNN",
+    **{
+        f"{name} {precision}": engine.title if precision == "fp32" else f"{engine.title} {precision}"
+        for name, engine in EXPORTED_ENGINES.items()
+        for precision in engine.precisions
+    },
     "paddleseg eager": "PaddleSeg eager",
     "paddleseg exported": "PaddleSeg exported",
 }
@@ -112,7 +111,7 @@ def processor(language: str) -> str:
 
 
 def inference(language: str) -> str:
-    """Milliseconds of every network in every engine, the fastest of ours in bold, and published frames a second."""
+    """Milliseconds of every network in every engine, the fastest of ours in bold."""
     rows = []
     cases = read("inference")["networks"]
     engines = [name for name in ENGINES if any(name in figures["milliseconds"] for figures in cases.values())]

@@ -19,7 +19,7 @@ IGNORED = 255
 CLASSES = 19
 
 
-def random_tensor(name: str, shape: Sequence[int], abn: Collection[str] = (), salt: str = "") -> np.ndarray:
+def random_tensor(name: str, shape: Sequence[int], abn: Collection[str], salt: str) -> np.ndarray:
     """The tensor of a state dict; for one that shares another's, give the other's name."""
     generator = np.random.default_rng(zlib.crc32((salt + name).encode()))
     shape = tuple(shape)
@@ -39,10 +39,9 @@ def random_tensor(name: str, shape: Sequence[int], abn: Collection[str] = (), sa
     return weight.astype("float32")
 
 
-def random_state(spec: Mapping[str, Any], signs: bool = True, salt: str = None) -> Dict[str, np.ndarray]:
-    """{name: array} of a network's file, with the file's salt unless another is given; `signs`: see `abn`."""
-    abn = set(spec["abn"]) if signs else ()
-    salt = spec.get("salt", "") if salt is None else salt
+def random_state(spec: Mapping[str, Any]) -> Dict[str, np.ndarray]:
+    """{name: array} of a network's file."""
+    abn, salt = set(spec["abn"]), spec.get("salt", "")
     return {name: random_tensor(root or name, shape, abn, salt) for name, shape, root in spec["keys"]}
 
 

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Optional, Union
+from typing import NamedTuple, Optional, Tuple, Union
 
 from compat import UserError, logger, unknown_name
 from compat.processor import physical_cores
@@ -14,7 +14,26 @@ from engine.runtime.eager import EagerNetwork
 from engine.runtime.network import Network
 from models.weights import load_weights
 
-EXPORTED_ENGINES = ("paddle", "onnxruntime", "openvino", "mnn")
+
+class ExportedEngine(NamedTuple):
+    """What commands say of an engine that computes exported networks.
+
+    title: in menus and tables.
+    precisions: those it has; whether the processor and Paddle support one shows when a network is loaded.
+    on_cpu: whether it always computes on the CPU, not on Paddle's device.
+    """
+
+    title: str
+    precisions: Tuple[str, ...]
+    on_cpu: bool = True
+
+
+EXPORTED_ENGINES = {
+    "paddle": ExportedEngine("Paddle Inference", ("fp32", "bf16"), on_cpu=False),
+    "onnxruntime": ExportedEngine("ONNX Runtime", ("fp32", "int8")),
+    "openvino": ExportedEngine("OpenVINO", ("fp32", "bf16", "fp16", "int8")),
+    "mnn": ExportedEngine("MNN", ("fp32",)),
+}
 DEFAULT_ENGINES = ("paddle", "onnxruntime", "openvino")
 """The engines that tool.export writes for by default."""
 ENGINES = ("eager", *EXPORTED_ENGINES)

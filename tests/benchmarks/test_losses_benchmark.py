@@ -14,7 +14,7 @@ def test_figures(tmp_path, capsys):
     file = tmp_path / "losses.json"
     losses.main(["--shape", "2", "4", "33", "40", "--rounds", "1", "--json", str(file)])
     figures = json.loads(file.read_text())
-    assert set(figures["seconds"]) == set(figures["memory_mb"]) == set(losses.LOSSES)
+    assert set(figures["seconds"]) == set(figures["memory_mib"]) == set(losses.LOSSES)
     assert all(value > 0 for value in figures["seconds"].values()) and "measured" in figures
     printed = capsys.readouterr().out
     assert all(name in printed for name in losses.LOSSES) and "logits [2, 4, 33, 40]" in printed

@@ -44,7 +44,7 @@ def test_figures(tmp_path, capsys):
     (case,) = written["cases"]
     for key in ("ratio_step", "ratio_losses", "ratio_memory"):
         assert written[key] == case[key] > 0
-    assert min(case["memory_mb"].values()) > 20  # the network's weights and momenta alone
+    assert min(case["memory_mib"].values()) > 20  # the network's weights and momenta alone
     assert written["processor"] in capsys.readouterr().out
 
 

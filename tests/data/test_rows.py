@@ -1,5 +1,8 @@
 """Rows of files and of scaled images: the same pixels as OpenCV's of the whole image."""
 
+import struct
+import warnings
+
 from compat import UserError
 
 import cv2
@@ -10,7 +13,7 @@ from PIL import Image, ImageOps
 
 from data import rows
 from data.files import read_image
-from data.rows import ArrayRows, FileRows, ScaledRows, file_size
+from data.rows import ArrayRows, FileRows, ScaledRows, has_more_pixels
 
 pytest.importorskip("pyvips")
 
@@ -46,7 +49,7 @@ def test_lossless_files_are_read_as_they_were_written(tmp_path, suffix, channels
     file = tmp_path / f"image{suffix}"
     image = noise(45, 61, *channels, dtype=dtype)
     assert cv2.imwrite(str(file), image)
-    assert file_size(file) == (45, 61)
+    assert has_more_pixels(file, 45 * 61 - 1) and not has_more_pixels(file, 45 * 61)
     assert_array_equal(read_all(FileRows(file)), read_image(file))
     upper = image if dtype == np.uint8 else (image >> 8).astype(np.uint8)
     assert_array_equal(read_image(file), upper[..., 2::-1] if channels else upper[..., None].repeat(3, axis=2))
@@ -102,6 +105,7 @@ def test_what_is_refused_in_one_line(tmp_path, kind):
         "float": "float numbers; save it as RGB or grey",
         "CMYK": "an image of cmyk",
         "dark": "nearly black",
+        "text": "not an image, or of a format that libvips cannot",
     }.get(kind, "not a complete image file")
     if kind == "text":
         file.write_text("no image")
@@ -117,6 +121,30 @@ def test_what_is_refused_in_one_line(tmp_path, kind):
     with pytest.raises(UserError, match=f"image.*{message}") as raised:
         read_all(FileRows(file))
     assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("side", [6_000, 10_000, 20_000])
+def test_headers_beyond_pillows_limits_are_read(tmp_path, side):
+    """Pillow warns from 90 million pixels on, and refuses a file of more than 179 million."""
+    file = tmp_path / "image.bmp"
+    save(file, noise(2, 7, 3))
+    assert not has_more_pixels(file, 14) and has_more_pixels(file, 13)
+    content = file.read_bytes()
+    file.write_bytes(content[:18] + struct.pack("<ii", side, side) + content[26:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert has_more_pixels(file, 2**25)
+    with pytest.raises(UserError, match="image.bmp: .* of a format that libvips cannot read in bands; save it as PNG"):
+        FileRows(file)
+
+
+def test_a_header_that_pillow_cannot_read(tmp_path):
+    file = tmp_path / "image.tif"
+    cv2.imwrite(str(file), noise(5, 7, 3).astype(np.float32))
+    assert has_more_pixels(file, 34) and not has_more_pixels(file, 35)
+    file.write_text("no image")
+    with pytest.raises(UserError, match="image.tif: not an image"):
+        has_more_pixels(file, 35)
 
 
 def test_without_pyvips_the_package_is_named(monkeypatch):

@@ -68,7 +68,7 @@ AVX512 = [
     ],
 )
 def test_the_choice_by_hand(rows, budget, taken):
-    choice = choose(rows, budget, reference_miou=74.20)
+    choice = choose(rows, budget)
     assert choice.row.name == taken and choice.sentence.startswith(f"take {taken}: ")
 
 
@@ -85,12 +85,21 @@ def test_the_choice_by_hand(rows, budget, taken):
     ],
 )
 def test_a_budget_that_nothing_meets_names_the_nearest(budget, nearest):
-    choice = choose(AVX512, budget, reference_miou=74.20)
+    choice = choose(AVX512, budget)
     assert choice.row is None and nearest in choice.sentence and "\n" not in choice.sentence
 
 
+def test_without_float32_the_best_is_named_as_the_reference():
+    """The sentence spoke of float32, which was not among --precisions."""
+    rows = [row("onnxruntime", "int8", 73.90, 60), row("openvino", "int8", 73.50, 33), row("mnn", "int8", 73.30, 9)]
+    choice = choose(rows, Budget())
+    assert choice.sentence.startswith(
+        "take openvino int8: the fastest within 0.5 points of the best, onnxruntime int8 ("
+    )
+
+
 def test_without_figures_nothing_is_chosen():
-    choice = choose([Measurement("paddle", "fp32", reason="no")], Budget(), reference_miou=0.0)
+    choice = choose([Measurement("paddle", "fp32", reason="no")], Budget())
     assert choice == Choice(None, "nothing could be measured; the table says why")
 
 
@@ -105,7 +114,7 @@ def test_the_drop_is_against_eager_or_else_the_first_in_float32():
 
 
 def report(*rows):
-    return tables.Report({"network": "stdc2_seg"}, "In all.", rows, choose(rows, Budget(), 74.2))
+    return tables.Report({"network": "stdc2_seg"}, "In all.", rows, choose(rows, Budget()))
 
 
 def test_the_figures_stand_in_every_form():
@@ -286,6 +295,14 @@ def test_an_engine_that_fails_while_it_runs_stays_in_the_table(common, tmp_path,
     eager, paddle_row = json.loads((tmp_path / "out" / "benchmark.json").read_text())["rows"]
     assert eager["p50_ms"] == 20 and paddle_row["reason"] == "RuntimeError: illegal instruction"
     assert paddle_row["miou"] is None
+
+
+def test_the_summary_says_that_float32_was_not_measured(common, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "make_formats", lambda *arguments: None)
+    monkeypatch.setattr(benchmark, "measure", lambda *arguments: run.with_drops([row("onnxruntime", "int8", 73.9, 60)]))
+    benchmark.main([*common, "--precisions", "int8"])
+    written = (tmp_path / "out" / "benchmark.md").read_text()
+    assert "as deployed, without a drop, as float32 was not measured; medians" in written
 
 
 def test_wrong_arguments(common, capsys):

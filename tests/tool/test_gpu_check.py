@@ -31,15 +31,23 @@ def check(folder, *parts, status=0):
     return json.loads((folder / "gpu_check.json").read_text())
 
 
-def test_every_part_but_the_killed_run_on_the_cpu(tmp_path, capsys):
-    found = check(tmp_path, "environment", "agreement", "training", "evaluation", "input", "engines")
-    assert list(found) == ["environment", "agreement", "training", "evaluation", "input", "engines"]
+def test_every_part_but_training_on_the_cpu(tmp_path, capsys):
+    found = check(tmp_path, "environment", "agreement", "evaluation", "input", "engines")
+    assert list(found) == ["environment", "agreement", "evaluation", "input", "engines"]
     said = capsys.readouterr().out
     assert (tmp_path / "gpu_check.txt").read_text().strip() in said
-    assert "training in fp32, batch 2 of 64x64: images a second" in said and f"{NETWORK} by paddle fp32" in said
+    assert "evaluation (seg50) of 128x64: images a second" in said and f"{NETWORK} by paddle fp32" in said
     passed = {one["what"]: one["passed"] for part in found.values() for one in part["findings"]}
     assert passed[f"{NETWORK} in fp32"] and passed[f"{NETWORK} in {BATCH_STATISTICS}"]
     assert passed[f"{NETWORK} by paddle fp32"] and None in passed.values()
+
+
+def test_the_memory_of_a_training_is_that_of_its_own_process(tmp_path):
+    """All precisions ran in one process, whose counter never falls, so that fp16 had the peak of fp32."""
+    ballast = paddle.zeros([2**28])
+    rate, memory = check(tmp_path, "training")["training"]["findings"]
+    assert rate["what"] == "training in fp32, batch 2 of 64x64: images a second" and float(rate["value"]) > 0
+    assert 0 < float(memory["value"].split()[0]) < 1 <= trials.peak_memory() / 2**30 and ballast.shape == [2**28]
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(monkeypatch):
@@ -84,7 +92,7 @@ def test_a_part_that_fails_is_reported_and_the_others_go_on(tmp_path, monkeypatc
     def fail(*_):
         raise RuntimeError("ResourceExhaustedError: Out of memory error on GPU 0")
 
-    monkeypatch.setattr(tool.gpu_check, "training", fail)
+    monkeypatch.setattr(tool.gpu_check, "training_alone", fail)
     found = check(tmp_path, "training", "environment", status=1)
     (finding,) = found["training"]["findings"]
     assert finding["what"] == "failed: RuntimeError" and "Out of memory" in finding["value"]
@@ -129,6 +137,29 @@ def test_the_memory_of_a_step_grows_with_its_batch():
     found = trials.training(recipe, (64, 32), "fp32", 1)
     assert [one.what.rpartition(": ")[2] for one in found] == ["images a second", "peak memory"]
     assert float(found[0].value) > 0 and trials.peak_memory() > 1e6
+
+
+def test_a_training_whose_process_dies_is_an_error(monkeypatch):
+    monkeypatch.setattr(trials.sys, "executable", "false")
+    with pytest.raises(RuntimeError, match="training in bf16: status 1"):
+        trials.training_alone("recipe.yml", {}, (64, 32), "bf16", 1)
+
+
+def test_the_input_is_that_of_the_recipe(monkeypatch):
+    """Whatever --config was, the transforms of the default recipe were timed."""
+    shapes = []
+    original = trials.Feed.batches
+
+    def batches(feed, *arguments):
+        for number, images, labels in original(feed, *arguments):
+            shapes.append(tuple(images.shape))
+            yield number, images, labels
+
+    monkeypatch.setattr(trials.Feed, "batches", batches)
+    crop = "train_dataset.transforms.RandomPaddingCrop.crop_size"
+    recipe = load_recipe("configs/stdc1_seg_camvid.yml", {"batch_size": 2, crop: [96, 64]})
+    (found,) = trials.input_pipeline(recipe, (128, 64), 1)
+    assert shapes == [(2, 64, 96, 3)] and float(found.value) > 0
 
 
 def test_weights_differ_by_their_norm():

@@ -173,7 +173,7 @@ def ways(common, images, tmp_path):
         opts = ["--opts", NORMALIZE, f"test_config.full.scales={scale}"]
         model = ["--model_path", str(model_path)]
         flags = [*common, *model, "--engine", engine, "--precision", precision, *opts]
-        title = "Paddle eager" if engine == "eager" else f"{demo.ENGINES[engine]} {precision}"
+        title = "Paddle eager" if engine == "eager" else f"{EXPORTED_ENGINES[engine].title} {precision}"
         choices = demo.find_choices(demo._parser().parse_args(["--config", CONFIG, *model, *opts]))
         return {
             "predict": predicted(flags, images, tmp_path),

@@ -165,22 +165,39 @@ def test_results_never_replace_or_join_the_images(tmp_path):
 
     def check(image_path, save_dir, *names, pseudo_labels=None):
         flags = argparse.Namespace(
-            image_path=image_path and str(image_path), save_dir=str(save_dir), results=list(KINDS)
+            image_path=image_path and str(image_path), save_dir=str(save_dir), results=list(KINDS), frames=False
         )
         flags.pseudo_labels = pseudo_labels
-        check_apart(flags, [Picture(photos / name, Path(name).stem) for name in names])
+        check_apart(flags, [Picture(photos / name, Path(name).stem) for name in names], [])
 
     for save_dir in (photos, link, photos / "new" / "below", f"{photos}/"):
         with pytest.raises(UserError, match="lies in --image_path .*; choose a folder outside it"):
             check(photos, save_dir)
     for name in ("legend.png", "added_prediction/street.png"):
-        with pytest.raises(UserError, match="is an image to predict and would be replaced"):
+        with pytest.raises(UserError, match="is to be predicted and would be replaced"):
             check(photos / name, link, name)
     with pytest.raises(UserError, match="would be replaced"):
         check(None, photos, "pseudo_labels/street.png", pseudo_labels=0.5)
     check(photos, tmp_path / "photos_predicted", "legend.png")
     check(photos / "street.png", photos, "street.png")
     check(None, photos, "street.png")
+
+
+@pytest.mark.parametrize("image_path", ["added_prediction/street.mp4", "added_prediction"])
+def test_a_video_is_not_replaced_while_it_is_read(video, tmp_path, monkeypatch, image_path):
+    """A video that was written before, and a folder of them, were opened for writing under the default --save_dir."""
+    (tmp_path / "added_prediction").mkdir()
+    written = video.rename(tmp_path / "added_prediction" / "street.mp4")
+    content = written.read_bytes()
+    network = StandIn()
+    monkeypatch.setattr(load, "load_network", lambda *arguments: network)
+    flags = ["--config", "configs/stdc1_seg_sample.yml", "--model_path", "export", "--engine", "onnxruntime"]
+    flags += ["--device", "cpu", "--image_path", str(tmp_path / image_path), "--save_dir", str(tmp_path)]
+    with pytest.raises(UserError, match="added_prediction/street.mp4: is to be predicted and would be replaced"):
+        predict.main(flags)
+    assert written.read_bytes() == content
+    predict.main([*flags, "--frames", "--max_frames", "2"])
+    assert len(list((tmp_path / "added_prediction" / "street").iterdir())) == 2 and written.read_bytes() == content
 
 
 def test_a_video_on_a_full_disk_is_an_error(video, tmp_path):

@@ -135,6 +135,17 @@ def test_windows_need_one_scale(tmp_path, network, image):
         run(tmp_path, image, "--window", "48x32", "--opts", "test_config.full.scales=[0.5,1.0]")
 
 
+@pytest.mark.parametrize("suffix", [".bmp", ".webp"])
+def test_a_small_image_needs_no_pyvips(tmp_path, network, image, monkeypatch, suffix):
+    """Each BMP was called incomplete, as pyvips-binary cannot read the format."""
+    monkeypatch.setitem(__import__("sys").modules, "pyvips", None)
+    file = tmp_path / f"street{suffix}"
+    Image.open(image).save(file, lossless=True)
+    run(tmp_path, file, "--window", "48x32")
+    expected = np.where(read_image(image)[..., 0] >= 128, ROAD, CAR)
+    assert_array_equal(read_label(tmp_path / "pseudo_color_prediction" / "street.png"), expected)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("scale", [1.0, 0.75])
 def test_a_large_image_gets_the_class_map_of_a_small_one(tmp_path, network, image, monkeypatch, suffix, scale):

@@ -43,27 +43,36 @@ class Choice(NamedTuple):
     sentence: str
 
 
-def choose(rows: Sequence[Measurement], budget: Budget, reference_miou: float) -> Choice:
+def reference(rows: Sequence[Measurement]) -> Optional[Measurement]:
+    """Eager mode in float32, else the first other engine that was measured in float32; None if there is none."""
+    float32 = [row for row in rows if row.precision == "fp32" and row.measured]
+    return min(float32, key=lambda row: row.engine != "eager", default=None)
+
+
+def choose(rows: Sequence[Measurement], budget: Budget) -> Choice:
     """The recommended format.
 
     - With a limit on the mIoU, alone or with one on the latency: the fastest format that meets them.
     - With a limit on the latency only: the fastest format whose mIoU is within TIE of the best that meets it.
-    - Without limits: the fastest format within DEFAULT_DROP points of `reference_miou`, the mIoU of float32.
+    - Without limits: the fastest format within DEFAULT_DROP points of `reference`, or else of the most accurate.
     """
     measured = [row for row in rows if row.measured]
     if not measured:
         return Choice(None, "nothing could be measured; the table says why")
     no_limit = budget == Budget()
-    wanted = Budget(at_least_miou=max(0.0, reference_miou - DEFAULT_DROP)) if no_limit else budget
+    float32, best = reference(rows), max(measured, key=lambda row: row.miou)
+    wanted = Budget(at_least_miou=max(0.0, (float32 or best).miou - DEFAULT_DROP)) if no_limit else budget
     allowed = [row for row in measured if wanted.allows(row)]
     if not allowed:
         return Choice(None, _nearest(measured, wanted))
-    if budget.at_least_miou is None and not no_limit:
-        best = max(row.miou for row in allowed)
-        allowed = [row for row in allowed if row.miou >= best - TIE]
+    if no_limit:
+        why = f"the fastest within {DEFAULT_DROP} points of {'float32' if float32 else f'the best, {best.name}'}"
+    elif budget.at_least_miou is None:
+        highest = max(row.miou for row in allowed)
+        allowed = [row for row in allowed if row.miou >= highest - TIE]
         why = f"the most accurate with {budget}"
     else:
-        why = f"the fastest within {DEFAULT_DROP} points of float32" if no_limit else f"the fastest with {budget}"
+        why = f"the fastest with {budget}"
     return _taken(min(allowed, key=lambda row: row.milliseconds), why)
 
 

@@ -20,10 +20,7 @@ from engine.runtime.tensorrt import TensorRTNetwork
 
 COMBINATIONS = {
     "eager": ("fp32",),
-    "paddle": ("fp32", "bf16"),
-    "onnxruntime": ("fp32", "int8"),
-    "openvino": ("fp32", "bf16", "fp16", "int8"),
-    "mnn": ("fp32",),
+    **{name: engine.precisions for name, engine in EXPORTED_ENGINES.items()},
     "tensorrt": ("fp32", "fp16"),
 }
 """The precisions of each engine; whether the processor and Paddle support one shows when it is opened."""

@@ -5,7 +5,6 @@ starts at the size of its parent.
 """
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,8 +19,8 @@ from engine.runtime.load import engine_class
 from tool.benchmarking.formats import Format, Source, open_format
 from tool.benchmarking.measurement import Memory
 from tool.speed.resident import STATUS, resident
+from tool.speed.separate import run_separately
 
-ROOT = Path(__file__).parents[2]
 RUNS = 3
 TIMEOUT = 600  # seconds
 
@@ -33,13 +32,9 @@ def peak_memory(
     if not STATUS.is_file():
         return None
     folder = str(folder.resolve()) if folder else None
-    request = json.dumps({"source": source._asdict(), "format": format_, "folder": folder, "device": device})
-    command = [sys.executable, "-c", f"from {__name__} import main; main()", request]
-    # Relative paths refer to the current folder, so the project's folder is only added for imports.
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": paths}
+    request = {"source": source._asdict(), "format": format_, "folder": folder, "device": device}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, env=environment)
+        done = run_separately(__name__, request, TIMEOUT)
         return Memory(**json.loads(done.stdout.splitlines()[-1]))
     except (subprocess.TimeoutExpired, IndexError, ValueError, TypeError):
         compat.logger.warning("%s: its memory could not be measured", " ".join(format_))

@@ -16,6 +16,7 @@ from engine.export.quantize import calibration_batches
 from engine.protocols import deployed_scale, first_protocol
 from engine.recipe import Recipe
 from engine.runtime import Network, Segmenter
+from tool.benchmarking.choice import reference
 from tool.benchmarking.formats import (
     Format,
     Source,
@@ -122,9 +123,3 @@ def with_drops(rows: Sequence[Measurement]) -> List[Measurement]:
     if float32 is None:
         return list(rows)
     return [row if row.miou is None else dataclasses.replace(row, drop=float32.miou - row.miou) for row in rows]
-
-
-def reference(rows: Sequence[Measurement]) -> Optional[Measurement]:
-    """Eager mode in float32, else the first other engine that was measured in float32; None if there is none."""
-    float32 = [row for row in rows if row.precision == "fp32" and row.measured]
-    return min(float32, key=lambda row: row.engine != "eager", default=None)

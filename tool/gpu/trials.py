@@ -1,15 +1,18 @@
 """Speed and memory of training, evaluation and the input pipeline, and class maps of other engines."""
 
+import json
+import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Callable, List, Tuple
+from typing import Any, Callable, List, Mapping, Tuple, Union
 
 import numpy as np
 import paddle
 
 from data.renderer.sample import render_sample
 from engine.build import criterion_of, dataset_of, default_workers, network_of
+from engine.command import choose_device
 from engine.evaluation.inference import predict_classes
 from engine.parallel import Devices
 from engine.protocols import first_protocol
@@ -18,11 +21,13 @@ from engine.training.feed import Feed
 from engine.training.gradients import add_gradients
 from engine.training.optimizer import build_optimizer, build_schedule
 from engine.training.precision import Precision
-from tool.gpu.findings import Finding
+from tool.gpu.findings import Finding, findings_of
 from tool.speed.networks import VariantOptions, build_variants
+from tool.speed.separate import run_separately
 
 CLASSES = 19
 GIB = 2**30
+RENDERED = "configs/stdc2_seg50_cityscapes.yml"  # its dataset has the layout of rendered images
 MIN_AGREEMENT = 0.98  # with random weights, many pixels have classes of nearly equal score
 
 
@@ -51,6 +56,31 @@ def training(recipe: Recipe, crop: Tuple[int, int], precision: str, steps: int) 
     ]
 
 
+def training_alone(
+    config: Union[str, Path], overrides: Mapping[str, Any], crop: Tuple[int, int], precision: str, steps: int
+) -> List[Finding]:
+    """The findings of `training` in a process of its own: Paddle's counter keeps the largest peak since the start.
+
+    Raises:
+        RuntimeError: if the process ends without findings.
+    """
+    paddle.device.cuda.empty_cache()  # what this process has reserved and does not use
+    request = [str(config), dict(overrides), crop, precision, steps, paddle.device.get_device()]
+    done = run_separately(__name__, request)
+    lines = done.stdout.splitlines()
+    if done.returncode != 0 or not lines:
+        raise RuntimeError(f"training in {precision}: status {done.returncode}: {done.stderr.strip()[-300:]}")
+    return [Finding(*one) for one in json.loads(lines[-1])]
+
+
+def main() -> None:
+    """The program of that process: prints its findings as JSON."""
+    config, overrides, crop, precision, steps, device = json.loads(sys.argv[1])
+    choose_device(device)
+    recipe = load_recipe(config, overrides)
+    print(json.dumps(findings_of(lambda: training(recipe, crop, precision, steps))))
+
+
 def evaluation(recipe: Recipe, size: Tuple[int, int], images: int) -> List[Finding]:
     """Images per second of evaluation under the recipe's first protocol, one image at a time; size is (h, w)."""
     model = network_of(recipe, CLASSES, weights=False)
@@ -62,11 +92,12 @@ def evaluation(recipe: Recipe, size: Tuple[int, int], images: int) -> List[Findi
 
 
 def input_pipeline(recipe: Recipe, size: Tuple[int, int], batches: int) -> List[Finding]:
-    """Images per second of the input pipeline (reading, cropping, distorting), on rendered images of size (w, h)."""
+    """Images per second of the recipe's transforms and of reading, on rendered images of size (w, h)."""
     with tempfile.TemporaryDirectory() as folder:
         render_sample(folder, train=max(4, recipe.batch_size), val=1, size=size, seed=0)
         overrides = {"train_dataset.dataset_root": folder, "train_dataset.cache": "never"}
-        source = load_recipe("configs/stdc2_seg50_cityscapes.yml", overrides).train_dataset
+        source = load_recipe(RENDERED, overrides).train_dataset
+        source = source.model_copy(update={"transforms": recipe.train_dataset.transforms})
         workers = default_workers()
         feed = Feed(dataset_of(source), recipe.batch_size, 0, workers, Devices(0, 1), 0, Path(folder))
         start = time.perf_counter()

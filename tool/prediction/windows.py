@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import math
 from pathlib import Path
 from typing import Callable, List, Optional, Sequence, Tuple
 
@@ -12,7 +11,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from data.rows import FileRows, file_size
+from data.rows import FileRows, has_more_pixels
 from engine.command import SIDE, image_size, whole_number
 from engine.evaluation.pictures import write_picture
 from engine.runtime import Segmenter, Windows, WindowSegmenter
@@ -91,7 +90,7 @@ def split_by_size(pictures: Sequence[Picture], windows: bool) -> Tuple[List[Pict
     small: List[Picture] = []
     large: List[Picture] = []
     for picture in pictures:
-        (large if math.prod(file_size(picture.file)) > LARGE_IMAGE else small).append(picture)
+        (large if has_more_pixels(picture.file, LARGE_IMAGE) else small).append(picture)
     return small, large
 
 

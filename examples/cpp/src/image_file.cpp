@@ -1,5 +1,6 @@
 #include "image_file.h"
 
+#include <algorithm>
 #include <cctype>
 #include <fstream>
 #include <iterator>
@@ -12,6 +13,19 @@ namespace segment {
 namespace {
 
 constexpr int LONGEST_SIDE = 1 << 15;
+constexpr char PNG_END[] = "IEND\xae\x42\x60\x82";
+constexpr char JPEG_END[] = "\xff\xd9";
+constexpr char JPEG_SCAN = '\xda';  // marker of a segment that pixels follow
+
+/// Where the first scan of a JPEG begins: the segments before it may hold a thumbnail, a whole JPEG of its own.
+std::size_t jpeg_scan(const std::string& bytes) {
+    const auto here = [&bytes](std::size_t index) { return static_cast<unsigned char>(bytes[index]); };
+    std::size_t at = 2;
+    while (at + 4 <= bytes.size() && bytes[at + 1] != JPEG_SCAN) {
+        at += 2 + here(at + 2) * 256U + here(at + 3);
+    }
+    return at;
+}
 
 /// The next number of a Netpbm header, from `at` on; -1 where there is none. Comments run from # to the line's end.
 int header_number(const std::string& bytes, std::size_t& at) {
@@ -46,6 +60,18 @@ void write_bytes(const std::filesystem::path& file, const char* bytes, std::size
     if (!stream) {
         throw UserError(file.string() + ": cannot be written; choose another --save_dir, or make room");
     }
+}
+
+bool is_truncated(const std::string& bytes) {
+    if (bytes.compare(0, 4, "\x89PNG") == 0) {
+        return bytes.find(PNG_END) == std::string::npos;
+    }
+    if (bytes.compare(0, 2, "\xff\xd8") != 0) {
+        return false;
+    }
+    const std::size_t tail = bytes.size() - std::min<std::size_t>(bytes.size(), 64);
+    return bytes.find(JPEG_END, tail) == std::string::npos &&
+           bytes.find(JPEG_END, jpeg_scan(bytes)) == std::string::npos;
 }
 
 Image decode_netpbm(const std::string& bytes, const std::filesystem::path& file) {

@@ -25,7 +25,14 @@ std::filesystem::path write_map(const std::filesystem::path& stem, const ByteMap
 std::string read_bytes(const std::filesystem::path& file);
 void write_bytes(const std::filesystem::path& file, const char* bytes, std::size_t count);
 
-/// Binary PPM (P6) or PGM (P5) of 8 bits; throws UserError, naming the file, for what is none or is cut short.
+/// Whether a PNG or JPEG lacks its end mark: OpenCV returns the rest of such an image grey or black.
+///
+/// Bytes after the mark are fine: phones append videos, cameras thumbnails.
+bool is_truncated(const std::string& bytes);
+
+/// Binary PPM (P6) or PGM (P5) of 8 bits.
+///
+/// @throws UserError, naming the file, for a header of another form, and for a file that ends early.
 Image decode_netpbm(const std::string& bytes, const std::filesystem::path& file);
 
 /// Any other form: by OpenCV PNG, JPEG, TIFF and more, turned upright as the file's EXIF says; without it a UserError.

@@ -14,15 +14,6 @@ namespace {
 
 constexpr double DARKEST_16_BIT = 4096;  // what a 12-bit camera cannot reach
 
-/// Whether a PNG or JPEG lacks its end mark: OpenCV returns the rest of such an image grey or black.
-bool is_truncated(const std::string& bytes) {
-    const std::string tail = bytes.substr(bytes.size() - std::min<std::size_t>(bytes.size(), 64));
-    if (bytes.compare(0, 4, "\x89PNG") == 0) {
-        return tail.find("IEND") == std::string::npos;
-    }
-    return bytes.compare(0, 2, "\xff\xd8") == 0 && tail.find("\xff\xd9") == std::string::npos;
-}
-
 cv::Mat decoded(const std::string& bytes) {
     if (bytes.empty() || is_truncated(bytes)) {
         return {};

@@ -19,7 +19,16 @@ from data.transforms import Normalize
 from engine.export import compare, export_network, fold_batch_norm, writers
 from engine.export.class_map import ClassMap
 from engine.export.exporter import install
-from engine.runtime import EXPORTED_ENGINES, Description, EagerNetwork, Network, load_network, read_description
+from engine.export.quantizable import FORMS
+from engine.runtime import (
+    EXPORTED_ENGINES,
+    PRECISIONS,
+    Description,
+    EagerNetwork,
+    Network,
+    load_network,
+    read_description,
+)
 from models import build_model, list_models
 
 onnx = pytest.importorskip("onnx")
@@ -58,6 +67,12 @@ def photos(*shape, seed=7):
 @pytest.fixture(scope="module")
 def stdc1_seg():
     return network("stdc1_seg")
+
+
+def test_each_engine_can_be_written_in_its_precisions():
+    assert set(writers.SUFFIXES) == set(EXPORTED_ENGINES)
+    assert set(FORMS) == {name for name, engine in EXPORTED_ENGINES.items() if "int8" in engine.precisions}
+    assert all(set(engine.precisions) <= set(PRECISIONS) for engine in EXPORTED_ENGINES.values())
 
 
 @pytest.mark.parametrize("name", list_models())
