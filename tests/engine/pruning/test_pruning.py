@@ -257,6 +257,14 @@ def test_what_saves_more_for_the_same_importance_goes_first(chain):
         assert [name for name in kept if kept[name] < len(channels.groups[name])] == [expected]
 
 
+def test_the_recipe_of_a_pruned_network_shows_a_name_that_is_not_utf8(tmp_path):
+    config, path = "configs/stdc1_seg_sample.yml", tmp_path / "recipe.yml"
+    header = "python -m tool.prune --save_dir caf\udce9"  # as Python has an argument in Latin-1
+    write_recipe(path, config, "weights.pdparams", tmp_path / "model.pdparams", load_recipe(config).model, header)
+    assert path.read_text(encoding="utf-8").startswith("# python -m tool.prune --save_dir caf\\udce9\n")
+    assert load_recipe(path).distill.teacher.weights == "weights.pdparams"
+
+
 def test_the_recipe_of_a_pruned_network_finds_its_base_through_a_link(tmp_path):
     """`..` of a linked folder leads to the parent of the link's target, so that the base was not found."""
     (tmp_path / "disk" / "below").mkdir(parents=True)
