@@ -119,7 +119,7 @@ class _ArrayUnpickler(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ARRAY_NAMES:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no part of an array and was not run")
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not part of an array and was not run")
         return super().find_class(module, name)
 
 
