@@ -88,7 +88,10 @@ def _keeping_labels(forward):
 
 
 def _calculate_area(pred, label, num_classes, ignore_index=255):
-    """Areas [num_classes] int64 of intersection, prediction and label; labels of `ignore_index` do not count."""
+    """Areas [num_classes] int64 of intersection, prediction and label.
+
+    Pixels labelled `ignore_index` do not count, except in the label's area if that is a class, as in the original.
+    """
     if pred.ndim == 4:
         pred = pred.squeeze(1)
     if label.ndim == 4:

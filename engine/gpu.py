@@ -108,7 +108,7 @@ def _known(version: Optional[str]) -> Optional[Tuple[Tuple[int, int], ...]]:
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Whether convolutions and matrix products of float32 may round to TF32; nothing to do on the CPU."""
+    """Allow convolutions and matrix products of float32 to round to TF32, or forbid it; does nothing on the CPU."""
     for library in ("cublas", "cudnn"):
         switch = getattr(paddle.base.core, f"set_{library}_switch", None)
         if switch:

@@ -72,7 +72,7 @@ def sum_over_devices(sums: np.ndarray, devices: Devices) -> np.ndarray:
 
 
 def gather(part: Any, devices: Devices) -> List[Any]:
-    """The pickled `part` of every process, by rank; collective: every process must call it."""
+    """The `part` of every process, by rank; it must be picklable. Collective: every process must call it."""
     if devices.count == 1:
         return [part]
     parts: List[Any] = []

@@ -84,5 +84,5 @@ def describe(protocol: Protocol) -> str:
     return ", ".join(parts) or "as it is"
 
 
-def _size(size) -> str:
-    return "x".join(map(str, size)) if size else "of no size"
+def _size(size: Tuple[int, int]) -> str:
+    return "x".join(map(str, size))

@@ -15,6 +15,8 @@ from models.stdc_seg import STDCSeg
 from models.stdcnet import STDCClassifier, STDCNet
 from models.weights import load_backbone, load_weights
 
+IMAGENET_CLASSIFIERS = ("stdc1", "stdc2")
+"""Networks that give one class for an image; the others are segmentation networks."""
 STDC1_BLOCKS = (2, 2, 2)
 STDC2_BLOCKS = (4, 5, 3)
 

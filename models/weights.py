@@ -3,7 +3,7 @@
 import pickle
 import re
 from pathlib import Path
-from typing import List, Mapping, Optional, Union
+from typing import Dict, List, Mapping, Optional, Union
 
 from compat import UserError, logger
 
@@ -27,7 +27,7 @@ def read_weights(path: Union[str, Path]) -> Mapping[str, paddle.Tensor]:
     if not path.is_file():
         raise UserError(f"{path}: no such weight file")
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
+        return {name: paddle.to_tensor(array.astype("float32")) for name, array in read_safetensors(path).items()}
     try:
         state = paddle.load(str(path))
     except (ValueError, RuntimeError, EOFError, OSError, pickle.UnpicklingError, UnicodeDecodeError) as error:
@@ -39,13 +39,13 @@ def read_weights(path: Union[str, Path]) -> Mapping[str, paddle.Tensor]:
     return state
 
 
-def _read_safetensors(path: Path) -> Mapping[str, paddle.Tensor]:
+def read_safetensors(path: Path) -> Dict[str, np.ndarray]:
+    """Read a `.safetensors` file into {name: array}, in its types; raises UserError for one that cannot be read."""
     try:
-        state = safetensors.numpy.load_file(str(path))
+        return safetensors.numpy.load_file(str(path))
     # The last three are raised for types that numpy lacks, such as bfloat16.
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a readable safetensors file ({error})") from error
-    return {name: paddle.to_tensor(array.astype("float32")) for name, array in state.items()}
 
 
 def load_weights(

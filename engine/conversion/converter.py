@@ -15,11 +15,11 @@ from engine.conversion.ddrnet import DDRNET_SOURCES
 from engine.conversion.source import Arrays, Source
 from engine.conversion.stdc import STDC_SOURCES
 from models import build_model
+from models.registry import IMAGENET_CLASSIFIERS
 from models.weights import CLASSIFIER
 
 SOURCES: Tuple[Source, ...] = (*STDC_SOURCES, *DDRNET_SOURCES)
 WRAPPERS = ("module.", "model.", "net.")  # what DataParallel and training code put before every name
-IMAGENET_MODELS = ("stdc1", "stdc2")
 SOME = 3  # names shown of a list in an error
 
 
@@ -104,7 +104,7 @@ def convert(
         raise UserError(
             f"this is a checkpoint of {source.title}, which fits --model {' or '.join(source.models)}, not {model_name}"
         )
-    classes = num_classes or (1000 if model_name in IMAGENET_MODELS else 19)
+    classes = num_classes or (1000 if model_name in IMAGENET_CLASSIFIERS else 19)
     target = _target(source, model_name, classes)
     known = {target.rename(name): name for name in (*target.shapes, *source.extra(target.shapes))}
     arrays: Arrays = {}

@@ -92,7 +92,7 @@ def unpickle(file: Any) -> Tuple[Any, Dict[str, str]]:
         raise
     # A damaged pickle can fail at any of the unpickler's operations, with whatever that operation raises.
     except Exception as error:
-        raise MalformedError(f"its pickle is damaged or no state of a network ({type(error).__name__})") from None
+        raise MalformedError(f"its pickle is damaged or not the state of a network ({type(error).__name__})") from None
 
 
 class _TensorUnpickler(pickle._Unpickler):
@@ -113,7 +113,7 @@ class _TensorUnpickler(pickle._Unpickler):
         if (module, name) in IGNORED_NAMES or (module == "torch" and NUMBER_TYPE.fullmatch(name)):
             return _Ignored
         raise MalformedError(
-            f"it asks for {module}.{name}, which is no part of a tensor and was not run. If you trust the file, "
+            f"it asks for {module}.{name}, which is not part of a tensor and was not run. If you trust the file, "
             "save its state dict alone with torch"
         )
 
@@ -125,7 +125,7 @@ class _TensorUnpickler(pickle._Unpickler):
 
     def persistent_load(self, pid: Any) -> StorageRecord:
         if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage" or not isinstance(pid[1], _Type):
-            raise MalformedError("a reference to something that is no storage")
+            raise MalformedError("a reference to something that is not a storage")
         _, kind, key, _, numel, *view = pid
         if not isinstance(key, str) or self.storage_types.setdefault(key, kind.dtype) != kind.dtype:
             raise MalformedError(f"storage {key!r} has two types")

@@ -14,6 +14,7 @@ import safetensors.numpy
 
 from engine.conversion.file_kind import PADDLE, SAFETENSORS, TORCH, file_kind
 from engine.conversion.torch_file import TorchWeights, read_torch_file
+from models.weights import read_safetensors
 
 PADDLE_SUFFIX, SAFE_SUFFIX = ".pdparams", ".safetensors"
 _ARRAY_NAMES = {
@@ -38,7 +39,7 @@ def read_weight_file(path: Union[str, Path]) -> TorchWeights:
         raise UserError(f"{path}: no such weight file")
     _check_kind(path)
     if path.suffix == SAFE_SUFFIX:
-        return TorchWeights(_read_safetensors(path), ())
+        return TorchWeights(read_safetensors(path), ())
     if path.suffix == PADDLE_SUFFIX:
         return _read_pdparams(path)
     return read_torch_file(path)
@@ -113,20 +114,12 @@ def _float32(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array, dtype="float32")
 
 
-def _read_safetensors(path: Path) -> Dict[str, np.ndarray]:
-    try:
-        return safetensors.numpy.load_file(str(path))
-    # numpy lacks some types of the format, which ends in one of the latter.
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error})") from error
-
-
 class _ArrayUnpickler(pickle._Unpickler):
     """Knows numpy's arrays and nothing else; in Python, as C's lets a file choose how much memory to fill."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ARRAY_NAMES:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no part of an array and was not run")
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not part of an array and was not run")
         return super().find_class(module, name)
 
 

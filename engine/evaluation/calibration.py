@@ -52,7 +52,8 @@ def calibrate(network: Network, dataset: SegmentationDataset, scale: float, prog
     """
     if len(dataset) < 2:
         raise UserError(
-            f"--calibrate: one half of the images is fitted on and the other measured, {len(dataset)} is there"
+            "--calibrate: needs two images or more, one half to fit on and one to measure; the dataset has "
+            f"{len(dataset)}"
         )
     segmenter = Segmenter(network, scale)
     halves: Tuple[list, list] = ([], [])

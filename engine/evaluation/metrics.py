@@ -58,7 +58,9 @@ def confusion_matrix(
     counts = counts.reshape(ignored, num_classes).astype(np.int64)
     if counts[invalid].any():
         value = next(int(value) for value in np.unique(label) if rows[value] == invalid)
-        raise UserError(f"the label value {value} is none of the {num_classes} classes nor ignored ({ignore_index})")
+        raise UserError(
+            f"the label value {value} is neither one of the {num_classes} classes nor the ignored value {ignore_index}"
+        )
     return counts[:num_classes]
 
 

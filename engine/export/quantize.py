@@ -14,7 +14,7 @@ import numpy as np
 from data import SegmentationDataset
 from engine.export import quantizable
 from engine.export.exporter import install
-from engine.runtime import Network, Segmenter, load_network, read_description, write_description
+from engine.runtime import Network, Segmenter, load_network, write_description
 from engine.runtime.load import REQUIREMENTS
 
 NAME = "model_int8"
@@ -54,7 +54,7 @@ def quantize_exported(
     """
     network = load_network(folder, engine)
     form = quantizable.FORMS[engine]
-    source = form.read(folder / read_description(folder).files[engine]["fp32"])
+    source = form.read(folder / network.description.files[engine]["fp32"])
     quantizer = _Quantizer(form, source, [form.feed(source, network.prepare(images)) for images in calibration])
     reference = score(network)
     draft = folder / ".int8.tmp"
@@ -63,10 +63,10 @@ def quantize_exported(
         draft.mkdir()
         model = quantizer.quantize()
         in_float = set(form.float_layers(model))
-        result = _write_and_score(model, form, network, folder, draft, score)
+        result = _write_and_score(model, form, network, draft, score)
         if reference - result > max_drop:
             model = quantizer.quantize_within(max_drop, lambda model: score(_Candidate(network, form.runner(model))))
-            result = _write_and_score(model, form, network, folder, draft, score)
+            result = _write_and_score(model, form, network, draft, score)
         quantized = Quantized(reference, result, sorted(set(form.float_layers(model)) - in_float))
         if quantized.drop > max_drop:
             raise UserError(
@@ -134,15 +134,12 @@ class _Quantizer:
         return self.form.finish(restored)
 
 
-def _write_and_score(
-    model, form, network: Network, folder: Path, draft: Path, score: Callable[[Network], float]
-) -> float:
+def _write_and_score(model, form, network: Network, draft: Path, score: Callable[[Network], float]) -> float:
     """Write the model into the draft folder, load it as a user would, and score it."""
     file = form.write(model, draft, NAME)
-    description = read_description(folder)
-    files = {engine: dict(names) for engine, names in description.files.items()}
+    files = {engine: dict(names) for engine, names in network.description.files.items()}
     files[network.engine]["int8"] = file
-    write_description(draft, dataclasses.replace(description, files=files))
+    write_description(draft, dataclasses.replace(network.description, files=files))
     return score(load_network(draft, network.engine, "int8"))
 
 

@@ -16,12 +16,10 @@ class Choice:
 
     Attributes:
         cut: channels, ascending.
-        kept: {group: number of channels that stay}.
         share: of the multiply-accumulates that is left.
     """
 
     cut: np.ndarray
-    kept: Mapping[str, int]
     share: float
 
 
@@ -82,7 +80,7 @@ def choose(
         groups[best].cut += groups[best].step
         left = counter.count(groups)
     cut = np.sort(np.concatenate([group.order[: group.cut] for group in groups.values()]))
-    return Choice(cut, {name: group.kept for name, group in groups.items()}, left / whole)
+    return Choice(cut, left / whole)
 
 
 def _cheapest_step(groups: Mapping[str, _Group], counter: "_Counter", left: int) -> Optional[str]:

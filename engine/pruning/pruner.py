@@ -70,7 +70,7 @@ def prune(
     """
     channels, deployed = channels_of(recipe, num_classes)
     sizes = {name: len(members) for name, members in channels.groups.items()}
-    whole = left = channels.multiply_accumulates((), deployed)
+    whole = left = channels.multiply_accumulates(deployed)
     for number in range(1, rounds + 1):
         wanted = target ** (number / rounds) * whole / left
         choice = choose(channels, importance(model, channels), deployed, min(1.0, wanted), multiple, sizes)
@@ -86,6 +86,6 @@ def prune(
         load_weights(model, weights)
         measure_statistics(model, images())
         channels, deployed = channels_of(recipe, num_classes)
-        left = channels.multiply_accumulates((), deployed)
+        left = channels.multiply_accumulates(deployed)
     kept = {name: (sizes[name], len(members)) for name, members in channels.groups.items()}
     return Pruned(recipe, model, kept, (whole, left))

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, Dict
 
-from compat import UserError
+from compat import write_text
 
 import yaml
 
@@ -40,7 +40,5 @@ def write_recipe(path: Path, config: str, weights: str, pruned: Path, model: Mod
         "distill": {"_inherited_": False, "teacher": {"config": config, "weights": weights}, "terms": TERMS},
     }
     comment = "".join(f"# {line}\n" for line in header.splitlines())
-    try:
-        path.write_text(comment + yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    # A name that is not UTF-8 is shown so in the comment; YAML has an escape of its own.
+    write_text(path, comment + yaml.safe_dump(recipe, sort_keys=False), errors="backslashreplace")

@@ -32,9 +32,7 @@ from data.layouts import LAYOUTS
 from data.transforms import Normalize, Steps, build_transform
 from loss.criterion import Objective
 from loss.distillation import DISTILLATIONS
-from models.registry import BUILDERS
-
-CLASSIFIERS = ("stdc1", "stdc2")  # ImageNet classifiers, which no recipe trains
+from models.registry import BUILDERS, IMAGENET_CLASSIFIERS
 
 Scale = Annotated[Number, Field(gt=0, le=16)]
 EmptyAsMapping = BeforeValidator(lambda value: {} if value is None else value)
@@ -213,7 +211,7 @@ AnyModel = Annotated[
     ByType(
         options_of(build, name, ModelRecipe, skip=("num_classes",))
         for name, build in BUILDERS.items()
-        if name not in CLASSIFIERS
+        if name not in IMAGENET_CLASSIFIERS  # which no recipe trains
     ),
 ]
 AnyDataset = Annotated[

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
-from compat import UserError
+from compat import UserError, write_text
 
 import yaml
 
@@ -74,10 +74,7 @@ def write_description(folder: Path, description: Description) -> None:
     }
     content = {"Deploy": deploy, "Network": {"version": VERSION, **_network(description)}}
     text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True, width=ONE_LINE)
-    try:
-        (folder / DEPLOY_FILE).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{folder / DEPLOY_FILE}: cannot be written ({error.strerror or error})") from error
+    write_text(folder / DEPLOY_FILE, text)
 
 
 def _network(description: Description) -> Dict[str, Any]:

@@ -10,10 +10,10 @@ from paddle import nn
 
 from engine.build import weight_file
 from engine.recipe import Recipe, load_recipe
-from engine.recipe.schema import CLASSIFIERS
 from engine.training.options import BY_NAME, RunOptions
 from engine.weights import named_entry, recipe_of_weights
 from models import build_model, list_models
+from models.registry import IMAGENET_CLASSIFIERS
 from models.weights import CLASSIFIER, load_weights, read_weights
 
 HEAD = re.compile(r"heads\.(\w+)\.")
@@ -153,7 +153,7 @@ def _of_another_network(state: Weights, source: str, ours: str) -> Optional[User
     """The error that names the network of the weights, if it is another one of this project."""
     shapes = _body(state)
     for name in list_models():
-        if name != ours and name not in CLASSIFIERS and _body(build_model(name, 2).state_dict()) == shapes:
+        if name != ours and name not in IMAGENET_CLASSIFIERS and _body(build_model(name, 2).state_dict()) == shapes:
             return _mismatch(source, name, ours)
     return None
 

@@ -33,12 +33,14 @@ def build_optimizer(
     computes none for a batch norm's bias when its weight needs none.
 
     Raises:
-        UserError: for a pattern that finds no parameter, or when nothing is left to train.
+        UserError: for a pattern that matches no parameter, or when nothing is left to train.
     """
     kinds = {name: (kind, parameter) for layer in layers for name, kind, parameter in _kinds(layer)}
     for pattern in (*recipe.lr_mult, *recipe.frozen):
         if not any(re.search(pattern, name) for name in kinds):
-            raise UserError(f"optimizer: the pattern {pattern!r} finds no parameter, such as {next(iter(kinds))}")
+            raise UserError(
+                f"optimizer: the pattern {pattern!r} matches no parameter; their names are like {next(iter(kinds))}"
+            )
     groups: Dict[Tuple[float, float], List[paddle.Tensor]] = defaultdict(list)
     for name, (kind, parameter) in kinds.items():
         if parameter.stop_gradient or any(re.search(pattern, name) for pattern in recipe.frozen):

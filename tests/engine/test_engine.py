@@ -60,8 +60,8 @@ def test_momentum_with_groups_equals_its_formula():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lr_mult": {"haed": 10}}, "'haed' finds no parameter"),
-        ({"frozen": ("zz",)}, "'zz' finds no parameter"),
+        ({"lr_mult": {"haed": 10}}, "'haed' matches no parameter; their names are like "),
+        ({"frozen": ("zz",)}, "'zz' matches no parameter; their names are like "),
         ({"frozen": (".",)}, "freeze every parameter; nothing is left to train"),
     ],
 )

@@ -11,6 +11,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 import models
+from models.registry import IMAGENET_CLASSIFIERS
 from models.shapes import shapes_only
 
 SIZES = ((512, 1024), (768, 1536), (1024, 2048))  # (height, width)
@@ -213,4 +214,4 @@ def _size(tensors) -> int:
 
 def segments(name: str) -> bool:
     """Whether the model `name` is a segmentation network, not an ImageNet classifier."""
-    return name not in ("stdc1", "stdc2")
+    return name not in IMAGENET_CLASSIFIERS

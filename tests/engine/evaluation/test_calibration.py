@@ -93,7 +93,7 @@ def test_calibration_fits_one_half_and_measures_the_other():
 
 def test_what_cannot_be_calibrated():
     network = SimpleNamespace()
-    with pytest.raises(UserError, match="1 is there"):
+    with pytest.raises(UserError, match="needs two images or more, .*; the dataset has 1"):
         calibrate(network, Images([np.zeros((2, 2), np.uint8)]), 1.0)
     ignored = np.full((4, 4), IGNORED, np.uint8)
     with pytest.raises(UserError, match="half of the images have no labelled pixel"):

@@ -168,7 +168,7 @@ def test_the_label_file_with_a_wrong_value_is_named(val_set, monkeypatch):
         return image, np.full_like(label, 77) if index == 1 else label
 
     monkeypatch.setattr(val_set, "read", spoilt)
-    with pytest.raises(UserError, match=f"{val_set.samples[1].label.name}: the label value 77 is none of the 19"):
+    with pytest.raises(UserError, match=f"{val_set.samples[1].label.name}: the label value 77 is neither one of"):
         evaluate(SmallNetwork(19), val_set, Protocol(), indices=[2, 1, 0])
 
 

@@ -69,7 +69,7 @@ def test_what_a_confusion_matrix_refuses():
     label = np.zeros((2, 3), np.uint8)
     with pytest.raises(UserError, match="prediction's size is 2x3, the label's 3x2"):
         metrics.confusion_matrix(label, label.T, 2)
-    with pytest.raises(UserError, match="label value 7 is none of the 2 classes"):
+    with pytest.raises(UserError, match="label value 7 is neither one of the 2 classes nor the ignored value 255"):
         metrics.confusion_matrix(label + np.uint8(7), label, 2)
     with pytest.raises(UserError, match="predicts class 2, the dataset has the classes 0 to 1"):
         metrics.confusion_matrix(label, label + np.uint8(2), 2)
