@@ -102,7 +102,7 @@ def map_label(label: np.ndarray, sample: Sample, num_classes: int) -> np.ndarray
     if (mapped == INVALID).any():
         value = int(label[mapped == INVALID][0])
         raise UserError(
-            f"{sample.label}: the label value {value} is none of the {num_classes} classes nor ignored; correct "
+            f"{sample.label}: the label value {value} is neither one of the {num_classes} classes nor ignored; correct "
             "num_classes or ignore_index, or list all such files with: python -m tool.prepare_data check"
         )
     return mapped

@@ -2,7 +2,7 @@
 
 import contextlib
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from compat import UserError, logger
 
@@ -82,6 +82,7 @@ class Trainer:
         self.lock = FolderLock(self.save_dir) if self._is_first else contextlib.nullcontext()
         self.feed = self._build_feed()
         self.validation = self._build_validation()
+        self.kept_validation: Mapping[str, Any] = {}  # of a run that is resumed without validation, for when it has one
         self.records = Records(self.save_dir, options.use_vdl and self._is_first)
         self.progress = Progress(recipe, len(self.train_set), self.devices, self.records)
 
@@ -272,7 +273,8 @@ class Trainer:
 
     def _state(self) -> RunState:
         """The run's present state, except for tensors, which are taken when they are written."""
-        parts = {"validation": {}, **{name: part.state_dict() for name, part in self._parts().items()}}
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        parts.setdefault("validation", self.kept_validation)
         return RunState(
             iteration=self.iteration,
             validated=self.validated,
@@ -296,6 +298,8 @@ class Trainer:
         self.schedule.step(state.iteration)
         self.step.set_state_dict(checkpoint.extra)
         parts = self._parts()
+        if not self.validation:
+            self.kept_validation = state.validation
         if not self._is_first or checkpoint.folder.resolve().parent != self.save_dir.resolve():
             del parts["records"]  # those of another process or folder
         for name, part in parts.items():

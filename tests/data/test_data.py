@@ -110,7 +110,7 @@ def truncate(path):
         (lambda root: (root / "0.png").unlink(), "0.png: cannot be read"),
         (
             lambda root: write_png(root / "0_label.png", np.full((4, 6), 7, np.uint8)),
-            "0_label.png: the label value 7 is none of the 3 classes",
+            "0_label.png: the label value 7 is neither one of the 3 classes nor ignored",
         ),
         (lambda root: write_png(root / "0_label.png", np.zeros((4, 6, 3), np.uint8)), "0_label.png: a label must be"),
         (lambda root: write_png(root / "0_label.png", np.zeros((4, 6), np.uint16)), "0_label.png: a label must be"),

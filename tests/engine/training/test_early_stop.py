@@ -83,5 +83,16 @@ def test_a_resumed_run_counts_from_the_first_validation_of_its_protocol(before, 
     assert "stopping early" not in (tmp_path / "train.log").read_text()
 
 
+def test_the_best_is_remembered_through_a_resumed_run_without_validation(run, tmp_path):
+    """It was forgotten, so that the next validation's worse weights replaced the best model."""
+    run(iters=4)
+    best = read_weights(tmp_path / "best_model" / "model.pdparams")
+    run("auto", iters=6, validate=False)
+    resumed = run("auto", iters=8)  # 0.59 at iteration 8
+    assert resumed.best == {"full": {"miou": 0.6, "iteration": 4}}
+    kept = read_weights(tmp_path / "best_model" / "model.pdparams")
+    assert all((kept[name] == best[name]).all() for name in best)
+
+
 def test_without_the_option_a_run_goes_to_its_end(run):
     assert run().iteration == 12
