@@ -1,12 +1,21 @@
-"""Repairs of paddle.io.DataLoader: a dataset's exception must reach the loop over the loader, and an abandoned loader
-must not keep the process alive.
+"""Repairs of paddle.io.DataLoader: a dataset's exception must reach the loop over the loader, an abandoned loader must
+not keep the process alive, and the workers of the next one must not hang.
 
 In Paddle's own code an image that cannot be read ends the loader's reader thread. Without worker processes the training
 loop then waits for that thread forever; with them it gets a SystemError about a queue. The destructor of an iterator
 waits forever for its workers if their queues are gone before they are told to end.
+
+The reader thread of a loader with workers ends up to five seconds after the loop over it. At its end it takes a lock of
+Paddle's memory statistics; a worker of another loader that is forked just then inherits that lock as taken, and waits
+for it forever when it hands over its first batch. So the thread ends with its loop.
 """
 
+import contextlib
 import multiprocessing
+import os
+import select
+import threading
+import time
 
 from paddle.io.dataloader import dataloader_iter
 
@@ -55,8 +64,29 @@ def _end_workers() -> None:
     shut_down = _MultiProcess._try_shutdown_all
 
     def _try_shutdown_all(self, timeout=None):
+        if not self._shutdown:
+            _end_reader_thread(self)
         shut_down(self, timeout or SECONDS_TO_LEAVE)
         for worker in set(self._workers).intersection(multiprocessing.active_children()):
             worker.terminate()
 
     _MultiProcess._try_shutdown_all = _try_shutdown_all
+
+
+def _end_reader_thread(reader) -> None:
+    """Wake the thread that waits for batches of the workers, and wait until the system has removed it."""
+    thread = reader._thread
+    if thread is None or thread is threading.current_thread():
+        return
+    reader._exit_thread_expectedly()
+    with contextlib.suppress(OSError, ValueError):  # the pipe is closed, or its other end is
+        pipe = reader._data_queue._writer
+        if select.select([], [pipe], [], 0)[1]:  # a full pipe needs no message to wake the thread
+            pipe.send_bytes(b"")  # which is not a pickle: an error, on which the thread sees that it is to end
+    thread.join(SECONDS_TO_END)
+    task = (
+        f"/proc/self/task/{thread.native_id}"  # Linux; Python's threads have joined before they run C++'s destructors
+    )
+    give_up = time.monotonic() + SECONDS_TO_END
+    while os.path.exists(task) and time.monotonic() < give_up:
+        time.sleep(0.001)
