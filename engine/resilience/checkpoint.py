@@ -128,6 +128,25 @@ def save_checkpoint(
         ) from error
 
 
+def set_aside(path: Path) -> Path:
+    """Rename a file or folder to its name with the first free number, such as `best_model.1`; returns the new path."""
+    path = Path(os.path.realpath(path))  # a link stays
+    number = 1
+    while os.path.lexists(aside := path.with_name(f"{path.name}.{number}")):
+        number += 1
+    os.replace(path, aside)
+    return aside
+
+
+def weights_checksum(folder: Path) -> Optional[str]:
+    """SHA-256 of a checkpoint's weights, in hexadecimal, as it was written; None if there is none."""
+    try:
+        lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return next((line.split()[0] for line in lines if line.endswith(f"  {MODEL}")), None)
+
+
 def damage(folder: Path) -> Optional[str]:
     """What is wrong with a checkpoint's files, or None if all are as they were written."""
     try:

@@ -14,7 +14,7 @@ from compat import logger
 
 import numpy as np
 
-from engine.resilience.checkpoint import flush_to_disk
+from engine.resilience.checkpoint import flush_to_disk, set_aside
 
 LOG = "train.log"
 VDL = "vdl"
@@ -40,10 +40,14 @@ class Records:
         self.save_dir = save_dir
         self.use_vdl = use_vdl
         self.lengths: Mapping[str, int] = {}  # of the files at the checkpoint from which the run resumes
+        self.starts_over = False
         self.file: Optional[LogFile] = None
         self.curves: Any = None
 
     def __enter__(self) -> "Records":
+        for path in (self.save_dir / LOG, self.save_dir / VDL) if self.starts_over else ():
+            if path.exists():
+                set_aside(path)
         for name, length in self.lengths.items():
             take_back(self.save_dir / name, length)
         if self.use_vdl:
@@ -92,9 +96,8 @@ class Records:
         self.lengths = state["lengths"]
 
     def start_over(self) -> None:
-        """Take back what a run wrote that was killed before its first checkpoint; to be called before entering."""
-        written = (self.save_dir / LOG, *sorted(self.save_dir.glob(f"{VDL}/*")))
-        self.lengths = {path.relative_to(self.save_dir).as_posix(): 0 for path in written}
+        """Set aside what a run wrote that left no checkpoint; to be called before entering."""
+        self.starts_over = True
 
 
 def take_back(path: Path, length: int) -> None:

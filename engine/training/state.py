@@ -1,7 +1,13 @@
 """What a run remembers beside its tensors: `state.json` of a checkpoint."""
 
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, Dict, Mapping
+
+from compat import UserError, logger
+
+from engine.recipe import Recipe
+from engine.recipe.schema import Constant
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,35 @@ class RunState:
         """Read what `to_json` returned, now or before the parts had states of their own."""
         content = dict(content) if "guard" in content else _with_parts(content)
         return cls(**{field.name: content[field.name] for field in fields(cls)})
+
+    def check_continued(self, folder: Path, recipe: Recipe, seed: int, total_batch: int) -> None:
+        """Warn where a run that continues this one changes images or rates.
+
+        Args:
+            folder: the checkpoint's, for messages.
+            recipe: of the run that continues.
+            seed: of that run.
+            total_batch: of that run.
+
+        Raises:
+            UserError: if the seeds differ.
+        """
+        if self.seed != seed:
+            raise UserError(f"{folder}: was trained with --seed {self.seed}, not {seed}")
+        if self.total_batch != total_batch:
+            logger.warning(
+                "%s: an iteration took %d images and now takes %d, so the order of images changes",
+                folder,
+                self.total_batch,
+                total_batch,
+            )
+        if self.iters != recipe.iters and not isinstance(recipe.lr_scheduler, Constant):
+            logger.warning(
+                "%s: its run had %d iterations and this one has %d, so the learning rates change",
+                folder,
+                self.iters,
+                recipe.iters,
+            )
 
 
 def _with_parts(content: Mapping[str, Any]) -> Dict[str, Any]:

@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from compat import UserError, logger
+from compat import logger
 
 import paddle
 from paddle import nn
@@ -22,7 +22,6 @@ from engine.build import (
 )
 from engine.parallel import join_devices, share_statistics, wait_for_all
 from engine.recipe import Recipe
-from engine.recipe.schema import Constant
 from engine.resilience.checkpoint import (
     MODEL,
     Checkpoint,
@@ -230,7 +229,7 @@ class Trainer:
         return at > 0 and (at % self.recipe.save_interval == 0 or at >= self.recipe.iters)
 
     def _save(self, interruption: Interruption) -> None:
-        """Validate, keep the best, write the checkpoint; if interrupted, the resumed run repeats the validation."""
+        """Validate, keep the best, write the checkpoint; if that ends early, the resumed run repeats the validation."""
         self.guard.check_weights(self.model, self.iteration)
         before = self._state()
         try:
@@ -242,6 +241,9 @@ class Trainer:
                         self.validation.run(self.model, self.iteration, self.progress, leaving)
         except Interrupted:
             self._write(before)
+            raise
+        except Exception:
+            self._write_on_error(before)
             raise
         self.validated = self.iteration
         self._write(self._state())
@@ -260,6 +262,13 @@ class Trainer:
         folder = self.save_dir / f"iter_{self.iteration}"
         save_checkpoint(folder, self.model, self.optimizer, state.to_json(), self.step.state_dict())
         remove_old_checkpoints(self.save_dir, self.options.keep_checkpoint_max, self.iteration)
+
+    def _write_on_error(self, state: RunState) -> None:
+        """Write a checkpoint after an error of the validation, which an error of the writing must not hide."""
+        try:
+            self._write(state)
+        except Exception as error:
+            logger.error("%s", error)
 
     def _parts(self) -> Dict[str, Any]:
         """The parts that have a state of their own, by their names in RunState."""
@@ -292,7 +301,7 @@ class Trainer:
     def _resume(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint, whose weights the network has already."""
         state = RunState.from_json(checkpoint.state)
-        self._check_origin(checkpoint.folder, state)
+        state.check_continued(checkpoint.folder, self.recipe, self.options.seed, self._total_batch())
         self.iteration, self.validated = state.iteration, state.validated
         self.optimizer.set_state_dict(checkpoint.optimizer)
         self.schedule.step(state.iteration)
@@ -316,7 +325,11 @@ class Trainer:
         if source != AUTO:
             for last in in_order_of_writing(self.save_dir)[-1:]:
                 if source is None or last.resolve() != Path(source).resolve():  # auto takes it until this run has saved
-                    logger.warning("%s of an earlier run stays; to go on from it: --resume_model %s", last, last)
+                    logger.warning(
+                        "%s of an earlier run stays until this one comes as far; to go on from it: --resume_model %s",
+                        last,
+                        last,
+                    )
             return read_checkpoint(Path(source)) if source else None
         checkpoint = newest_intact(self.save_dir)
         if checkpoint is None:
@@ -324,25 +337,6 @@ class Trainer:
             if self._is_first:
                 self.records.start_over()
         return checkpoint
-
-    def _check_origin(self, folder: Path, state: RunState) -> None:
-        """Raises UserError for the checkpoint of a run with another seed; warns where images or rates change."""
-        if state.seed != self.options.seed:
-            raise UserError(f"{folder}: was trained with --seed {state.seed}, not {self.options.seed}")
-        if state.total_batch != self._total_batch():
-            logger.warning(
-                "%s: an iteration took %d images and now takes %d, so the order of images changes",
-                folder,
-                state.total_batch,
-                self._total_batch(),
-            )
-        if state.iters != self.recipe.iters and not isinstance(self.recipe.lr_scheduler, Constant):
-            logger.warning(
-                "%s: its run had %d iterations and this one has %d, so the learning rates change",
-                folder,
-                state.iters,
-                self.recipe.iters,
-            )
 
     @property
     def _is_first(self) -> bool:

@@ -1,8 +1,9 @@
 """Validation while training: scores by the recipe's protocols, the best weights, pictures."""
 
+import shutil
 import time
 from pathlib import Path
-from typing import ContextManager, Dict, Mapping, Optional
+from typing import Any, ContextManager, Dict, Mapping, Optional
 
 from compat import logger
 
@@ -14,7 +15,7 @@ from engine.evaluation.evaluator import Scores, evaluate_protocols
 from engine.evaluation.pictures import view_sample, view_sheet, write_picture
 from engine.parallel import Devices, shard, sum_over_devices
 from engine.recipe import Protocol
-from engine.resilience.checkpoint import save_checkpoint
+from engine.resilience.checkpoint import save_checkpoint, set_aside, weights_checksum
 from engine.resilience.shared_memory import check_shared_memory
 from engine.training.progress import Progress
 
@@ -54,14 +55,26 @@ class Validation:
         if num_workers:
             check_shared_memory(tuple(dataset.read(0)), num_workers)
         self.best: Dict[str, Dict[str, float]] = {}
+        self.checksums: Dict[str, str] = {}  # {protocol: SHA-256 of the best weights}; version 1.0.0 had none
 
-    def state_dict(self) -> Dict[str, Dict[str, Dict[str, float]]]:
-        """The best scores so far."""
-        return {"best": {protocol: dict(best) for protocol, best in self.best.items()}}
+    def state_dict(self) -> Dict[str, Dict[str, Any]]:
+        """The best scores so far, and the checksums of their weights."""
+        best = {protocol: dict(best) for protocol, best in self.best.items()}
+        return {"best": best, "checksums": dict(self.checksums)}
 
-    def set_state_dict(self, state: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
-        """Take what `state_dict` returned, or {} of a run without validation."""
+    def set_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take what `state_dict` returned, or {} of a run without validation; forget weights that were replaced."""
         self.best = {protocol: dict(best) for protocol, best in state.get("best", {}).items()}
+        self.checksums = dict(state.get("checksums", {}))
+        for protocol in self.protocols:
+            folder = self._folder(protocol)
+            if protocol in self.best and folder.exists() and not self._wrote(folder, protocol):
+                logger.warning(
+                    "%s: holds other weights than those of iteration %d, which this run wrote there; its next "
+                    "validation counts as the best",
+                    folder,
+                    self.best.pop(protocol)["iteration"],
+                )
 
     @property
     def best_iteration(self) -> Optional[int]:
@@ -86,15 +99,21 @@ class Validation:
             name: scores.summed(lambda sums: sum_over_devices(sums, self.devices)) for name, scores in found.items()
         }
         logger.info("[EVAL] %d images in %.1f s", len(self.dataset), time.perf_counter() - start)
-        for rank, (name, scores) in enumerate(found.items()):
-            folder = self.save_dir / ("best_model" if rank == 0 else f"best_model_{name}")
-            self._keep_best(model, name, scores, folder, iteration, progress)
+        for name, scores in found.items():
+            self._keep_best(model, name, scores, iteration, progress)
         if self.devices.rank == 0:
             self._draw(model, iteration, progress)
 
-    def _keep_best(
-        self, model: nn.Layer, protocol: str, scores: Scores, folder: Path, iteration: int, progress: Progress
-    ) -> None:
+    def _folder(self, protocol: str) -> Path:
+        """Where the best weights under a protocol are."""
+        return self.save_dir / ("best_model" if protocol == next(iter(self.protocols)) else f"best_model_{protocol}")
+
+    def _wrote(self, folder: Path, protocol: str) -> bool:
+        """Whether the weights in the folder are the best that this run has found."""
+        known = self.checksums.get(protocol)
+        return protocol in self.best and known in (None, weights_checksum(folder))
+
+    def _keep_best(self, model: nn.Layer, protocol: str, scores: Scores, iteration: int, progress: Progress) -> None:
         logger.info(
             "[EVAL] %s: #Images: %d mIoU: %.4f Acc: %.4f Kappa: %.4f",
             protocol,
@@ -105,9 +124,9 @@ class Validation:
         )
         progress.scores(protocol, scores, iteration)
         if scores.miou > self.best.get(protocol, {}).get("miou", -1.0):
-            self.best[protocol] = {"miou": scores.miou, "iteration": iteration}
             if self.devices.rank == 0:
-                save_checkpoint(folder, model)
+                self._write_best(model, protocol)
+            self.best[protocol] = {"miou": scores.miou, "iteration": iteration}
         best = self.best[protocol]
         logger.info(
             "[EVAL] The model with the best validation mIoU (%.4f, %s) was saved at iter %d.",
@@ -115,6 +134,17 @@ class Validation:
             protocol,
             best["iteration"],
         )
+
+    def _write_best(self, model: nn.Layer, protocol: str) -> None:
+        """Replace the best weights of this run; those of an earlier run are set aside."""
+        folder = self._folder(protocol)
+        aside = set_aside(folder) if folder.is_dir() and not self._wrote(folder, protocol) else None
+        save_checkpoint(folder, model)
+        self.checksums[protocol] = weights_checksum(folder)
+        if aside and weights_checksum(aside) == self.checksums[protocol]:
+            shutil.rmtree(aside)  # of this validation, whose run was killed before its checkpoint
+        elif aside:
+            logger.warning("%s of an earlier run is now %s", folder, aside)
 
     def _draw(self, model: nn.Layer, iteration: int, progress: Progress) -> None:
         protocol = next(iter(self.protocols.values()))

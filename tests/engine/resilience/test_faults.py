@@ -96,10 +96,22 @@ def test_a_signal_while_validating_leaves_the_validation_to_the_resumed_run(samp
         with pytest.raises(Interrupted):
             train(tiny_recipe(sample_root), tmp_path)
     state = json.loads((tmp_path / "iter_3" / "state.json").read_text())
-    assert (state["iteration"], state["validated"], state["validation"]) == (3, 0, {"best": {}})
+    assert (state["iteration"], state["validated"], state["validation"]) == (3, 0, {"best": {}, "checksums": {}})
     resumed = train(tiny_recipe(sample_root), tmp_path, resume_model="auto")
     assert same(weights(resumed), weights(whole)) and resumed.best == whole.best
     assert (tmp_path / "train.log").read_text().count("[EVAL] full") == 3
+
+
+def test_a_validation_that_fails_loses_no_iteration(sample_root, tmp_path, whole, monkeypatch):
+    def fail(*_, **__):
+        raise UserError("frankfurt_000000.png: cannot be read")
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="frankfurt_000000.png"):
+        patch.setattr("engine.training.validation.evaluate_protocols", fail)
+        train(tiny_recipe(sample_root), tmp_path)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["iter_3"]
+    resumed = train(tiny_recipe(sample_root), tmp_path, resume_model="auto")
+    assert same(weights(resumed), weights(whole)) and resumed.best == whole.best
 
 
 def test_a_signal_while_the_best_weights_are_written_leaves_after_that(sample_root, tmp_path, monkeypatch):
@@ -154,7 +166,10 @@ def test_what_was_saved_last_is_resumed_not_what_an_abandoned_run_left(start, sa
     with pytest.raises(Interrupted):
         train(tiny_recipe(sample_root), folder, Signalled, resume_model=start and str(folder / start))
     last = folder / "iter_8"
-    assert f"{last} of an earlier run stays; to go on from it: --resume_model {last}" in "".join(lines)
+    assert (
+        f"{last} of an earlier run stays until this one comes as far; to go on from it: --resume_model {last}"
+        in "".join(lines)
+    )
     copied = tmp_path / "copied"
     shutil.copytree(folder, copied, copy_function=shutil.copy)  # which gives the files new times, in any order
     resumed = train(tiny_recipe(sample_root), copied, resume_model="auto")
