@@ -285,8 +285,8 @@ class Recipe(Options):
     cudnn_exhaustive_search: on a GPU, time cuDNN's algorithms for each new shape instead of using its heuristics.
     tf32: on a GPU, matrix products and convolutions of float32 may round their factors to 10 bits.
     distill: losses against a teacher.
-    recompute: see models.recompute; halves the memory of a training step by computing most of the forward pass twice,
-        with the same results; on one device only.
+    recompute: see models.recompute; a training step takes about 40 % less memory, by computing most of the forward pass
+        twice with the same results; on one device only.
     freeze: regular expressions of parameters that are not trained; their batch norms' running statistics stay too, see
         models.freezing.
     """
