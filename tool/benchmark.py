@@ -136,7 +136,7 @@ def report_of(rows: Sequence[Measurement], subject: Subject, arguments) -> Repor
         "device": paddle.device.get_device(),
         "threads": arguments.threads,
         "budget": {"at_least_miou": budget.at_least_miou, "at_most_ms": budget.at_most_ms},
-        "measured": provenance(),
+        "measured": provenance(arguments.threads),
     }
     return Report(about, summary, rows, choice)
 

@@ -88,6 +88,11 @@ def test_the_hardware_is_described():
     assert described["packages"]["numpy"] == np.__version__ and "OMP_NUM_THREADS" in described["environment"]
 
 
+def test_figures_state_the_threads_that_were_used(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert provenance.provenance()["threads"] == 3 and provenance.provenance(1)["threads"] == 1
+
+
 # --- networks ---------------------------------------------------------------------------------------------------------
 
 

@@ -1,22 +1,27 @@
 """The provenance of figures: machine, versions, commit, date and command, which their file records."""
 
 import datetime
+import os
 import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
-from compat.processor import physical_cores
+import compat  # noqa: F401  it sets OMP_NUM_THREADS
 
 from tool.speed.hardware import describe_hardware
 
 ROOT = Path(__file__).parents[2]
 
 
-def provenance() -> Dict[str, Any]:
-    """Machine, threads, versions, commit, date (UTC) and command of this process."""
-    hardware = describe_hardware(physical_cores())
+def provenance(threads: Optional[int] = None) -> Dict[str, Any]:
+    """Machine, versions, commit, date (UTC) and command of this process.
+
+    Args:
+        threads: that the measurement used; by default OpenMP's number, which `compat` sets where it is not given.
+    """
+    hardware = describe_hardware(threads or int(os.environ["OMP_NUM_THREADS"]))
     return {
         "machine": hardware["processor"],
         "instructions": hardware["instructions"],

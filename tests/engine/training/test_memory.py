@@ -9,7 +9,6 @@ from engine.training.memory import MEASURED, advice, estimate_need
 from models import build_model
 from tests.helpers.tiny_training import TinyNetwork, tiny_recipe
 
-
 RESULTS = json.loads(Path("benchmarks/results/memory.json").read_text(encoding="utf-8"))
 CASES = {(case["network"], case["batch"], case["recompute"]): case["gib"] for case in RESULTS["cases"]}
 
