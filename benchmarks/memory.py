@@ -22,12 +22,11 @@ from compat import UserError, check_writable
 import paddle
 
 from benchmarks.figures.record import write_figures
+from benchmarks.training import CLASSES, build_training
 from engine.command import SIDE, parser, run, whole_number
 from engine.recipe import load_recipe
 from engine.training.gradients import add_gradients
-from engine.training.optimizer import build_optimizer, build_schedule
-from loss import build_criterion, cross_entropy
-from models import build_model
+from loss import cross_entropy
 from models.recompute import recompute_blocks
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +38,6 @@ RECIPES = {
     "ddrnet23_slim": "ddrnet23_slim_cityscapes_1024x512",
     "ddrnet23": "ddrnet23_slim_cityscapes_1024x512",
 }
-CLASSES = 19
 BATCHES = (36, 48)
 SMALLEST_BATCH = 12  # with fewer images, the gradients of the weights are larger than the feature maps
 CROP = (1024, 512)
@@ -68,13 +66,11 @@ def step_bytes(network: str, batch: int, crop: Sequence[int], recomputed: bool) 
         recomputed: whether blocks are recomputed in the backward pass.
     """
     paddle.base.core.Place.is_cpu_place = lambda place: False
-    recipe = load_recipe(ROOT / "configs" / f"{RECIPES[network]}.yml")
-    model = build_model(network, CLASSES)
-    criterion = build_criterion(recipe.loss, model.output_names, model.resized)
+    model, criterion, optimizer = build_training(
+        load_recipe(ROOT / "configs" / f"{RECIPES[network]}.yml", {"model.type": network})
+    )
     if recomputed:
         recompute_blocks(model)
-    schedule = build_schedule(recipe.lr_scheduler, recipe.iters)
-    optimizer = build_optimizer(recipe.optimizer, schedule, (model, criterion))
     before = allocated()["held"]
     images = paddle.randn([batch, 3, crop[1], crop[0]])
     labels = paddle.randint(0, CLASSES, [batch, crop[1], crop[0]], dtype="int64")

@@ -97,22 +97,16 @@ def measure() -> Dict[str, List[float]]:
 
     import paddle
 
+    from benchmarks.training import CLASSES, build_training
     from engine.recipe import load_recipe
-    from engine.training.optimizer import build_optimizer, build_schedule
-    from loss import build_criterion
-    from models import build_model
+    from engine.training.gradients import add_gradients
 
-    recipe = load_recipe("configs/stdc1_seg_sample.yml")
-    model = build_model("stdc1_seg", 19)
-    criterion = build_criterion(recipe.loss, model.output_names, model.resized)
-    schedule = build_schedule(recipe.lr_scheduler, recipe.iters)
-    optimizer = build_optimizer(recipe.optimizer, schedule, (model, criterion))
-    images, labels = paddle.randn(SHAPE), paddle.randint(0, 19, [SHAPE[0], *SHAPE[2:]])
+    model, criterion, optimizer = build_training(load_recipe("configs/stdc1_seg_sample.yml"))
+    images, labels = paddle.randn(SHAPE), paddle.randint(0, CLASSES, [SHAPE[0], *SHAPE[2:]])
     image = paddle.randn(IMAGE)
 
     def step() -> None:
-        total, _ = criterion(model(images), labels)
-        total.backward()
+        add_gradients(model, criterion, images, labels)
         optimizer.step()
         optimizer.clear_grad(set_to_zero=False)
 

@@ -1,8 +1,9 @@
 """Time and memory of a training step: our STDC-Seg and its losses against PaddleSeg's STDCSeg and its losses.
 
 Both sides get the same Paddle, environment (threads, MKL kernels), images, labels and optimiser settings, and run
-alternately in one process; medians are compared. `losses` is the forward and backward pass of the three OHEM losses and
-the detail loss on given logits; in a step, their gradients are part of `backward`. Memory is the peak resident size of
+alternately in one process; medians are compared. Ours resizes logits within its losses, as our trainer does.
+`losses` is the forward and backward pass of the three OHEM losses and the detail loss on given logits of full size; in
+a step, their gradients are part of `backward`. Memory is the peak resident size of
 a fresh process of each side over two steps, minus its resident size before the network is built.
 
 With `--launches` the kernels that one iteration of each side calls are counted instead, from Paddle's log of a fresh
@@ -30,18 +31,16 @@ import paddle
 from paddle import nn
 
 from benchmarks.figures.record import write_figures
+from benchmarks.training import CLASSES, build_training
 from engine.command import parser, run, whole_number
 from engine.recipe import load_recipe
-from engine.training.optimizer import build_optimizer, build_schedule
-from loss import build_criterion
-from models import build_model
+from engine.training.optimizer import build_schedule
 from models.segmentation import logits_at_stride
 from tool.speed.hardware import processor_name
 from tool.speed.resident import resident
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "configs" / "stdc1_seg_sample.yml"
-CLASSES = 19
 NETWORKS = ("stdc1_seg", "stdc2_seg")
 SIZES = ("256x512", "512x1024")
 BATCH = 2
@@ -61,6 +60,11 @@ class Side(NamedTuple):
     optimizer: paddle.optimizer.Optimizer
     zeroes_gradients: bool
 
+    def predict(self, images: paddle.Tensor) -> Sequence[paddle.Tensor]:
+        """The outputs as the side's trainer takes them: our logits at their heads' stride, PaddleSeg's at full size."""
+        with logits_at_stride(self.model):
+            return self.model(images)
+
     def update(self) -> None:
         """Update the weights with the gradients, and discard these."""
         self.optimizer.step()
@@ -69,11 +73,8 @@ class Side(NamedTuple):
 
 def our_side(network: str, pixels: int) -> Side:
     """Our network, criterion and optimiser of RECIPE; `pixels` is the number of labels in a batch."""
-    recipe = load_recipe(RECIPE, {f"loss.{name}.n_min": _n_min(pixels) for name in ("main", "aux8", "aux16")})
-    model = build_model(network, CLASSES)
-    criterion = build_criterion(recipe.loss, model.output_names, model.resized)
-    schedule = build_schedule(recipe.lr_scheduler, recipe.iters)
-    optimizer = build_optimizer(recipe.optimizer, schedule, (model, criterion))
+    kept = {f"loss.{name}.n_min": _n_min(pixels) for name in ("main", "aux8", "aux16")}
+    model, criterion, optimizer = build_training(load_recipe(RECIPE, {"model.type": network, **kept}))
     return Side(model, lambda outputs, labels: criterion(outputs, labels)[0], optimizer, False)
 
 
@@ -123,9 +124,7 @@ def log_launches(side: str, network: str) -> None:
     built = BUILD[side](network, labels.size)
     for marks in ((), (BEGIN, END)):
         _write_mark(*marks[:1])
-        with logits_at_stride(built.model):  # as in our trainer
-            outputs = built.model(images)
-        built.criterion(outputs, labels).backward()
+        built.criterion(built.predict(images), labels).backward()
         built.update()
         _write_mark(*marks[1:])
     os._exit(0)  # with the log enabled, Paddle may hang at exit
@@ -189,7 +188,7 @@ def time_step(side: Side, images: paddle.Tensor, labels: paddle.Tensor) -> Dict[
             paddle.device.synchronize()
         marks.append(time.perf_counter())
 
-    outputs = side.model(images)
+    outputs = side.predict(images)
     mark()
     total = side.criterion(outputs, labels)
     mark()
@@ -197,8 +196,9 @@ def time_step(side: Side, images: paddle.Tensor, labels: paddle.Tensor) -> Dict[
     mark()
     side.update()
     mark()
-    given = [output.detach() for output in outputs]
     del outputs, total
+    with paddle.no_grad():
+        given = side.model(images)  # of full size on both sides
     for logits in given:
         logits.stop_gradient = False
     start = time.perf_counter()
@@ -228,7 +228,7 @@ def peak_memory(side: str, network: str, size: str) -> float:
     before = resident()["VmRSS"]
     built = BUILD[side](network, labels.size)
     for _ in range(2):
-        built.criterion(built.model(images), labels).backward()
+        built.criterion(built.predict(images), labels).backward()
         built.update()
     return resident()["VmHWM"] - before
 
