@@ -22,7 +22,7 @@ from compat import UserError, check_writable
 import paddle
 
 from benchmarks.figures.record import write_figures
-from benchmarks.training import CLASSES, build_training
+from benchmarks.peers.ours import CLASSES, build_training
 from engine.command import SIDE, parser, run, whole_number
 from engine.recipe import load_recipe
 from engine.training.gradients import add_gradients

@@ -97,7 +97,7 @@ def measure() -> Dict[str, List[float]]:
 
     import paddle
 
-    from benchmarks.training import CLASSES, build_training
+    from benchmarks.peers.ours import CLASSES, build_training
     from engine.recipe import load_recipe
     from engine.training.gradients import add_gradients
 

@@ -31,7 +31,7 @@ import paddle
 from paddle import nn
 
 from benchmarks.figures.record import write_figures
-from benchmarks.training import CLASSES, build_training
+from benchmarks.peers.ours import CLASSES, build_training
 from engine.command import parser, run, whole_number
 from engine.recipe import load_recipe
 from engine.training.optimizer import build_schedule

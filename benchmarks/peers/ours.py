@@ -1,4 +1,4 @@
-"""What a benchmark of training trains."""
+"""Our side of the benchmarks of training."""
 
 from typing import Tuple
 
