@@ -17,6 +17,11 @@ from engine.weights import find_entry
 
 BLOCKS = ("export", "global", "train", "test")  # keys that only PaddleSeg's recipes have
 BACKBONES = {"STDC1": "stdc1", "STDC2": "stdc2"}
+# Where PaddleSeg (the optimiser) and Paddle (the schedule) have other defaults than ours: {block: {type: options}}.
+DEFAULTS = {
+    "lr_scheduler": {"PolynomialDecay": {"end_lr": 1e-4, "power": 1.0}},
+    "optimizer": {"AdamW": {"weight_decay": 0.01}},
+}
 
 
 class Backbone(Options):
@@ -133,6 +138,10 @@ def from_paddleseg(raw: Mapping, where: str) -> Dict[str, Any]:
         recipe["loss"]["aux8"] = {"type": "CrossEntropyLoss", "weight": 0}
         notes.append("the auxiliary head is trained too, but with weight 0")
     _check_classes(network.num_classes, raw.get("train_dataset"), where)
+    for key, defaults in DEFAULTS.items():
+        given = raw.get(key)
+        if isinstance(given, dict):
+            recipe[key] = {**defaults.get(str(given.get("type")), {}), **given}
     optimizer = raw.get("optimizer")
     if isinstance(optimizer, dict) and str(optimizer.get("type")).lower() == "sgd":
         recipe["optimizer"] = {"momentum": 0.0, **optimizer, "type": "Momentum"}  # whose momentum is there if given
