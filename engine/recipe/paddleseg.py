@@ -142,9 +142,6 @@ def from_paddleseg(raw: Mapping, where: str) -> Dict[str, Any]:
         given = raw.get(key)
         if isinstance(given, dict):
             recipe[key] = {**defaults.get(str(given.get("type")), {}), **given}
-    optimizer = raw.get("optimizer")
-    if isinstance(optimizer, dict) and str(optimizer.get("type")).lower() == "sgd":
-        recipe["optimizer"] = {"momentum": 0.0, **optimizer, "type": "Momentum"}  # whose momentum is there if given
     for note in notes:
         logger.info("%s, a recipe of PaddleSeg: %s", where, note)
     return recipe

@@ -120,11 +120,18 @@ class OptimizerRecipe(Options):
 
 
 class Momentum(OptimizerRecipe):
-    """SGD with momentum; PaddleSeg's `sgd` has momentum too: both names mean the same."""
+    """SGD with momentum."""
 
-    type: Literal["Momentum", "sgd"] = "Momentum"
+    type: Literal["Momentum"] = "Momentum"
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
     use_nesterov: bool = False
+
+
+class SGD(Momentum):
+    """PaddleSeg's: plain SGD, or with the momentum that is given."""
+
+    type: Literal["SGD", "sgd"] = "SGD"
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
 
 
 class AdamW(OptimizerRecipe):
@@ -218,7 +225,7 @@ AnyDataset = Annotated[
     DatasetRecipe,
     ByType(options_of(layout.find, name, DatasetRecipe, skip=("root", "mode")) for name, layout in LAYOUTS.items()),
 ]
-AnyOptimizer = Annotated[OptimizerRecipe, ByType([Momentum, AdamW], default="Momentum")]
+AnyOptimizer = Annotated[OptimizerRecipe, ByType([Momentum, SGD, AdamW], default="Momentum")]
 AnySchedule = Annotated[
     ScheduleRecipe, ByType([PolynomialDecay, CosineAnnealingDecay, Constant], default="PolynomialDecay")
 ]

@@ -160,6 +160,15 @@ def test_what_a_schedule_leaves_out_is_as_in_paddle(given, written):
         theirs.step()
 
 
+@pytest.mark.parametrize("name", ["sgd", "SGD"])
+def test_sgd_has_momentum_only_if_given(name, written):
+    for given, momentum in (({}, 0), ({"momentum": 0.8}, 0.8)):
+        optimizer = {"_inherited_": False, "type": name, **given}
+        path = written({**RECIPES["stdc2_seg"], "optimizer": optimizer})
+        theirs = SegBuilder(Config(str(path))).optimizer
+        assert load_recipe(path).optimizer.momentum == getattr(theirs, "_momentum", 0) == momentum
+
+
 def test_adamw_decays_weights_as_paddlesegs_does(written):
     adamw = {"_inherited_": False, "type": "AdamW"}
     for given, decay in (({}, 0.01), ({"weight_decay": 0.05}, 0.05)):
