@@ -67,7 +67,7 @@ class Cache:
         self.folder = folder
         self.root = root
         place = _relative(root, folder)
-        # Not for a folder inside its dataset, such as CACHE_FOLDER: caches that were written without it stay valid.
+        # None for a folder directly in the dataset, such as CACHE_FOLDER: caches written without it stay valid.
         self.place = [] if place == os.pardir else [place]
         self.entries: Dict[str, Entry] = {}
         index = folder / INDEX
