@@ -22,7 +22,7 @@ from engine.build import (
 )
 from engine.parallel import join_devices, share_statistics, wait_for_all
 from engine.recipe import Recipe
-from engine.recipe.schema import Constant
+from engine.recipe.optimization import Constant
 from engine.resilience.checkpoint import (
     MODEL,
     Checkpoint,
