@@ -128,11 +128,14 @@ class Protocol(Options):
         return self
 
 
+def names_protocols(test_config: Mapping) -> bool:
+    """Whether it names protocols, instead of being the one protocol of PaddleSeg's."""
+    return any(isinstance(one, (Mapping, Protocol)) for one in test_config.values())
+
+
 def _named_protocols(raw: Any) -> Any:
     """Named protocols; PaddleSeg's flat form is one protocol named `val`."""
-    if isinstance(raw, Mapping) and raw and not all(isinstance(one, (Mapping, Protocol)) for one in raw.values()):
-        return {"val": raw}
-    return raw
+    return {"val": raw} if isinstance(raw, Mapping) and raw and not names_protocols(raw) else raw
 
 
 AnyModel = Annotated[

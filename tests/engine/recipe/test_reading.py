@@ -49,6 +49,13 @@ def test_flat_test_config_is_one_protocol(tmp_path):
     assert load_recipe(path).test_config == {"val": Protocol(scales=(0.5, 1))}
 
 
+def test_a_protocol_that_is_none_is_named_and_not_those_beside_it(tmp_path):
+    path = tmp_path / "null.yml"
+    path.write_text(f"_base_: {_absolute(SAMPLE)}\ntest_config: {{half: null}}")
+    with pytest.raises(UserError, match="null.yml: test_config.half: expected a mapping of keys, got None"):
+        load_recipe(path)
+
+
 def test_another_type_over_a_base_names_the_way_to_drop_the_bases_options(tmp_path):
     path = tmp_path / "adamw.yml"
     path.write_text(f"_base_: {_absolute(SAMPLE)}\noptimizer: {{type: AdamW}}")
