@@ -171,6 +171,33 @@ def test_broken_files_are_named(tmp_path, text, message):
         load_recipe(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "batch", "total"),
+    [("batch_size: '8'", 8, 8), ("batch_size: 8.0", 8, 8), ("accumulate: '2'", 4, 8), ("accumulate: 1e1", 4, 40)],
+)
+def test_numbers_of_a_file_may_be_text_as_those_of_opts(tmp_path, text, batch, total):
+    path = tmp_path / "recipe.yml"
+    path.write_text(f"_base_: {_absolute(SAMPLE)}\n{text}\n")
+    recipe = load_recipe(path)
+    assert (recipe.batch_size, recipe.total_batch_size) == (batch, total)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("batch_size: many", "batch_size: expected a whole number, got 'many'"),
+        ("accumulate: 0", "accumulate: expected a number of at least 1, got 0"),
+        ("accumulate: null", "accumulate: expected a whole number, got None"),
+    ],
+)
+def test_a_wrong_batch_is_named_and_not_the_total(tmp_path, text, message):
+    path = tmp_path / "recipe.yml"
+    path.write_text(f"_base_: {_absolute(SAMPLE)}\n{text}\n")
+    with pytest.raises(UserError) as error:
+        load_recipe(path)
+    assert str(error.value) == f"{path}: {message}"
+
+
 def test_auto_learning_rate_is_linear_in_the_batch():
     recipe = scale_learning_rate(load_recipe("configs/stdc2_seg50_cityscapes.yml", {"batch_size": 9}), devices=2)
     assert recipe.lr_scheduler.learning_rate == pytest.approx(0.005)
