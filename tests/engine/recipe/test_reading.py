@@ -125,6 +125,9 @@ def _absolute(path):
         ("train_dataset.transforms.².min_scale_factor=1", "no item '²' in this list"),
         ("train_dataset={mode: val, type: CamVid, dataset_root: x}", "train_dataset.mode: val; only mode train has"),
         ("loss={main: {type: CrossEntropyLoss, type: DiceLoss}}", "the key 'type' is given twice"),
+        ("model.aux_strides=true", "model.aux_strides: expected a whole number, got True"),
+        ("model.aux_strides=eight", "model.aux_strides: expected a whole number, got 'eight'"),
+        ("loss.main.class_weights=atuo", "loss.main.class_weights: 'atuo' is not one of auto, median, enet"),
         ("batch_size=true", "batch_size: expected a whole number, got True"),
     ],
 )
@@ -146,6 +149,8 @@ def test_texts_where_lists_and_numbers_belong():
     optimizer = load_recipe(SAMPLE, {}, ["optimizer.frozen=backbone", "optimizer.weight_decay=5e-4"]).optimizer
     assert optimizer.frozen == ("backbone",) and optimizer.weight_decay == 5e-4
     assert load_recipe(SAMPLE, {}, ["iters=1e3", "optimizer.no_weight_decay=norm"]).iters == 1000
+    for key, value in (("detail_strides", 8), ("aux_strides", 16), ("backbone_aux_strides", 32)):
+        assert load_recipe(SAMPLE, {}, [f"model.{key}={value}"]).model.options[key] == (value,)
 
 
 @pytest.mark.parametrize(
