@@ -95,7 +95,8 @@ class DatasetRecipe(Options):
         return build_transform(self.transforms, self.mode).normalize
 
     @model_validator(mode="after")
-    def _check_transforms(self):
+    def _check_parts(self):
+        _validate_by(lambda: self.class_set)
         _validate_by(build_transform, self.transforms, self.mode)
         if self.mode != "train" and (self.class_uniform or self.copy_paste or self.extra_list):
             raise custom_error(f"class_uniform, copy_paste and extra_list are for mode train, not {self.mode}")

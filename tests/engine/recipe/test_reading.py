@@ -137,6 +137,23 @@ def test_mistakes_are_named(opt, message):
     assert len(str(error.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("num_classes: 1", "num_classes must be a number from 2 to 254, not 1; the background is a class too"),
+        ("num_classes: 255", "num_classes must be a number from 2 to 254, not 255; the background is a class too"),
+        ("num_classes: 3, classes: {a: [0, 0, 0], b: [9, 9, 9]}", "classes names 2 classes, num_classes is 3"),
+    ],
+)
+def test_wrong_classes_are_named_with_the_file(tmp_path, given, message):
+    path = tmp_path / "recipe.yml"
+    data = f"{{_inherited_: false, type: Dataset, dataset_root: none, mode: val, val_path: list.txt, {given}}}"
+    path.write_text(f"_base_: {_absolute(SAMPLE)}\nval_dataset: {data}")
+    with pytest.raises(UserError) as error:
+        load_recipe(path)
+    assert str(error.value) == f"{path}: val_dataset: dataset type Dataset: {message}"
+
+
 def test_mistakes_are_all_named():
     with pytest.raises(UserError) as error:
         load_recipe(SAMPLE, {}, ["iters=many", "optimizer.momentum=2", "loss.main.thresh=0"])
