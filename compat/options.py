@@ -139,7 +139,7 @@ def options_of(build: Callable, name: str, base: Type[Options] = Options, skip: 
 
     Args:
         build: annotated class or function; ranges are written as `Annotated[float, Field(gt=0)]`. Sequences become
-            tuples.
+            tuples, for which a single value may stand.
         name: the value of `type` in a recipe.
         base: base class of the model, with the fields that all such models share.
         skip: arguments that a recipe cannot set.
@@ -148,7 +148,9 @@ def options_of(build: Callable, name: str, base: Type[Options] = Options, skip: 
     for parameter in inspect.signature(build).parameters.values():
         if parameter.name not in skip:
             default = ... if parameter.default is parameter.empty else parameter.default
-            fields[parameter.name] = (_strict(parameter.annotation), default)
+            kind = _strict(parameter.annotation)
+            is_list = get_origin(kind) is tuple and ... in get_args(kind)  # of any length
+            fields[parameter.name] = (Annotated[kind, OneOrMany] if is_list else kind, default)
     return create_model(name, __base__=base, __module__=base.__module__, **fields)
 
 

@@ -59,12 +59,16 @@ class Cache:
 
     Args:
         folder: of the cache; one that does not exist is an empty cache.
-        root: of the dataset. Names are kept relative to it, so that both may be moved.
+        root: of the dataset. Files are known relative to it, and it relative to the folder, so that datasets of several
+            roots may share a folder, and all may be moved together.
     """
 
     def __init__(self, folder: Path, root: Path):
         self.folder = folder
         self.root = root
+        place = _relative(root, folder)
+        # None for a folder directly in the dataset, such as CACHE_FOLDER: caches written without it stay valid.
+        self.place = [] if place == os.pardir else [place]
         self.entries: Dict[str, Entry] = {}
         index = folder / INDEX
         for line in index.read_text(encoding="utf-8", errors="replace").splitlines() if index.is_file() else ():
@@ -96,8 +100,8 @@ class Cache:
 
     def file_of(self, sample: Sample) -> str:
         """The name of a sample's file, which need not exist."""
-        names = (os.path.relpath(path, self.root) if path else "" for path in (sample.image, sample.label))
-        return hashlib.sha1("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest() + ".raw"
+        names = [_relative(path, self.root) if path else "" for path in (sample.image, sample.label)]
+        return hashlib.sha1("\n".join(self.place + names).encode("utf-8", "surrogateescape")).hexdigest() + ".raw"
 
     def is_intact(self, sample: Sample) -> bool:
         """Whether the sample is here and its pixels have their checksum."""
@@ -135,6 +139,14 @@ class Cache:
         with (self.folder / INDEX).open("a", encoding="utf-8") as stream:
             # The newline comes first: an interrupted run may have left half a line, and other processes append too.
             stream.write("\n" + json.dumps(asdict(entry)))
+
+
+def _relative(path: Path, start: Path) -> str:
+    """The path relative to `start`, or absolute if they are on two drives of Windows."""
+    try:
+        return os.path.relpath(path, start)
+    except ValueError:
+        return os.path.abspath(path)
 
 
 def sources_of(sample: Sample) -> str:

@@ -215,7 +215,11 @@ def _open_cache(use: str, folder: Path, root: Path, samples: Sequence[Sample]) -
 
 
 def dataset_classes(type: str, **options) -> ClassSet:
-    """The classes of a dataset, known without its files; raises UserError for an unknown type or option."""
+    """The classes of a dataset, known without its files.
+
+    Raises:
+        UserError: for an unknown type or option, or classes that are too many, too few, or not as many as their names.
+    """
     if type not in LAYOUTS:
         raise unknown_name("dataset type", type, LAYOUTS)
     layout = LAYOUTS[type]

@@ -17,6 +17,9 @@ PNG_BIT_DEPTH = 24  # position of that byte
 PNG_END = b"IEND\xaeB`\x82"
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises for a file that is damaged, or holds more pixels than it decodes."""
+ONE_CHANNEL = ("1", "L", "P")
+"""Pillow's modes of a label."""
+STRETCHED = {"L;2": 85, "L;4": 17}  # by which Pillow multiplies the values of files of so many bits
 JPEG_SCAN = 0xDA  # marker of a segment that pixels follow
 JPEG_END = b"\xff\xd9"
 
@@ -66,10 +69,29 @@ def read_label(path: Union[str, Path]) -> np.ndarray:
     """
     encoded = _read(path)
     label = _decode(path, encoded, cv2.IMREAD_UNCHANGED)
-    # OpenCV turns one bit a pixel into 0 and 255, and a palette's indices into colours.
-    if label.ndim == 2 and label.dtype == np.uint8 and not _is_one_bit_png(encoded):
+    if label.ndim == 2 and label.dtype == np.uint8 and _are_stored(label, encoded):
         return label
-    return _stored_values(path)
+    try:
+        with Image.open(path) as image:
+            if (image.format, image.mode) == ("BMP", "L"):  # the palette is 0, 1, 2, ...; of 4 bits, Pillow fails
+                return label
+            if image.mode in ONE_CHANNEL:
+                return stored_values(image)
+            mode = image.mode
+    except PILLOW_ERRORS as error:
+        raise UserError(f"{path}: not a readable label ({error})") from error
+    raise UserError(f"{path}: a label must be one channel of 8-bit class ids; this file's mode is {mode}")
+
+
+def stored_values(image: Image.Image) -> np.ndarray:
+    """[H, W] uint8 as the file stores them, of an image of the modes ONE_CHANNEL that Pillow has just opened.
+
+    These are grey values, a palette's indices, or bits as 0 and 1. Pillow stretches grey of 2 and 4 bits to 255.
+    """
+    decoder = image.tile[0][3] if image.tile else ""  # such as "L;4", which may be the first of several arguments
+    factor = STRETCHED.get((decoder if isinstance(decoder, str) else str(decoder[0]))[:3])
+    values = np.asarray(image, np.uint8)
+    return values // np.uint8(factor) if factor else values
 
 
 def read_instance_ids(path: Union[str, Path]) -> np.ndarray:
@@ -153,17 +175,13 @@ def _jpeg_scan(content: bytes) -> int:
     return position
 
 
-def _is_one_bit_png(encoded: np.ndarray) -> bool:
-    return encoded[:4].tobytes() == b"\x89PNG" and encoded[PNG_BIT_DEPTH] == 1
+def _are_stored(label: np.ndarray, encoded: np.ndarray) -> bool:
+    """Whether OpenCV's reading of a label [H, W] uint8 is what its file stores.
 
-
-def _stored_values(path: Union[str, Path]) -> np.ndarray:
-    """The values as the file stores them, decoded by Pillow."""
-    try:
-        with Image.open(path) as image:
-            if image.mode in ("P", "L", "1"):
-                return np.asarray(image, np.uint8)
-            mode = image.mode
-    except PILLOW_ERRORS as error:
-        raise UserError(f"{path}: not a readable label ({error})") from error
-    raise UserError(f"{path}: a label must be one channel of 8-bit class ids; this file's mode is {mode}")
+    OpenCV stretches grey of fewer than 8 bits to 255, and gives the colours of a BMP's palette, if they are grey.
+    """
+    head = encoded[:4].tobytes()
+    if head == b"\x89PNG":
+        return bool(encoded[PNG_BIT_DEPTH] == 8)
+    stretched_bits = label.max() == 255 and ((label == 0) | (label == 255)).all()  # or 8 bits of only these values
+    return not (head.startswith(b"BM") or stretched_bits)

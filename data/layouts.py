@@ -111,7 +111,7 @@ def find_camvid(root: Path, mode: str) -> SplitFiles:
 def find_listed(
     root: Path,
     mode: str,
-    num_classes: Annotated[int, Field(ge=1, lt=IGNORED)],
+    num_classes: int,
     train_path: Optional[str] = None,
     val_path: Optional[str] = None,
     test_path: Optional[str] = None,
@@ -127,7 +127,7 @@ def find_listed(
     Args:
         root: folder to which the names in the lists are relative.
         mode: `train`, `val` or `test`; in a list for test, labels may be missing.
-        num_classes: number of classes K; the label values are 0 to K - 1 and `ignore_index`.
+        num_classes: number of classes K, see data.dataset_classes; the label values are 0 to K - 1 and `ignore_index`.
         train_path, val_path, test_path: the list files, relative to the working directory or to `root`.
         separator: between the two names; spaces match any run of spaces and tabs.
         ignore_index: value of ignored pixels in the label files.
@@ -138,7 +138,7 @@ def find_listed(
     """
     chosen = {"train": train_path, "val": val_path, "test": test_path}[mode]
     if chosen is None:
-        raise UserError(f"dataset of type Dataset: mode {mode} needs {mode}_path, its list file")
+        raise UserError(f"dataset type Dataset: mode {mode} needs {mode}_path, its list file")
     # Relative to the working directory, as in PaddleSeg, or else to the dataset's folder.
     list_file = Path(chosen) if Path(chosen).is_file() else root / chosen
     try:
@@ -187,9 +187,7 @@ def listed_classes(num_classes: int, classes: Optional[Mapping] = None, **_: obj
     """
     if classes:
         if len(classes) != num_classes:
-            raise UserError(
-                f"dataset of type Dataset: classes names {len(classes)} classes, num_classes is {num_classes}"
-            )
+            raise UserError(f"dataset type Dataset: classes names {len(classes)} classes, num_classes is {num_classes}")
         return ClassSet(tuple(map(str, classes)), tuple(tuple(color) for color in classes.values()))
     return CITYSCAPES if num_classes == len(CITYSCAPES.names) else generic_classes(num_classes)
 

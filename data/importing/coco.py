@@ -34,7 +34,8 @@ def coco_found(path: Path, content: Mapping[str, Any], folders: List[Path]) -> S
         folders: where its images may be.
 
     Raises:
-        UserError: for an image that is missing or of another size, an unlisted category, and without pycocotools.
+        UserError: for an image that is missing or of another size, an unlisted category, an object without an outline,
+            and without pycocotools.
     """
     try:
         import pycocotools.mask  # noqa: F401  to fail here rather than at the first polygon
@@ -58,6 +59,7 @@ def _found(path: Path, content: Mapping[str, Any], folders: List[Path]) -> Sourc
     if repeated is not None:
         raise UserError(f"{path}: lists the image {repeated} {files[repeated]} times; merge their annotations")
     annotations = defaultdict(list)
+    unknown = []  # objects without an outline
     for annotation in content["annotations"]:
         if annotation.get("category_id") not in ids:
             raise UserError(f"{path}: annotation {annotation.get('id')} has no listed category")
@@ -65,6 +67,10 @@ def _found(path: Path, content: Mapping[str, Any], folders: List[Path]) -> Sourc
             raise UserError(f"{path}: annotation {annotation.get('id')} is of no listed image")
         if annotation.get("segmentation"):
             annotations[annotation["image_id"]].append(annotation)
+        elif ids[annotation["category_id"]]:
+            unknown.append(annotation)
+    if unknown:
+        _refuse(path, unknown, categories)
     items = []
     for image in content["images"]:
         file = next((one / image["file_name"] for one in folders if (one / image["file_name"]).is_file()), None)
@@ -79,6 +85,17 @@ def _found(path: Path, content: Mapping[str, Any], folders: List[Path]) -> Sourc
     if not items:
         raise UserError(f"{path}: lists no image")
     return SourceContent("COCO", items, with_background(names), list(RULES))
+
+
+def _refuse(path: Path, unknown: List[Mapping[str, Any]], categories: Mapping[Any, str]) -> None:
+    """Raise UserError for objects without an outline."""
+    first, count = unknown[0], len(unknown)
+    holds = "a box and no outline" if first.get("bbox") else "no outline"
+    more = "1 such annotation" if count == 1 else f"{count} such annotations"
+    name = f"{path}: annotation {first.get('id')} ({categories[first['category_id']]})"
+    raise UserError(
+        f"{name} has {holds}, so that its pixels are unknown ({more}); give it a polygon or a mask, or delete it"
+    )
 
 
 def _draw(size: Tuple[int, int], annotations: List[Mapping[str, Any]], ids: Mapping[Any, int]) -> np.ndarray:

@@ -11,6 +11,7 @@ from compat import UserError
 import numpy as np
 
 from data.classes import CAMVID, CITYSCAPES, IGNORED, MAX_CLASSES, ClassSet, generic_classes
+from data.files import ONE_CHANNEL, stored_values
 from data.importing.found import Item, SourceContent, check_photo, open_picture
 
 Color = Tuple[int, int, int]
@@ -82,14 +83,12 @@ def _read(path: Path) -> Tuple[np.ndarray, bool]:
     """([H, W] of numbers, or of colours as 0xRRGGBB; whether they are colours)."""
     with open_picture(path) as image:
         try:
-            pixels = np.asarray(image)
+            pixels = stored_values(image) if image.mode in ONE_CHANNEL else np.asarray(image)
         except (OSError, ValueError, SyntaxError) as error:
             raise UserError(f"{path}: not a complete image file ({error})") from error
         mode = image.mode
-    if mode in ("L", "P"):
+    if mode in ONE_CHANNEL:
         return pixels, False
-    if mode == "1":
-        return pixels.astype(np.uint8), False
     if mode == "RGBA" and (pixels[..., 3] != 255).any():
         raise UserError(f"{path}: a mask with transparent pixels, whose class is not said; save it without alpha")
     if mode in ("RGB", "RGBA"):

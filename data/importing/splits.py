@@ -47,4 +47,4 @@ def split_names(names: Sequence[str], val_share: float, seed: int) -> Dict[str, 
 
 def _natural(name: str) -> List:
     """A key by which frame_10 comes after frame_9."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]

@@ -13,10 +13,16 @@ from compat.options import ByType, Count, NotNegative, Options, Whole, check, cu
 from pydantic import Field, model_validator
 from typing_extensions import Annotated, Literal
 
+from engine.recipe.schema import names_protocols
 from engine.weights import find_entry
 
 BLOCKS = ("export", "global", "train", "test")  # keys that only PaddleSeg's recipes have
 BACKBONES = {"STDC1": "stdc1", "STDC2": "stdc2"}
+# Where PaddleSeg (the optimiser) and Paddle (the schedule) have other defaults than ours: {block: {type: options}}.
+DEFAULTS = {
+    "lr_scheduler": {"PolynomialDecay": {"end_lr": 1e-4, "power": 1.0}},
+    "optimizer": {"AdamW": {"weight_decay": 0.01}},
+}
 
 
 class Backbone(Options):
@@ -133,9 +139,10 @@ def from_paddleseg(raw: Mapping, where: str) -> Dict[str, Any]:
         recipe["loss"]["aux8"] = {"type": "CrossEntropyLoss", "weight": 0}
         notes.append("the auxiliary head is trained too, but with weight 0")
     _check_classes(network.num_classes, raw.get("train_dataset"), where)
-    optimizer = raw.get("optimizer")
-    if isinstance(optimizer, dict) and str(optimizer.get("type")).lower() == "sgd":
-        recipe["optimizer"] = {"momentum": 0.0, **optimizer, "type": "Momentum"}  # whose momentum is there if given
+    for key, defaults in DEFAULTS.items():
+        given = raw.get(key)
+        if isinstance(given, dict):
+            recipe[key] = {**defaults.get(str(given.get("type")), {}), **given}
     for note in notes:
         logger.info("%s, a recipe of PaddleSeg: %s", where, note)
     return recipe
@@ -148,16 +155,11 @@ def _take_blocks(raw: Mapping, recipe: Dict[str, Any], where: str, notes: List[s
             recipe.setdefault(key, blocks["train"][key])
     test = {key: value for key, value in blocks["test"].items() if key != "auc_roc"}
     test = check(Optional[Dict[str, Any]], raw.get("test_config"), where, "test_config") or test
-    recipe["test_config"] = test if _has_protocols(test) else {"val": {"aug_eval": False, **test}}
+    recipe["test_config"] = test if names_protocols(test) else {"val": {"aug_eval": False, **test}}
     if "export" in raw:
         notes.append("`export` is ignored; tool.export normalises as val_dataset does")
     if "global" in raw or "train" in raw:
         notes.append("flags of train.py in `global` and `train` (device, workers, seed, folders) are ignored")
-
-
-def _has_protocols(test: Mapping[str, Any]) -> bool:
-    """Whether it names protocols, as our own recipes do, instead of being the one protocol of PaddleSeg's."""
-    return bool(test) and all(isinstance(value, dict) for value in test.values())
 
 
 def _check_classes(num_classes: Optional[int], dataset: Any, where: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
 from compat import UserError, logger
-from compat.options import check
+from compat.options import Count, check
 
 import yaml
 
@@ -37,7 +37,7 @@ def load_recipe(path: Union[str, Path], overrides: Mapping[str, Any] = (), opts:
         raise UserError(f"{path}: a mapping holds itself by an alias (*name), or is nested too deeply") from None
     if is_paddleseg(raw):
         raw = from_paddleseg(raw, str(path))
-    _set_total_batch_size(raw)  # that of the file, whatever the batch becomes
+    _set_total_batch_size(raw, str(path))  # that of the file, whatever the batch becomes
     for key, value in dict(overrides).items():
         _set(raw, key, value)
     for opt in opts:
@@ -45,7 +45,7 @@ def load_recipe(path: Union[str, Path], overrides: Mapping[str, Any] = (), opts:
         if not equals:
             raise UserError(f"--opts {opt}: expected key=value, such as batch_size=8")
         _set(raw, key, parse_value(text, f"--opts {opt}"))
-    _set_total_batch_size(raw)
+    _set_total_batch_size(raw, str(path))
     try:
         return check(Recipe, raw, str(path))
     except UserError as error:
@@ -61,10 +61,10 @@ def _with_hint(error: UserError, where: str, retyped: Sequence[str]) -> UserErro
     return error
 
 
-def _set_total_batch_size(raw: Dict) -> None:
-    batch, accumulate = raw.get("batch_size"), raw.get("accumulate", 1)
-    if isinstance(batch, int) and isinstance(accumulate, int):
-        raw.setdefault("total_batch_size", batch * accumulate)
+def _set_total_batch_size(raw: Dict, where: str) -> None:
+    if raw.get("batch_size") is not None and "total_batch_size" not in raw:
+        batch, accumulate = (check(Count, raw.get(key, 1), where, key) for key in ("batch_size", "accumulate"))
+        raw["total_batch_size"] = batch * accumulate
 
 
 def parse_value(text: str, where: str) -> Any:

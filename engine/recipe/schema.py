@@ -1,7 +1,7 @@
 """What a recipe holds: frozen models of its options.
 
 The options of networks and losses are their constructors' arguments, those of a dataset the arguments of its layout;
-transforms and samplers are defined in data as models of their options.
+transforms and samplers are defined in data as models of their options, optimisers and schedules in optimization.
 """
 
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
@@ -30,6 +30,7 @@ from data.classes import IGNORED, ClassSet
 from data.copy_paste import CopyPasteOptions
 from data.layouts import LAYOUTS
 from data.transforms import Normalize, Steps, build_transform
+from engine.recipe.optimization import AnyOptimizer, AnySchedule
 from loss.criterion import Objective
 from loss.distillation import DISTILLATIONS
 from models.registry import BUILDERS, IMAGENET_CLASSIFIERS
@@ -94,83 +95,12 @@ class DatasetRecipe(Options):
         return build_transform(self.transforms, self.mode).normalize
 
     @model_validator(mode="after")
-    def _check_transforms(self):
+    def _check_parts(self):
+        _validate_by(lambda: self.class_set)
         _validate_by(build_transform, self.transforms, self.mode)
         if self.mode != "train" and (self.class_uniform or self.copy_paste or self.extra_list):
             raise custom_error(f"class_uniform, copy_paste and extra_list are for mode train, not {self.mode}")
         return self
-
-
-class OptimizerRecipe(Options):
-    """Options that all optimisers share; a subclass has those of its `type`.
-
-    no_weight_decay: kinds of parameters without weight decay: `norm` (batch-norm weights and biases), `bias`.
-    lr_mult: {regular expression on parameter names: factor of the learning rate}; the first match counts.
-    frozen: regular expressions of parameters that are not trained. Batch norm's running statistics are still updated,
-        unlike with Recipe.freeze.
-    norm_sparsity: weight of an L1 penalty on batch norms' scales; see engine.training.sparsity.
-    """
-
-    type: str
-    weight_decay: NotNegative = 0.0
-    norm_sparsity: NotNegative = 0.0
-    no_weight_decay: Annotated[Tuple[Literal["norm", "bias"], ...], OneOrMany] = ()
-    lr_mult: Dict[Pattern, NotNegative] = Field(default_factory=dict)
-    frozen: Annotated[Tuple[Pattern, ...], OneOrMany] = ()
-
-
-class Momentum(OptimizerRecipe):
-    """SGD with momentum; PaddleSeg's `sgd` has momentum too: both names mean the same."""
-
-    type: Literal["Momentum", "sgd"] = "Momentum"
-    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
-    use_nesterov: bool = False
-
-
-class AdamW(OptimizerRecipe):
-    """Adam with decoupled weight decay: weight <- weight * (1 - rate * weight_decay)."""
-
-    type: Literal["AdamW"] = "AdamW"
-    beta1: Annotated[Number, Field(ge=0, lt=1)] = 0.9
-    beta2: Annotated[Number, Field(ge=0, lt=1)] = 0.999
-    epsilon: Positive = 1e-8
-
-
-class ScheduleRecipe(Options):
-    """Options that all schedules share: the peak and the warmup to it; a subclass has the decay of its `type`."""
-
-    type: str
-    learning_rate: Positive
-    warmup_iters: Annotated[Whole, Field(ge=0)] = 0
-    warmup_start_lr: NotNegative = 0.0
-    warmup: Literal["linear", "exponential"] = "linear"
-
-    @model_validator(mode="after")
-    def _check_warmup(self):
-        if self.warmup == "exponential" and self.warmup_iters and not self.warmup_start_lr:
-            raise custom_error("warmup_start_lr: an exponential warmup cannot start at 0")
-        return self
-
-
-class PolynomialDecay(ScheduleRecipe):
-    """See scheduler.warmup_poly."""
-
-    type: Literal["PolynomialDecay"] = "PolynomialDecay"
-    power: NotNegative = 0.9
-    end_lr: NotNegative = 0.0
-
-
-class CosineAnnealingDecay(ScheduleRecipe):
-    """See scheduler.warmup_cosine; half a cosine period from the warmup to the end of the run."""
-
-    type: Literal["CosineAnnealingDecay"] = "CosineAnnealingDecay"
-    end_lr: NotNegative = 0.0
-
-
-class Constant(ScheduleRecipe):
-    """See scheduler.warmup_constant."""
-
-    type: Literal["Constant"] = "Constant"
 
 
 class Protocol(Options):
@@ -199,11 +129,14 @@ class Protocol(Options):
         return self
 
 
+def names_protocols(test_config: Mapping) -> bool:
+    """Whether it names protocols, instead of being the one protocol of PaddleSeg's."""
+    return any(isinstance(one, (Mapping, Protocol)) for one in test_config.values())
+
+
 def _named_protocols(raw: Any) -> Any:
     """Named protocols; PaddleSeg's flat form is one protocol named `val`."""
-    if isinstance(raw, Mapping) and raw and not all(isinstance(one, (Mapping, Protocol)) for one in raw.values()):
-        return {"val": raw}
-    return raw
+    return {"val": raw} if isinstance(raw, Mapping) and raw and not names_protocols(raw) else raw
 
 
 AnyModel = Annotated[
@@ -217,10 +150,6 @@ AnyModel = Annotated[
 AnyDataset = Annotated[
     DatasetRecipe,
     ByType(options_of(layout.find, name, DatasetRecipe, skip=("root", "mode")) for name, layout in LAYOUTS.items()),
-]
-AnyOptimizer = Annotated[OptimizerRecipe, ByType([Momentum, AdamW], default="Momentum")]
-AnySchedule = Annotated[
-    ScheduleRecipe, ByType([PolynomialDecay, CosineAnnealingDecay, Constant], default="PolynomialDecay")
 ]
 
 

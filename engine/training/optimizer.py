@@ -9,7 +9,7 @@ from compat import UserError
 import paddle
 from paddle import nn
 
-from engine.recipe.schema import AdamW, Constant, CosineAnnealingDecay, OptimizerRecipe, ScheduleRecipe
+from engine.recipe.optimization import AdamW, Constant, CosineAnnealingDecay, OptimizerRecipe, ScheduleRecipe
 from scheduler import Schedule, WarmupConstant, WarmupCosine, WarmupPoly
 
 SHARED = {"type", *OptimizerRecipe.model_fields}  # keys that are not arguments of Paddle's optimiser

@@ -11,7 +11,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from engine.recipe.schema import OptimizerRecipe
+from engine.recipe.optimization import OptimizerRecipe
 from engine.training.optimizer import rate_factor
 
 

@@ -7,7 +7,7 @@ from typing import Any, Dict, Mapping
 from compat import UserError, logger
 
 from engine.recipe import Recipe
-from engine.recipe.schema import Constant
+from engine.recipe.optimization import Constant
 
 
 @dataclass(frozen=True)

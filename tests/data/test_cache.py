@@ -1,5 +1,6 @@
 """The cache returns what the files hold, or is left out."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -140,6 +141,49 @@ def test_dataset_and_cache_may_move_together(root, tmp_path):
     fill(root)
     root.rename(tmp_path / "elsewhere")
     assert dataset_of(tmp_path / "elsewhere", cache="always").cache
+
+
+def test_datasets_of_several_roots_share_a_folder(root, tmp_path):
+    """Names relative to each root alone were the same for both, so that each overwrote the other's files."""
+    other = tmp_path / "other"
+    shutil.copytree(root, other)
+    for image in (other / "leftImg8bit").rglob("*.png"):
+        change(image)
+    caches = {one: Cache(tmp_path / "shared", one) for one in (root, other)}
+    for expected in (6, 0):
+        for one, cache in caches.items():
+            samples = dataset_of(one, cache="never").samples
+            assert fill_cache(cache, samples, 19) == expected
+    for one in (root, other):
+        dataset = dataset_of(one, cache="always", cache_dir=str(tmp_path / "shared"))
+        assert (dataset.cache.read(dataset.samples[2]).image == read_image(dataset.samples[2].image)).all()
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("shared", "sample", "other"):
+        (tmp_path / name).rename(moved / name)
+    assert dataset_of(moved / "other", cache="always", cache_dir=str(moved / "shared")).cache
+
+
+def test_the_names_of_a_cache_in_its_dataset_are_those_of_all_versions(root):
+    sample = dataset_of(root).samples[0]
+    names = "\n".join(str(path.relative_to(root)) for path in (sample.image, sample.label))
+    assert Cache(root / "cache", root).file_of(sample) == hashlib.sha1(names.encode()).hexdigest() + ".raw"
+
+
+def test_a_cache_on_another_drive_is_named_by_whole_paths(root, monkeypatch):
+    """os.path.relpath raises ValueError between the drives of Windows."""
+    relpath = os.path.relpath
+
+    def of_one_drive(path, start):
+        if os.path.commonpath([root, path]) != os.path.commonpath([root, start]):
+            raise ValueError("path is on mount 'D:', start on mount 'E:'")
+        return relpath(path, start)
+
+    monkeypatch.setattr(os.path, "relpath", of_one_drive)
+    elsewhere, sample = root.parent / "drive", dataset_of(root).samples[0]
+    far = sample._replace(image=elsewhere / "a.png")  # as extra_list may name
+    assert len({Cache(elsewhere, root).file_of(one) for one in (sample, far)}) == 2
+    assert Cache(elsewhere, root).file_of(sample) != Cache(elsewhere, root / "part").file_of(sample)
 
 
 def test_a_small_disk_is_refused_before_it_is_full(root, monkeypatch):

@@ -114,6 +114,22 @@ def test_categories_of_one_name_are_one_class(tmp_path):
     np.testing.assert_array_equal(found.items[0].label(), ids(1, 2, 1, 1, 1, 1))
 
 
+def test_objects_without_an_outline_are_refused(tmp_path):
+    """They became background without a word."""
+    pytest.importorskip("pycocotools")
+    boxes = [{"category_id": 3, "bbox": [1, 1, 9, 9], **one} for one in ({"segmentation": []}, {})]
+    with pytest.raises(UserError) as error:
+        find_source(coco(tmp_path, [TRIANGLE, *boxes]))
+    assert str(error.value) == (
+        f"{tmp_path / 'instances.json'}: annotation 1 (ship) has a box and no outline, so that its pixels are unknown "
+        "(2 such annotations); give it a polygon or a mask, or delete it"
+    )
+    with pytest.raises(UserError, match=r"annotation 0 \(harbour\) has no outline, .* \(1 such annotation\)"):
+        find_source(coco(tmp_path, [{"category_id": 1}, TRIANGLE]))
+    categories = [{"id": 1, "name": "background"}, {"id": 3, "name": "ship"}]
+    assert len(find_source(coco(tmp_path, [{"category_id": 1}, TRIANGLE], categories=categories)).items) == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

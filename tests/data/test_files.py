@@ -1,6 +1,7 @@
 """data.files: what cameras and label editors write, and files that are cut off."""
 
 import io
+import struct
 
 from compat import UserError
 
@@ -14,18 +15,52 @@ from data.cache import _decoded_bytes
 from data.files import read_image, read_label
 from data.importing.found import check_photo
 from data.layouts import Sample
+from tests.helpers.few_bits import write_grey_png
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
 
 
-def test_labels_of_one_bit_are_0_and_1(tmp_path):
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
+def test_labels_of_one_bit_are_0_and_1(tmp_path, suffix):
     mask = np.random.default_rng(1).random((9, 13)) < 0.5
-    Image.fromarray(mask).save(tmp_path / "bits.png")
-    label = read_label(tmp_path / "bits.png")
-    assert label.dtype == np.uint8
-    np.testing.assert_array_equal(label, mask)
-    cv2.imwrite(str(tmp_path / "bytes.png"), mask * np.uint8(255))
-    np.testing.assert_array_equal(read_label(tmp_path / "bytes.png"), mask * 255)
+    bits, whole = tmp_path / f"bits.{suffix}", tmp_path / f"bytes.{suffix}"
+    for values in (mask, np.zeros_like(mask), np.ones_like(mask)):
+        Image.fromarray(values).save(bits)
+        assert read_label(bits).dtype == np.uint8
+        np.testing.assert_array_equal(read_label(bits), values)
+        cv2.imwrite(str(whole), values * np.uint8(255))
+        np.testing.assert_array_equal(read_label(whole), values * 255)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_grey_labels_of_few_bits_are_not_stretched(tmp_path, bits):
+    """Both OpenCV and Pillow return them times 85 or 17: class 1 of 4 bits was class 17."""
+    values = np.random.default_rng(2).integers(0, 2**bits, (9, 13), dtype=np.uint8)
+    write_grey_png(tmp_path / "a.png", values, bits)
+    np.testing.assert_array_equal(read_label(tmp_path / "a.png"), values)
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
+@pytest.mark.parametrize("colors", [(10, 120, 200, 250), (0, 255, 7, 0)])
+@pytest.mark.parametrize("grey", [True, False])
+def test_a_palettes_colours_do_not_matter(tmp_path, suffix, colors, grey):
+    values = np.random.default_rng(3).integers(0, 4, (9, 13), dtype=np.uint8)
+    label = Image.fromarray(values, "P")
+    label.putpalette([channel for color in colors for channel in (color, color if grey else 90, color)] + [0] * 756)
+    label.save(tmp_path / f"a.{suffix}")
+    np.testing.assert_array_equal(read_label(tmp_path / f"a.{suffix}"), values)
+
+
+def test_a_bmp_of_4_bits_whose_palette_is_its_indices(tmp_path):
+    """Pillow takes it for grey, and has no decoder for that."""
+    values = np.random.default_rng(4).integers(0, 16, (9, 16), dtype=np.uint8)
+    palette = np.repeat(np.arange(16, dtype=np.uint8), 4).reshape(16, 4) * [1, 1, 1, 0]
+    pixels = (values[::-1, ::2] << 4 | values[::-1, 1::2]).tobytes()
+    start = 54 + 64
+    header = struct.pack("<2sIHHI", b"BM", start + len(pixels), 0, 0, start)
+    info = struct.pack("<IiiHHIIiiII", 40, 16, 9, 1, 4, 0, len(pixels), 0, 0, 16, 0)
+    (tmp_path / "a.bmp").write_bytes(header + info + palette.astype(np.uint8).tobytes() + pixels)
+    np.testing.assert_array_equal(read_label(tmp_path / "a.bmp"), values)
 
 
 def with_thumbnail(path):

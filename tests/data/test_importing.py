@@ -8,6 +8,7 @@ from PIL import Image
 
 from data.classes import CAMVID, CITYSCAPES
 from data.importing import find_source
+from tests.helpers.few_bits import write_grey_png
 
 SIZE = (24, 16)  # (width, height)
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -71,6 +72,16 @@ def test_palette_and_one_bit_images_are_numbers(tmp_path):
     np.testing.assert_array_equal(find_source(masked(tmp_path / "p", palette)).items[0].label(), ids(0, 2, 1))
     bits = Image.fromarray(ids(0, 255)).convert("1")
     np.testing.assert_array_equal(find_source(masked(tmp_path / "b", bits)).items[0].label(), ids(0, 1))
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_grey_masks_of_few_bits_hold_small_numbers(tmp_path, bits):
+    """Pillow stretches them: class 3 of 2 bits was 255, which is ignored."""
+    root = masked(tmp_path, ids(0))
+    write_grey_png(root / "masks" / "0.png", ids(0, 1, 3), bits)
+    found = find_source(root)
+    assert len(found.classes.names) == 4 and found.notes == []
+    np.testing.assert_array_equal(found.items[0].label(), ids(0, 1, 3))
 
 
 def test_colours_are_found_or_given(tmp_path):

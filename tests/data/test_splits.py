@@ -32,6 +32,7 @@ def test_sequences_stay_together():
 def test_one_sequence_is_cut_in_the_order_of_its_frames():
     splits = split_names([f"frame_{number}" for number in range(12)], 0.23, 0)  # 2.76 images
     assert splits["val"] == ["frame_9", "frame_10", "frame_11"]
+    assert split_names(["10²9", "10²10", "10²8"], 0.3, 0)["val"] == ["10²10"]  # ² is a digit and no number
     assert split_names(["a", "b"], 0.9, 0)["train"] and split_names(["a", "b"], 0.01, 0)["val"]
     with pytest.raises(UserError, match="1 image"):
         split_names(["a"], 0.2, 0)

@@ -10,7 +10,7 @@ import pytest
 from paddle import nn
 
 from data import train_batches
-from engine.recipe.schema import Momentum, PolynomialDecay
+from engine.recipe.optimization import Momentum, PolynomialDecay
 from engine.training.optimizer import build_optimizer, build_schedule
 from engine.training.trainer import RunOptions, Trainer
 

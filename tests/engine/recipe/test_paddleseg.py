@@ -10,7 +10,7 @@ import paddle
 import pytest
 import yaml
 from paddleseg.core.train import loss_computation
-from paddleseg.cvlibs import Config, SegBuilder
+from paddleseg.cvlibs import Config, SegBuilder, manager
 
 from engine.recipe import Protocol, load_recipe
 from engine.training.optimizer import build_schedule
@@ -144,6 +144,37 @@ def test_rates_optimizer_and_losses_are_those_of_paddlesegs_builder(name, writte
         losses = {key: value[:1] for key, value in losses.items()}
     expected = sum(map(float, loss_computation(logits[: len(outputs)], labels, None, losses)))
     assert float(criterion(logits, labels)[0]) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"end_lr": 0.001}, {"power": 2}, {"warmup_iters": 20, "warmup_start_lr": 1.0e-5, "power": 0.9}]
+)
+def test_what_a_schedule_leaves_out_is_as_in_paddle(given, written):
+    schedule = {"_inherited_": False, "type": "PolynomialDecay", "learning_rate": 0.01, **given}
+    path = written({**STDC, "lr_scheduler": schedule})
+    recipe, theirs = load_recipe(path), SegBuilder(Config(str(path))).lr_scheduler
+    ours = build_schedule(recipe.lr_scheduler, recipe.iters)
+    for iteration in range(recipe.iters):
+        assert ours.get_lr() == pytest.approx(theirs.get_lr(), rel=1e-6), iteration
+        ours.step()
+        theirs.step()
+
+
+@pytest.mark.parametrize("name", ["sgd", "SGD"])
+def test_sgd_has_momentum_only_if_given(name, written):
+    for given, momentum in (({}, 0), ({"momentum": 0.8}, 0.8)):
+        optimizer = {"_inherited_": False, "type": name, **given}
+        path = written({**RECIPES["stdc2_seg"], "optimizer": optimizer})
+        theirs = SegBuilder(Config(str(path))).optimizer
+        assert load_recipe(path).optimizer.momentum == getattr(theirs, "_momentum", 0) == momentum
+
+
+def test_adamw_decays_weights_as_paddlesegs_does(written):
+    adamw = {"_inherited_": False, "type": "AdamW"}
+    for given, decay in (({}, 0.01), ({"weight_decay": 0.05}, 0.05)):
+        path = written({**STDC, "optimizer": {**adamw, **given}})
+        theirs = manager.OPTIMIZERS["AdamW"](**given)
+        assert load_recipe(path).optimizer.weight_decay == theirs.weight_decay == decay
 
 
 @pytest.mark.parametrize("name", list(RECIPES))

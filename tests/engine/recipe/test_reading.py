@@ -49,6 +49,13 @@ def test_flat_test_config_is_one_protocol(tmp_path):
     assert load_recipe(path).test_config == {"val": Protocol(scales=(0.5, 1))}
 
 
+def test_a_protocol_that_is_none_is_named_and_not_those_beside_it(tmp_path):
+    path = tmp_path / "null.yml"
+    path.write_text(f"_base_: {_absolute(SAMPLE)}\ntest_config: {{half: null}}")
+    with pytest.raises(UserError, match="null.yml: test_config.half: expected a mapping of keys, got None"):
+        load_recipe(path)
+
+
 def test_another_type_over_a_base_names_the_way_to_drop_the_bases_options(tmp_path):
     path = tmp_path / "adamw.yml"
     path.write_text(f"_base_: {_absolute(SAMPLE)}\noptimizer: {{type: AdamW}}")
@@ -118,6 +125,9 @@ def _absolute(path):
         ("train_dataset.transforms.².min_scale_factor=1", "no item '²' in this list"),
         ("train_dataset={mode: val, type: CamVid, dataset_root: x}", "train_dataset.mode: val; only mode train has"),
         ("loss={main: {type: CrossEntropyLoss, type: DiceLoss}}", "the key 'type' is given twice"),
+        ("model.aux_strides=true", "model.aux_strides: expected a whole number, got True"),
+        ("model.aux_strides=eight", "model.aux_strides: expected a whole number, got 'eight'"),
+        ("loss.main.class_weights=atuo", "loss.main.class_weights: 'atuo' is not one of auto, median, enet"),
         ("batch_size=true", "batch_size: expected a whole number, got True"),
     ],
 )
@@ -125,6 +135,23 @@ def test_mistakes_are_named(opt, message):
     with pytest.raises(UserError, match=re.escape(message)) as error:
         load_recipe(SAMPLE, {}, [opt])
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("num_classes: 1", "num_classes must be a number from 2 to 254, not 1; the background is a class too"),
+        ("num_classes: 255", "num_classes must be a number from 2 to 254, not 255; the background is a class too"),
+        ("num_classes: 3, classes: {a: [0, 0, 0], b: [9, 9, 9]}", "classes names 2 classes, num_classes is 3"),
+    ],
+)
+def test_wrong_classes_are_named_with_the_file(tmp_path, given, message):
+    path = tmp_path / "recipe.yml"
+    data = f"{{_inherited_: false, type: Dataset, dataset_root: none, mode: val, val_path: list.txt, {given}}}"
+    path.write_text(f"_base_: {_absolute(SAMPLE)}\nval_dataset: {data}")
+    with pytest.raises(UserError) as error:
+        load_recipe(path)
+    assert str(error.value) == f"{path}: val_dataset: dataset type Dataset: {message}"
 
 
 def test_mistakes_are_all_named():
@@ -139,6 +166,8 @@ def test_texts_where_lists_and_numbers_belong():
     optimizer = load_recipe(SAMPLE, {}, ["optimizer.frozen=backbone", "optimizer.weight_decay=5e-4"]).optimizer
     assert optimizer.frozen == ("backbone",) and optimizer.weight_decay == 5e-4
     assert load_recipe(SAMPLE, {}, ["iters=1e3", "optimizer.no_weight_decay=norm"]).iters == 1000
+    for key, value in (("detail_strides", 8), ("aux_strides", 16), ("backbone_aux_strides", 32)):
+        assert load_recipe(SAMPLE, {}, [f"model.{key}={value}"]).model.options[key] == (value,)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +191,33 @@ def test_broken_files_are_named(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "batch", "total"),
+    [("batch_size: '8'", 8, 8), ("batch_size: 8.0", 8, 8), ("accumulate: '2'", 4, 8), ("accumulate: 1e1", 4, 40)],
+)
+def test_numbers_of_a_file_may_be_text_as_those_of_opts(tmp_path, text, batch, total):
+    path = tmp_path / "recipe.yml"
+    path.write_text(f"_base_: {_absolute(SAMPLE)}\n{text}\n")
+    recipe = load_recipe(path)
+    assert (recipe.batch_size, recipe.total_batch_size) == (batch, total)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("batch_size: many", "batch_size: expected a whole number, got 'many'"),
+        ("accumulate: 0", "accumulate: expected a number of at least 1, got 0"),
+        ("accumulate: null", "accumulate: expected a whole number, got None"),
+    ],
+)
+def test_a_wrong_batch_is_named_and_not_the_total(tmp_path, text, message):
+    path = tmp_path / "recipe.yml"
+    path.write_text(f"_base_: {_absolute(SAMPLE)}\n{text}\n")
+    with pytest.raises(UserError) as error:
+        load_recipe(path)
+    assert str(error.value) == f"{path}: {message}"
 
 
 def test_auto_learning_rate_is_linear_in_the_batch():

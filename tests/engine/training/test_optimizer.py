@@ -30,6 +30,10 @@ def nesterov(weight, gradient, state, rate, decay):
     return weight - rate * (gradient + 0.9 * state["v"])
 
 
+def plain(weight, gradient, state, rate, decay):
+    return weight - rate * (gradient + decay * weight)
+
+
 def adamw(weight, gradient, state, rate, decay, beta1=0.8, beta2=0.95, epsilon=1e-6):
     """Loshchilov and Hutter 2019, algorithm 2."""
     state["t"] = state.get("t", 0) + 1
@@ -43,6 +47,8 @@ def adamw(weight, gradient, state, rate, decay, beta1=0.8, beta2=0.95, epsilon=1
     ("options", "update"),
     [
         ({"type": "Momentum", "use_nesterov": True}, nesterov),
+        ({"type": "SGD"}, plain),
+        ({"type": "sgd", "momentum": 0.9, "use_nesterov": True}, nesterov),
         ({"type": "AdamW", "beta1": 0.8, "beta2": 0.95, "epsilon": 1e-6}, adamw),
     ],
 )
