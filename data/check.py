@@ -89,7 +89,7 @@ def check_dataset(splits: Mapping[str, SplitSource], progress: Callable = lambda
 
 def _classes_of(splits: Mapping[str, SplitSource]) -> ClassSet:
     """The classes of the first split, of which the others have as many."""
-    found = {mode: dataset_classes(source.type, **source.options) for mode, source in splits.items()}
+    found = {mode: dataset_classes(source.type, source.root, **source.options) for mode, source in splits.items()}
     first, *others = found
     for mode in others:
         numbers = [len(found[one].names) for one in (first, mode)]
@@ -103,7 +103,7 @@ def _files_of(mode: str, source: SplitSource) -> SplitFiles:
         raise UserError(f"{source.root}: no such dataset folder")
     samples, problems = LAYOUTS[source.type].find(source.root, mode, **source.options)
     if source.extra_list:
-        num_classes = len(dataset_classes(source.type, **source.options).names)
+        num_classes = len(dataset_classes(source.type, source.root, **source.options).names)
         extra, absent = extra_files(source.extra_list, num_classes)
         return SplitFiles([*samples, *extra], [*problems, *absent])
     return SplitFiles(samples, problems)

@@ -153,7 +153,7 @@ def build_dataset(
         UserError: for a folder that is missing or holds no image of that split, an image without label, a label without
             image, an unknown type, mode or option, or an incomplete cache with `always`.
     """
-    classes = dataset_classes(type, **options)
+    classes = dataset_classes(type, dataset_root, **options)
     if mode not in MODES:
         raise UserError(f"dataset mode {mode!r} is not one of {', '.join(MODES)}")
     root = Path(dataset_root)
@@ -214,8 +214,13 @@ def _open_cache(use: str, folder: Path, root: Path, samples: Sequence[Sample]) -
     return cache if fresh else None
 
 
-def dataset_classes(type: str, **options) -> ClassSet:
-    """The classes of a dataset, known without its files.
+def dataset_classes(type: str, root: Union[str, Path] = "", **options) -> ClassSet:
+    """The classes of a dataset, known without its images.
+
+    Args:
+        type: see build_dataset.
+        root: the dataset's folder. The lists of a `Dataset`, if they are there, say whether its files are Cityscapes'.
+        **options: see build_dataset.
 
     Raises:
         UserError: for an unknown type or option, or classes that are too many, too few, or not as many as their names.
@@ -233,4 +238,4 @@ def dataset_classes(type: str, **options) -> ClassSet:
                 f"dataset type {type}: num_classes must be a number from 2 to {MAX_CLASSES}, not {num_classes!r}; the "
                 "background is a class too"
             )
-    return layout.classes(**options)
+    return layout.classes(Path(root), **options)

@@ -23,6 +23,7 @@ from data.classes import (
 MODES = ("train", "val", "test")
 IMAGE_SUFFIX = "_leftImg8bit.png"
 LABEL_KINDS = ("labelTrainIds", "labelIds")  # in the order in which they are preferred
+CITYSCAPES_ENDINGS = (IMAGE_SUFFIX, *(f"_{kind}.png" for kind in LABEL_KINDS))
 
 
 class Sample(NamedTuple):
@@ -44,7 +45,7 @@ class Layout(NamedTuple):
     """A type of dataset.
 
     find: (root, mode, **options) -> the files of a split.
-    classes: (**options) -> the classes.
+    classes: (root, **options) -> the classes; the root need not be there.
     options: the names of the options that both take.
     """
 
@@ -139,8 +140,7 @@ def find_listed(
     chosen = {"train": train_path, "val": val_path, "test": test_path}[mode]
     if chosen is None:
         raise UserError(f"dataset type Dataset: mode {mode} needs {mode}_path, its list file")
-    # Relative to the working directory, as in PaddleSeg, or else to the dataset's folder.
-    list_file = Path(chosen) if Path(chosen).is_file() else root / chosen
+    list_file = _list_file(root, chosen)
     try:
         lines = list_file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -164,6 +164,11 @@ def find_listed(
     return found
 
 
+def _list_file(root: Path, chosen: str) -> Path:
+    """Relative to the working directory, as in PaddleSeg, or else to the dataset's folder."""
+    return Path(chosen) if Path(chosen).is_file() else root / chosen
+
+
 def listed_names(line: str, separator: str) -> List[str]:
     """The names in a line of a list file; a separator of spaces matches any run of spaces and tabs."""
     if separator.strip():
@@ -179,8 +184,17 @@ def _listed_sample(paths: List[Path], num_classes: int, table: np.ndarray) -> Sa
     return Sample(paths[0], label, table)
 
 
-def listed_classes(num_classes: int, classes: Optional[Mapping] = None, **_: object) -> ClassSet:
-    """The given names and colours; else Cityscapes' for 19 classes, numbered ones otherwise.
+def listed_classes(
+    root: Path,
+    num_classes: int,
+    classes: Optional[Mapping] = None,
+    train_path: Optional[str] = None,
+    val_path: Optional[str] = None,
+    test_path: Optional[str] = None,
+    separator: str = " ",
+    **_: object,
+) -> ClassSet:
+    """The given names and colours; else Cityscapes' for 19 classes in lists of its files, and numbered ones otherwise.
 
     Raises:
         UserError: if the number of names is not `num_classes`.
@@ -189,12 +203,25 @@ def listed_classes(num_classes: int, classes: Optional[Mapping] = None, **_: obj
         if len(classes) != num_classes:
             raise UserError(f"dataset type Dataset: classes names {len(classes)} classes, num_classes is {num_classes}")
         return ClassSet(tuple(map(str, classes)), tuple(tuple(color) for color in classes.values()))
-    return CITYSCAPES if num_classes == len(CITYSCAPES.names) else generic_classes(num_classes)
+    lists = [_list_file(root, chosen) for chosen in (train_path, val_path, test_path) if chosen]
+    if num_classes == len(CITYSCAPES.names) and any(_is_of_cityscapes(one, separator) for one in lists):
+        return CITYSCAPES
+    return generic_classes(num_classes)
+
+
+def _is_of_cityscapes(list_file: Path, separator: str) -> bool:
+    """Whether the label that the list names first, or else the image, is named as in Cityscapes."""
+    try:
+        with list_file.open(encoding="utf-8-sig") as lines:
+            first = next((line for line in lines if line.strip()), "")
+    except (OSError, ValueError):  # the files may be elsewhere; reading the samples will say what is wrong
+        return False
+    return any(name.endswith(CITYSCAPES_ENDINGS) for name in listed_names(first, separator)[-1:])
 
 
 LAYOUTS: Dict[str, Layout] = {
-    "CamVid": Layout(find_camvid, lambda: CAMVID, ()),
-    "Cityscapes": Layout(find_cityscapes, lambda: CITYSCAPES, ()),
+    "CamVid": Layout(find_camvid, lambda root: CAMVID, ()),
+    "Cityscapes": Layout(find_cityscapes, lambda root: CITYSCAPES, ()),
     "Dataset": Layout(
         find_listed,
         listed_classes,

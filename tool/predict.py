@@ -154,9 +154,9 @@ def load_classifier(arguments, recipe: Recipe, num_classes: int) -> Classify:
 def predict_submission(arguments, recipe: Recipe, classes: ClassSet, pictures: Sequence[Picture]) -> None:
     """Write the zip for the Cityscapes server; raises UserError for other classes than those of Cityscapes."""
     file = arguments.cityscapes_submission
-    if classes is not CITYSCAPES:
+    if classes != CITYSCAPES:
         raise UserError(
-            f"--cityscapes_submission: the recipe has {len(classes.names)} classes, not the 19 of Cityscapes"
+            f"--cityscapes_submission: the recipe's {len(classes.names)} classes are not the 19 of Cityscapes"
         )
     if not pictures:
         raise UserError("--cityscapes_submission: takes images, not videos or a camera; see --image_path")

@@ -9,6 +9,7 @@ from paddle import nn
 
 from engine.recipe import Protocol
 from engine.runtime.eager import decide
+from engine.runtime.segmenter import scaled_size
 
 
 def predict_classes(model: nn.Layer, image: paddle.Tensor, protocol: Protocol) -> np.ndarray:
@@ -30,7 +31,7 @@ def predict_logits(model: nn.Layer, image: paddle.Tensor, protocol: Protocol) ->
     scales = np.atleast_1d(protocol.scales).tolist()
     total = None
     for scale in scales:
-        scaled = _resize(image, [int(side * scale + 0.5) for side in size], protocol.align_corners)
+        scaled = _resize(image, scaled_size(size, scale), protocol.align_corners)
         for axes in mirrored:
             logits = _flip(_logits(model, _flip(scaled, axes), protocol), axes)
             logits = _resize(logits, size, protocol.align_corners)
@@ -48,7 +49,7 @@ def predict_details(model: nn.Layer, image: paddle.Tensor, protocol: Protocol) -
     if len(scales) > 1 or protocol.is_slide:
         return None
     size = image.shape[2:]
-    scaled = _resize(image, [int(side * scales[0] + 0.5) for side in size], protocol.align_corners)
+    scaled = _resize(image, scaled_size(size, scales[0]), protocol.align_corners)
     logit = detail_logit(model, scaled, size)
     return None if logit is None else (logit > 0).numpy()
 

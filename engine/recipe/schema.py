@@ -82,8 +82,8 @@ class DatasetRecipe(Options):
 
     @property
     def class_set(self) -> ClassSet:
-        """Names and colours of the classes, known without the dataset's files."""
-        return dataset_classes(self.type, **self.options)
+        """Names and colours of the classes, known without the dataset's images."""
+        return dataset_classes(self.type, self.dataset_root, **self.options)
 
     @property
     def class_count(self) -> int:

@@ -105,7 +105,7 @@ class Segmenter:
 
 
 def scaled_size(size: Size, scale: float) -> Size:
-    """(h, w) of an image of (H, W) at a scale."""
+    """(h, w) of an image of (H, W) at a scale, with PaddleSeg's rounding, and at least one pixel."""
     height, width = (max(1, int(side * scale + 0.5)) for side in size)
     return height, width
 

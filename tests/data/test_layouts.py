@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data import build_dataset
+from data import CITYSCAPES, build_dataset, dataset_classes, generic_classes
 
 VALUES = np.array([[0, 7, 10, 11, 26, 255]], np.uint8)
 
@@ -61,3 +61,34 @@ def test_label_ids_in_a_list_are_known_by_name_and_class_count(tmp_path):
     assert listed(tmp_path, "val", "a.png a_labelIds.png")[0]["label"].tolist() == [[[255, 0, 255, 2, 13, 255]]]
     other = listed(tmp_path, "val", "a.png a_labelIds.png", num_classes=27)
     assert other[0]["label"].tolist() == VALUES[None].tolist()
+
+
+@pytest.mark.parametrize(
+    ("line", "is_cityscapes"),
+    [
+        ("a.png a_label.png", False),
+        ("a_leftImg8bit.png a_label.png", False),
+        ("a.png a_gtFine_labelIds.png", True),
+        ("a.png a_gtFine_labelTrainIds.png", True),
+    ],
+)
+def test_19_classes_in_lists_are_cityscapes_if_their_files_are(tmp_path, line, is_cityscapes):
+    """A user's own 19 classes were called road, sidewalk, ..., and got the scores of Cityscapes' categories."""
+    write(tmp_path, *line.split(), pixels=np.array([[0, 7, 8, 11, 17, 255]], np.uint8))
+    classes = CITYSCAPES if is_cityscapes else generic_classes(19)
+    assert listed(tmp_path, "train", "", line).classes == classes
+    assert dataset_classes("Dataset", tmp_path, num_classes=19, val_path="list.txt") == classes
+    assert dataset_classes("Dataset", tmp_path, num_classes=18, val_path="list.txt") == generic_classes(18)
+    named = {f"name {index}": (index, 0, 0) for index in range(19)}
+    assert dataset_classes("Dataset", tmp_path, num_classes=19, val_path="list.txt", classes=named).names == (*named,)
+
+
+def test_19_classes_in_lists_without_labels_or_not_there(tmp_path):
+    write(tmp_path, "a_leftImg8bit.png", "b.png")
+    for line, classes in (("a_leftImg8bit.png", CITYSCAPES), ("b.png", generic_classes(19))):
+        assert listed(tmp_path, "test", line).classes == classes
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "latin.txt").write_bytes(b"\xe4_labelIds.png")
+    for lists in ({"val_path": "none.txt"}, {"val_path": "empty.txt"}, {"val_path": "latin.txt"}, {}):
+        assert dataset_classes("Dataset", tmp_path, num_classes=19, **lists) == generic_classes(19)
+    assert dataset_classes("Dataset", num_classes=19, val_path="none.txt") == generic_classes(19)

@@ -16,7 +16,7 @@ from data import build_dataset
 from data.transforms import Normalize
 from engine.evaluation import evaluator
 from engine.evaluation.evaluator import Scores, evaluate, evaluate_images, evaluate_protocols
-from engine.evaluation.inference import predict_logits
+from engine.evaluation.inference import predict_classes, predict_details, predict_logits
 from engine.recipe import Protocol
 from models import build_model
 from tests.helpers.small_network import SmallNetwork
@@ -176,3 +176,12 @@ def test_the_image_without_a_label_is_named():
     samples = [SimpleNamespace(image="a.png", label="a_label.png"), SimpleNamespace(image="b.png", label=None)]
     with pytest.raises(UserError, match="b.png: has no label"):
         next(evaluate_images(None, SimpleNamespace(samples=samples), {}))
+
+
+def test_a_narrow_image_keeps_a_pixel_at_every_scale():
+    """Its side of 0 pixels was a bare AssertionError of Paddle's."""
+    model, image = build_model("stdc1_seg", 3), paddle.ones([1, 3, 40, 1])
+    model.eval()
+    protocol = Protocol(scales=0.25)
+    assert predict_classes(model, image, protocol).shape == (40, 1)
+    assert predict_details(model, image, protocol).shape == (40, 1)
