@@ -41,6 +41,7 @@ from tool.benchmarking.measurement import Measurement
 from tool.benchmarking.plot import Point, draw
 from tool.benchmarking.run import Exports, Subject, make_formats, measure
 from tool.benchmarking.tables import Report, as_csv, as_dict, as_markdown, as_text
+from tool.speed.clock import timed_runs
 from tool.speed.hardware import processor_name
 from tool.speed.provenance import portable_path, provenance
 
@@ -123,7 +124,7 @@ def report_of(rows: Sequence[Measurement], subject: Subject, arguments) -> Repor
     summary = (
         f"{subject.recipe.model.type}, images of {width}x{height}; mIoU in percent on {len(subject.indices)} of "
         f"{len(subject.dataset)} images of the validation split as deployed, "
-        f"{drop}; medians of {arguments.runs} alternating runs on "
+        f"{drop}; medians of {timed_runs(arguments.runs)} alternating runs on "
         f"{processor_name()}, {arguments.threads} thread{'s' * (arguments.threads > 1)}"
     )
     about: Dict[str, Any] = {
@@ -171,7 +172,13 @@ def _parser():
     add("--precisions", nargs="+", choices=PRECISIONS, default=["fp32", "bf16", "int8"], help="fp32 bf16 int8")
     add("--size", type=image_size, metavar="WxH", help="input size of the exports; by default that of the first image")
     add("--images", type=whole_number(1, 10**6), metavar="N", help="validation images to evaluate; by default all")
-    add("--runs", type=whole_number(1, 10**6), default=30, metavar="N", help="timed runs of each format (30)")
+    add(
+        "--runs",
+        type=whole_number(1, 10**6),
+        default=30,
+        metavar="N",
+        help="timed runs of each format, rounded up to a multiple of 3 (30)",
+    )
     add(
         "--threads",
         type=whole_number(1, 1024),
