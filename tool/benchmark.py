@@ -30,9 +30,11 @@ from engine.command import (
     run,
     whole_number,
 )
+from engine.export.folder import remove_drafts
 from engine.protocols import first_protocol
 from engine.recipe import load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
+from engine.resilience.folder_lock import FolderLock
 from engine.runtime import EXPORTED_ENGINES, PRECISIONS, Description, exported_folder, read_description
 from engine.runtime.segmenter import scaled_size
 from tool.benchmarking.choice import Budget, choose, reference
@@ -60,13 +62,16 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     subject = subject_of(arguments, exported and read_description(exported))
     wanted = wanted_formats(arguments.engines or default_engines(exported), arguments.precisions)
     folder = prepare_save_dir(arguments.save_dir)
-    if exported:
-        exports = Exports(exported_folders(exported), {})
-    else:
-        exports = make_formats(subject, wanted, folder / "exported", arguments.calibration_images, arguments.max_drop)
-    rows = measure(subject, wanted, exports, arguments.runs, arguments.device)
-    report = report_of(rows, subject, arguments)
-    write(report, folder)
+    with FolderLock(folder):
+        if exported:
+            exports = Exports(exported_folders(exported), {})
+        else:
+            where = folder / "exported"
+            remove_drafts(where)
+            exports = make_formats(subject, wanted, where, arguments.calibration_images, arguments.max_drop)
+        rows = measure(subject, wanted, exports, arguments.runs, arguments.device)
+        report = report_of(rows, subject, arguments)
+        write(report, folder)
     print(f"\n{as_text(report)}")
     if report.choice.row is None:
         raise UserError(report.choice.sentence)
