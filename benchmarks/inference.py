@@ -19,7 +19,7 @@ from benchmarks.figures.record import write_figures
 from benchmarks.figures.speed import CASES
 from benchmarks.peers.paddleseg_peer import PeerProcess
 from engine.command import parser, run, whole_number
-from tool.speed.clock import Latency, time_alternating
+from tool.speed.clock import Latency, time_alternating, timed_runs
 from tool.speed.cost import CITYSCAPES_CLASSES, deployed_cost
 from tool.speed.hardware import describe_hardware
 from tool.speed.networks import VariantOptions, build_variants
@@ -51,7 +51,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Measure every case, print the table, write the figures."""
     options = _parser().parse_args(argv)
     check_writable(options.json)
-    print(f"{describe_hardware(physical_cores())['processor']}, {physical_cores()} threads, medians of {options.runs}")
+    processor = describe_hardware(physical_cores())["processor"]
+    print(f"{processor}, {physical_cores()} threads, medians of {timed_runs(options.runs)}")
     peaks: Dict[str, float] = {}
     measured = []
     for case in options.cases:

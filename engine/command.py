@@ -13,7 +13,7 @@ from compat import UserError, logger, restore_keyboard_interrupt
 import paddle
 
 from engine.gpu import check_computing, check_gpu, gpu_count, why_no_gpu
-from engine.weights import recipe_of_weights
+from engine.weights import is_unknown_name, recipe_of_weights, unknown_weights
 
 LONGEST_NAME = 255  # bytes
 OVERRIDES = ("opts", "typed_opts")  # flags whose values are not names of files
@@ -91,6 +91,8 @@ class _Parser(argparse.ArgumentParser):
         named = next((value for flag in self.weights if (value := getattr(found, flag))), None)
         name = named[0] if isinstance(named, (list, tuple)) else named
         recipe = recipe_of_weights(name) if name else None
+        if name and recipe is None and is_unknown_name(str(name)):
+            self.error(str(unknown_weights(str(name))))
         if recipe is None:
             self.error("the following arguments are required: --config" + (f" for {name}" if name else ""))
         found.config, found.opts, found.typed_opts = recipe[0], [*recipe[1], *found.opts], found.opts

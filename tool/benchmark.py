@@ -30,9 +30,11 @@ from engine.command import (
     run,
     whole_number,
 )
+from engine.export.folder import remove_drafts
 from engine.protocols import first_protocol
 from engine.recipe import load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
+from engine.resilience.folder_lock import FolderLock
 from engine.runtime import EXPORTED_ENGINES, PRECISIONS, Description, exported_folder, read_description
 from engine.runtime.segmenter import scaled_size
 from tool.benchmarking.choice import Budget, choose, reference
@@ -41,6 +43,7 @@ from tool.benchmarking.measurement import Measurement
 from tool.benchmarking.plot import Point, draw
 from tool.benchmarking.run import Exports, Subject, make_formats, measure
 from tool.benchmarking.tables import Report, as_csv, as_dict, as_markdown, as_text
+from tool.speed.clock import timed_runs
 from tool.speed.hardware import processor_name
 from tool.speed.provenance import portable_path, provenance
 
@@ -59,13 +62,16 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     subject = subject_of(arguments, exported and read_description(exported))
     wanted = wanted_formats(arguments.engines or default_engines(exported), arguments.precisions)
     folder = prepare_save_dir(arguments.save_dir)
-    if exported:
-        exports = Exports(exported_folders(exported), {})
-    else:
-        exports = make_formats(subject, wanted, folder / "exported", arguments.calibration_images, arguments.max_drop)
-    rows = measure(subject, wanted, exports, arguments.runs, arguments.device)
-    report = report_of(rows, subject, arguments)
-    write(report, folder)
+    with FolderLock(folder):
+        if exported:
+            exports = Exports(exported_folders(exported), {})
+        else:
+            where = folder / "exported"
+            remove_drafts(where)
+            exports = make_formats(subject, wanted, where, arguments.calibration_images, arguments.max_drop)
+        rows = measure(subject, wanted, exports, arguments.runs, arguments.device)
+        report = report_of(rows, subject, arguments)
+        write(report, folder)
     print(f"\n{as_text(report)}")
     if report.choice.row is None:
         raise UserError(report.choice.sentence)
@@ -123,7 +129,7 @@ def report_of(rows: Sequence[Measurement], subject: Subject, arguments) -> Repor
     summary = (
         f"{subject.recipe.model.type}, images of {width}x{height}; mIoU in percent on {len(subject.indices)} of "
         f"{len(subject.dataset)} images of the validation split as deployed, "
-        f"{drop}; medians of {arguments.runs} alternating runs on "
+        f"{drop}; medians of {timed_runs(arguments.runs)} alternating runs on "
         f"{processor_name()}, {arguments.threads} thread{'s' * (arguments.threads > 1)}"
     )
     about: Dict[str, Any] = {
@@ -171,7 +177,13 @@ def _parser():
     add("--precisions", nargs="+", choices=PRECISIONS, default=["fp32", "bf16", "int8"], help="fp32 bf16 int8")
     add("--size", type=image_size, metavar="WxH", help="input size of the exports; by default that of the first image")
     add("--images", type=whole_number(1, 10**6), metavar="N", help="validation images to evaluate; by default all")
-    add("--runs", type=whole_number(1, 10**6), default=30, metavar="N", help="timed runs of each format (30)")
+    add(
+        "--runs",
+        type=whole_number(1, 10**6),
+        default=30,
+        metavar="N",
+        help="timed runs of each format, rounded up to a multiple of 3 (30)",
+    )
     add(
         "--threads",
         type=whole_number(1, 1024),

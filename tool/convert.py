@@ -13,7 +13,8 @@ from compat import UserError
 
 from engine.command import parser, run, whole_number
 from engine.conversion import SOURCES, convert, to_official
-from engine.conversion.weight_files import PADDLE_SUFFIX, SAFE_SUFFIX, in_half, read_weight_file, write_weight_file
+from engine.conversion.half import to_half
+from engine.conversion.weight_files import PADDLE_SUFFIX, SAFE_SUFFIX, read_weight_file, write_weight_file
 from models import list_models
 
 EXAMPLE = "python -m tool.convert pretrained/STDCNet813M_73.91.tar pretrained/stdc1_imagenet.pdparams --model stdc1"
@@ -48,7 +49,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         if back:
             tensors = to_official(state, options.model)
         elif options.target == "half":
-            tensors = in_half(state)
+            tensors = to_half(state, options.model)
         else:
             conversion = convert(state, options.model, options.num_classes, options.source)
             tensors, report = conversion.tensors, conversion.report()

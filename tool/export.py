@@ -2,7 +2,8 @@
 
 The graph computes only the main output, with batch norm folded. By default it includes the normalisation and the
 argmax: it takes decoded RGB images [N, H, W, 3] uint8 and returns class maps [N, H, W] uint8. An exported network sees
-each image once, at the single scale of the recipe's first protocol, which is written to `deploy.yaml`.
+each image once, at the single scale of the recipe's first protocol, which is written to `deploy.yaml`. A former export
+in the folder is replaced as a whole; other files there stay.
 """
 
 from pathlib import Path
@@ -25,11 +26,13 @@ from engine.command import (
 from engine.evaluation.evaluator import evaluate
 from engine.export import export_network
 from engine.export.describe import describe_graph
+from engine.export.folder import exported_files, remove_drafts
 from engine.export.quantizable import FORMS
 from engine.export.quantize import calibration_batches, quantize_exported
 from engine.protocols import deployed_scale, first_protocol
 from engine.recipe import Recipe, load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
+from engine.resilience.folder_lock import FolderLock
 from engine.runtime import DEFAULT_ENGINES, EXPORTED_ENGINES, Segmenter, load_network
 from engine.runtime.description import INPUTS, OUTPUT_OPS
 from models.weights import load_weights
@@ -41,8 +44,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     """Export the network, quantise it with --int8, and print how well each engine agrees with eager mode.
 
     Raises:
-        UserError: before the export, for wrong flags, recipes, weights or datasets; after it, if an engine's results
-            differ from those of eager mode.
+        UserError: before the export, for wrong flags, recipes, weights or datasets, and while another export writes to
+            the folder; after it, if an engine's results differ from those of eager mode.
     """
     arguments = _parser().parse_args(argv)
     int8_engines = [engine for engine in INT8_ENGINES if engine in arguments.engines] if arguments.int8 else []
@@ -59,12 +62,14 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     # Read before the export, so that a missing dataset is reported first.
     datasets = [dataset_of(one) for one in (recipe.train_dataset, recipe.val_dataset)] if arguments.int8 else []
     folder = prepare_save_dir(arguments.save_dir)
-    agreements = export_network(model, description, folder, arguments.engines)
-    for engine, agreement in agreements.items():
-        print(f"{engine:<12} agrees with eager: {agreement}")
-    for engine in int8_engines:
-        report_int8(engine, folder, recipe, *datasets, arguments)
-    print(f"{folder}: {', '.join(sorted(file.name for file in folder.iterdir()))}")
+    with FolderLock(folder):
+        remove_drafts(folder)
+        agreements = export_network(model, description, folder, arguments.engines)
+        for engine, agreement in agreements.items():
+            print(f"{engine:<12} agrees with eager: {agreement}")
+        for engine in int8_engines:
+            report_int8(engine, folder, recipe, *datasets, arguments)
+        print(f"{folder}: {', '.join(file.name for file in exported_files(folder))}")
 
 
 def report_int8(

@@ -22,7 +22,7 @@ import paddle
 
 from engine.command import choose_device, image_size, parser, run, whole_number
 from engine.runtime import EXPORTED_ENGINES, PRECISIONS, read_description
-from tool.speed.clock import Latency, time_alternating
+from tool.speed.clock import Latency, time_alternating, timed_runs
 from tool.speed.cost import CITYSCAPES_CLASSES, deployed_cost
 from tool.speed.hardware import describe_hardware
 from tool.speed.networks import ENGINES, GRAPHS, VariantOptions, Variants, build_variants, load_variants
@@ -83,7 +83,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     peaks = measure_peaks(wanted.threads)
     print(f"{describe_hardware(wanted.threads)['processor']}, {wanted.threads} threads, peak GMAC/s ", end="")
     print(", ".join(f"{precision} {peak:.0f}" for precision, peak in peaks.items()), end="")
-    print(f"; {arguments.warmup} runs to warm up, {arguments.runs} timed\n")
+    print(f"; {arguments.warmup} runs to warm up, {timed_runs(arguments.runs)} timed\n")
     rows: List[Row] = []
     absent: List[str] = []
     for model in arguments.model if arguments.model or arguments.exported else ["stdc2_seg"]:
@@ -208,7 +208,9 @@ def _parser():
         help="of the engines; eager uses OMP_NUM_THREADS",
     )
     add("--warmup", type=whole_number(0, 10**6), default=3, help="runs of each that are not timed (3)")
-    add("--runs", type=whole_number(1, 10**6), default=30, help="timed runs of each (30)")
+    add(
+        "--runs", type=whole_number(1, 10**6), default=30, help="timed runs of each, rounded up to a multiple of 3 (30)"
+    )
     add("--device", help="cpu, gpu or gpu:N; by default the GPU where there is one")
     add("--json", type=Path, metavar="F", help="write the figures and the hardware to F")
     return arguments

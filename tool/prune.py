@@ -11,7 +11,7 @@ criteria: sensitivity  first-order estimate of how the recipe's main loss change
 import shlex
 import sys
 from pathlib import Path
-from typing import Callable, Iterator, Optional, Sequence, Tuple
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple
 
 from compat import UserError, logger, text_table
 from compat.processor import physical_cores
@@ -54,12 +54,13 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         UserError: for wrong flags, recipes, weights or datasets, and for a target that cannot be reached.
     """
     arguments = _parser().parse_args(argv)
-    check_replaceable(arguments.save_dir, (MODEL, CHECKSUMS, RECIPE), [arguments.model_path])
     for opt in arguments.opts:
         if opt.startswith("model."):
             raise UserError(f"--opts {opt}: the written recipe builds on {arguments.config}; put the key there")
     choose_device(arguments.device)
     recipe = load_recipe(arguments.config, dataset_overrides(arguments.dataset_root), arguments.opts)
+    sources = [arguments.model_path, arguments.config, *teacher_files(recipe)]
+    check_replaceable(arguments.save_dir, (MODEL, CHECKSUMS, RECIPE), sources)
     dataset = dataset_of(recipe.train_dataset)
     model = network_of(recipe, dataset.num_classes, weights=False)
     weights = weight_file(arguments.model_path)
@@ -96,6 +97,12 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         arguments.batches,
         shlex.quote(str(save_dir / RECIPE)),
     )
+
+
+def teacher_files(recipe: Recipe) -> List[str]:
+    """What the recipe names as its teacher, which for a pruned network is the one before it."""
+    teacher = recipe.distill.teacher if recipe.distill else None
+    return [one for one in (teacher.config, teacher.weights, teacher.exported) if one] if teacher else []
 
 
 def target_of_latency(arguments, recipe: Recipe, model: nn.Layer, num_classes: int, importance: Importance) -> float:

@@ -1,5 +1,6 @@
 """Weight files in and out, none of which can run code: torch's, Paddle's `.pdparams`, and `.safetensors`."""
 
+import contextlib
 import os
 import pickle
 from collections import OrderedDict
@@ -77,7 +78,8 @@ def write_weight_file(path: Union[str, Path], tensors: Mapping[str, np.ndarray])
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # such as of a folder that could not be made; the error above says more
+            temporary.unlink()
 
 
 def _write_safetensors(tensors: Mapping[str, np.ndarray], path: Path) -> None:

@@ -1,10 +1,9 @@
 """Exports a network for engines, runs the written files, and keeps them only if they agree with eager mode."""
 
 import dataclasses
-import os
 import shutil
 from pathlib import Path
-from typing import Dict, Iterable, Sequence
+from typing import Dict, Sequence
 
 from compat import UserError
 
@@ -15,8 +14,8 @@ from data.transforms import Normalize
 from engine.export import writers
 from engine.export.agreement import EQUAL_PIXELS, LOGITS_TOLERANCE, Agreement, compare, probe_images
 from engine.export.deployed import DeployedNetwork
+from engine.export.folder import draft_in, exported_files, install
 from engine.runtime import DEFAULT_ENGINES, Description, EagerNetwork, load_network, write_description
-from engine.runtime.description import DEPLOY_FILE
 
 GRAPH_BYTES = 2**20  # at least what a format takes beside the weights
 
@@ -24,12 +23,12 @@ GRAPH_BYTES = 2**20  # at least what a format takes beside the weights
 def export_network(
     model: nn.Layer, description: Description, folder: Path, engines: Sequence[str] = DEFAULT_ENGINES
 ) -> Dict[str, Agreement]:
-    """Write `model` for the engines into `folder`, with `deploy.yaml`; what was there under these names is replaced.
+    """Write `model` for the engines into `folder`, with `deploy.yaml`, in place of a former export.
 
     Args:
         model: a network of models.build_model with its weights; it is in evaluation mode afterwards.
         description: of the graph to write; its `files` are filled in.
-        folder: created if needed.
+        folder: created if needed; files of the same names are replaced, and those of a former export deleted.
         engines: some of EXPORTED_ENGINES. OpenVINO's and MNN's files are made from the ONNX file, which is made from
             the Paddle file.
 
@@ -43,35 +42,21 @@ def export_network(
     if description.output_op == "argmax" and description.num_classes > MAX_CLASSES:
         raise UserError(f"{description.num_classes} classes: a class map holds {MAX_CLASSES}; use --output_op none")
     eager = EagerNetwork(model, description.num_classes, Normalize(mean=description.mean, std=description.std))
-    draft = folder / ".export.tmp"
-    shutil.rmtree(draft, ignore_errors=True)
     try:
-        draft.mkdir(parents=True)
-        _check_room(model, draft, engines)
-        files = _write(DeployedNetwork(model, description), description, draft, engines)
-        description = dataclasses.replace(description, files={engine: {"fp32": files[engine]} for engine in engines})
-        write_description(draft, description)
-        agreements = {}
-        for engine in engines:
-            agreements[engine] = compare(load_network(draft, engine, threads=1), eager, probe_images(description))
-            check(engine, agreements[engine])
-        wanted = {".yaml", *(suffix for engine in engines for suffix in writers.SUFFIXES[engine])}
-        install([file for file in draft.iterdir() if file.suffix in wanted], folder)
+        with draft_in(folder) as draft:
+            _check_room(model, draft, engines)
+            files = _write(DeployedNetwork(model, description), description, draft, engines)
+            listed = {engine: {"fp32": files[engine]} for engine in engines}
+            description = dataclasses.replace(description, files=listed)
+            write_description(draft, description)
+            agreements = {}
+            for engine in engines:
+                agreements[engine] = compare(load_network(draft, engine, threads=1), eager, probe_images(description))
+                check(engine, agreements[engine])
+            install(exported_files(draft), folder, former=exported_files(folder))
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return agreements
-
-
-def install(files: Iterable[Path], folder: Path) -> None:
-    """Move model files and their `deploy.yaml` into the folder, over those of the same names.
-
-    `deploy.yaml` is removed first and moved last, so that after an interruption none describes a mixture.
-    """
-    (folder / DEPLOY_FILE).unlink(missing_ok=True)
-    for file in sorted(files, key=lambda file: file.name == DEPLOY_FILE):
-        os.replace(file, folder / file.name)
 
 
 def _check_room(model: nn.Layer, folder: Path, engines: Sequence[str]) -> None:

@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import os
-import shutil
 from pathlib import Path
 from typing import Callable, List, NamedTuple, Sequence
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from data import SegmentationDataset
 from engine.export import quantizable
-from engine.export.exporter import install
+from engine.export.folder import draft_in, install
 from engine.runtime import Network, Segmenter, load_network, write_description
 from engine.runtime.load import REQUIREMENTS
 
@@ -57,29 +56,28 @@ def quantize_exported(
     source = form.read(folder / network.description.files[engine]["fp32"])
     quantizer = _Quantizer(form, source, [form.feed(source, network.prepare(images)) for images in calibration])
     reference = score(network)
-    draft = folder / ".int8.tmp"
-    shutil.rmtree(draft, ignore_errors=True)
     try:
-        draft.mkdir()
-        model = quantizer.quantize()
-        in_float = set(form.float_layers(model))
-        result = _write_and_score(model, form, network, draft, score)
-        if reference - result > max_drop:
-            model = quantizer.quantize_within(max_drop, lambda model: score(_Candidate(network, form.runner(model))))
+        with draft_in(folder) as draft:
+            model = quantizer.quantize()
+            in_float = set(form.float_layers(model))
             result = _write_and_score(model, form, network, draft, score)
-        quantized = Quantized(reference, result, sorted(set(form.float_layers(model)) - in_float))
-        if quantized.drop > max_drop:
-            raise UserError(
-                f"engine {engine}: int8 loses {quantized.drop:.2f} points of mIoU ({reference:.2f} -> {result:.2f}), "
-                f"--max_drop is {max_drop}; no int8 network was kept. More --calibration_images may help"
-            )
-        install(draft.iterdir(), folder)
+            if reference - result > max_drop:
+                model = quantizer.quantize_within(
+                    max_drop, lambda model: score(_Candidate(network, form.runner(model)))
+                )
+                result = _write_and_score(model, form, network, draft, score)
+            quantized = Quantized(reference, result, sorted(set(form.float_layers(model)) - in_float))
+            if quantized.drop > max_drop:
+                raise UserError(
+                    f"engine {engine}: int8 loses {quantized.drop:.2f} points of mIoU ({reference:.2f} -> "
+                    f"{result:.2f}), --max_drop is {max_drop}; no int8 network was kept. More --calibration_images "
+                    "may help"
+                )
+            install(draft.iterdir(), folder)
     except OSError as error:
         raise UserError(
             f"{folder}: the int8 network cannot be written ({error.strerror or error}); the float32 one is kept"
         ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return quantized
 
 

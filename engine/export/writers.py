@@ -22,6 +22,8 @@ SUFFIXES = {
     "openvino": (".xml", ".bin"),
     "mnn": (".mnn",),
 }
+BESIDE = {".json": (".pdiparams",), ".pdmodel": (".pdiparams", ".pdiparams.info"), ".xml": (".bin",)}
+"""What belongs to a model file, by its suffix."""
 
 
 def write_paddle(network: DeployedNetwork, description: Description, folder: Path) -> str:

@@ -20,6 +20,10 @@ from models.weights import load_weights
 Importance = Callable[[nn.Layer, Channels], np.ndarray]
 
 
+class UnreachableError(UserError):
+    """The target is below what the smallest widths leave."""
+
+
 @dataclass(frozen=True)
 class Pruned:
     """A pruned network.
@@ -66,7 +70,8 @@ def prune(
         rounds: each keeps the same share of what the one before kept.
 
     Raises:
-        UserError: when the target cannot be reached, or for a network whose channels cannot be followed.
+        UnreachableError: when the target cannot be reached.
+        UserError: for a network whose channels cannot be followed.
     """
     channels, deployed = channels_of(recipe, num_classes)
     sizes = {name: len(members) for name, members in channels.groups.items()}
@@ -75,7 +80,7 @@ def prune(
         wanted = target ** (number / rounds) * whole / left
         choice = choose(channels, importance(model, channels), deployed, min(1.0, wanted), multiple, sizes)
         if number == rounds and choice.share > wanted:
-            raise UserError(
+            raise UnreachableError(
                 f"--target {target:g}: with widths in multiples of {multiple} and a quarter of each layer kept, "
                 f"{choice.share * left / whole:.2f} remain; choose a higher --target, or a lower --multiple"
             )

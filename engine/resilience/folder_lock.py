@@ -51,6 +51,6 @@ class FolderLock:
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 raise UserError(
-                    f"{self.folder}: another run writes there, and would mix its checkpoints with these; wait for its "
-                    "end, or choose another --save_dir"
+                    f"{self.folder}: another run writes there, and would mix its files with these; wait for its end, "
+                    "or choose another --save_dir"
                 ) from error

@@ -15,6 +15,7 @@ import yaml
 from data.classes import ClassSet
 
 DEPLOY_FILE = "deploy.yaml"
+WEIGHT_SUFFIXES = (".pdparams", ".safetensors")  # of what may stand beside an export and is not a part of it
 VERSION = 1
 """Version of the section `Network`; raised when older programs would misread it."""
 ONE_LINE = 1 << 20  # columns; keeps YAML from folding long lines, which readers in other languages need not support
@@ -90,8 +91,11 @@ def _network(description: Description) -> Dict[str, Any]:
 
 
 def exported_folder(path: Union[str, Path]) -> Optional[Path]:
-    """The folder of an export, if `path` is that folder or a file in it; None otherwise."""
-    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    """The folder of an export, if `path` is that folder or a file in it that holds no weights; None otherwise."""
+    path = Path(path)
+    if not path.is_dir() and (not path.is_file() or path.suffix in WEIGHT_SUFFIXES):
+        return None
+    folder = path if path.is_dir() else path.parent
     return folder if (folder / DEPLOY_FILE).is_file() else None
 
 

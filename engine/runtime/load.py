@@ -9,7 +9,7 @@ from compat.processor import physical_cores
 
 from engine.build import network_of, weight_file
 from engine.recipe import Recipe
-from engine.runtime.description import DEPLOY_FILE, Description, read_description
+from engine.runtime.description import DEPLOY_FILE, Description, exported_folder, read_description
 from engine.runtime.eager import EagerNetwork
 from engine.runtime.network import Network
 from models.weights import load_weights
@@ -61,13 +61,17 @@ def open_network(
 
     Raises:
         UserError: as load_network and models.load_weights, for another number of classes, for eager in another
-            precision than fp32, and for a temperature beside an exported network.
+            precision than fp32 or with an exported network, and for a temperature beside an exported network.
     """
     if engine == "eager":
         if precision not in (None, "fp32"):
             raise UserError(f"engine eager: computes in fp32, not in {precision}; export the network for an engine")
+        file = weight_file(str(path))
+        if exported_folder(path) and (file == Path(path) or not file.is_file()):
+            engines = "|".join(EXPORTED_ENGINES)
+            raise UserError(f"{path}: is an exported network; choose its engine: --engine {engines}")
         model = network_of(recipe, num_classes, weights=False)
-        load_weights(model, weight_file(str(path)))
+        load_weights(model, file)
         return EagerNetwork(model, num_classes, recipe.val_dataset.normalize, temperature or 1.0)
     if temperature is not None:
         raise UserError(f"--temperature {temperature}: an exported network has its own; give it to tool.export")

@@ -56,8 +56,11 @@ class EngineNetwork(PredictorNetwork):
 
 
 def config_of(file: Path) -> inference.Config:
-    """The configuration for a model file, whose weights are beside it."""
-    config = inference.Config(str(file), str(file.with_suffix(".pdiparams")))
+    """The configuration for a model file; raises UserError without the weights beside it, as Paddle 3 does not."""
+    weights = file.with_suffix(".pdiparams")
+    if not weights.is_file():
+        raise UserError(f"{weights}: no such file, though {file.name} needs it; copy it too, or export anew")
+    config = inference.Config(str(file), str(weights))
     config.disable_glog_info()
     return config
 

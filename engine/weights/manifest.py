@@ -114,6 +114,11 @@ def is_like_a_name(text: str) -> bool:
     return bool(text) and not Path(text).suffix and "/" not in text and "\\" not in text
 
 
+def is_unknown_name(text: str) -> bool:
+    """Whether a text looks like a name of weights, and is neither one nor a file or folder here."""
+    return is_like_a_name(text) and not os.path.exists(text) and find_entry(text) is None
+
+
 def unknown_weights(name: str) -> UserError:
     """The error for text that is neither an existing file nor a name of weights."""
     nearest = difflib.get_close_matches(name, read_manifest(), n=1)

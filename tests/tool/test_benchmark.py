@@ -258,7 +258,8 @@ def test_the_command(common, tmp_path, capsys):
     pytest.importorskip("nncf")
     pytest.importorskip("onnxruntime")
     pytest.importorskip("paddle2onnx")
-    benchmark.main([*common, "--engines", "eager", "onnxruntime"])
+    benchmark.main([*common, "--engines", "eager", "onnxruntime", "--runs", "1"])
+    assert "medians of 3 alternating runs" in (tmp_path / "out" / "benchmark.md").read_text()
     content = json.loads((tmp_path / "out" / "benchmark.json").read_text())
     eager, float32, int8 = content["rows"]
     assert eager["miou"] > 0 and eager["drop"] == 0 and abs(float32["drop"]) < 0.1 and not int8["reason"]

@@ -168,3 +168,24 @@ def test_a_folder_with_anything_else_is_not_replaced(base, tmp_path):
         prune.main(arguments(base, tmp_path))
     with pytest.raises(UserError, match="base.yml|whole.pdparams"):
         prune.main(arguments(base, base))
+
+
+def test_a_folder_with_the_recipe_or_its_teacher_is_not_replaced(base, pruned, tmp_path):
+    """The recipe would be replaced by one that builds on itself, and the network before it would be lost."""
+    (tmp_path / "pruned").mkdir()
+    for file in ("recipe.yml", "model.pdparams"):
+        shutil.copy(pruned / file, tmp_path / "pruned")
+    recipe, weights = (tmp_path / "pruned" / file for file in ("recipe.yml", "model.pdparams"))
+    recipe.write_text(recipe.read_text().replace("_base_: ", f"_base_: {pruned}/"))
+    before = {file.name: file.read_bytes() for file in recipe.parent.iterdir()}
+    again = arguments(base, recipe.parent)
+    again[1] = str(recipe)
+    with pytest.raises(UserError, match="holds .*recipe.yml, which is read; name a new folder"):
+        prune.main(again)
+    child = tmp_path / "child.yml"
+    teacher = {"config": str(recipe), "weights": str(weights)}
+    child.write_text(yaml.safe_dump({"_base_": str(pruned / "recipe.yml"), "distill": {"teacher": teacher}}))
+    again[1] = str(child)
+    with pytest.raises(UserError, match="holds .*recipe.yml, which is read; name a new folder"):
+        prune.main(again)
+    assert {file.name: file.read_bytes() for file in recipe.parent.iterdir()} == before

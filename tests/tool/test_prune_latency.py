@@ -6,13 +6,14 @@ from compat import UserError
 
 import pytest
 
+from engine.pruning.pruner import UnreachableError
 from tool.pruning.latency import STEPS, measure, share_for_latency
 
 
 def network(share):
     """Pruned; below a fifth it cannot be."""
     if share < 0.2:
-        raise UserError("so little cannot be reached")
+        raise UnreachableError("so little cannot be reached")
     return SimpleNamespace(model=share, share=share)
 
 
@@ -34,6 +35,16 @@ def test_the_share_is_the_largest_that_is_fast_enough(milliseconds):
 def test_what_cannot_be_is_named(milliseconds, message):
     with pytest.raises(UserError, match=message):
         share_for_latency(1.0, milliseconds, network, latency)
+
+
+def test_another_error_is_not_taken_for_a_share_that_is_too_small():
+    """It was reported as a latency that cannot be reached."""
+
+    def broken(share):
+        raise UserError("street.png: cannot be read")
+
+    with pytest.raises(UserError, match="street.png: cannot be read"):
+        share_for_latency(1.0, 5.0, broken, latency)
 
 
 def test_a_network_is_exported_and_timed():

@@ -20,7 +20,7 @@ from engine.runtime import Description, Network, tensorrt
 from engine.runtime.tensorrt import check_tensorrt
 from tool import latency
 from tool.speed import clock, hardware, networks, peak, provenance
-from tool.speed.clock import Latency, latency_of, time_alternating
+from tool.speed.clock import Latency, latency_of, time_alternating, timed_runs
 from tool.speed.networks import Variant, VariantOptions, Variants, build_variants, model_for
 
 SIZE = (32, 64)
@@ -47,6 +47,13 @@ def test_calls_take_turns_and_warm_up_outside_the_timer(monkeypatch):
     assert "".join(order) == "aaaabbbbaaabbb"
     assert latencies["a"].runs == latencies["b"].runs == 4
     assert latencies["a"].p50 == 1000 and latencies["b"].p50 == 2000 and latencies["a"].p99 == pytest.approx(4880)
+
+
+@pytest.mark.parametrize(("asked", "timed"), [(1, 3), (3, 3), (4, 6), (30, 30)])
+def test_the_runs_that_are_reported_are_those_that_are_timed(asked, timed):
+    calls = []
+    latencies = time_alternating({"a": lambda: calls.append(1)}, asked, warmup=0)
+    assert latencies["a"].runs == timed_runs(asked) == timed and len(calls) == timed + 2
 
 
 def test_the_peak_counts_multiply_accumulates(monkeypatch):
@@ -199,6 +206,7 @@ def test_the_table_and_the_json(fixed_times, monkeypatch, tmp_path, capsys):
     latency.main(["--model", "stdc2_seg", "--runs", "7", "--json", str(file)])
     printed = capsys.readouterr().out
     assert "188.6 (GTX 1080 Ti, TensorRT 5.1)" in printed and "not measured: engine x: pip install x" in printed
+    assert "3 runs to warm up, 9 timed" in printed
     content = json.loads(file.read_text())
     row = content["rows"][0]
     assert row["milliseconds"] == {"p50": 20, "p90": 25, "p99": 30, "runs": 7} and row["fps"] == 50

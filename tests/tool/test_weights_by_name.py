@@ -47,6 +47,15 @@ def test_without_a_recipe_it_is_a_wrong_argument(command, name, capsys):
     assert error.value.code == 2 and f"required: --config for {name}" in capsys.readouterr().err
 
 
+def test_a_name_that_is_mistyped_is_named_with_the_nearest(capsys):
+    """It was taken for a file, for which the recipe was missing."""
+    with pytest.raises(SystemExit) as error:
+        predict.main(["--model_path", "stdc1_seg_camvidd"])
+    said = capsys.readouterr().err
+    assert error.value.code == 2 and "stdc1_seg_camvidd: neither a file here" in said
+    assert "did you mean stdc1_seg_camvid?" in said and "--config for" not in said
+
+
 def test_predict_and_the_page_need_a_name_alone(tmp_path, monkeypatch):
     file = tmp_path / "manifest.yml"
     file.write_text(yaml.safe_dump([{"name": "sample_shipped", "config": "configs/stdc1_seg_sample.yml", **ENTRY}]))

@@ -10,7 +10,7 @@ import numpy as np
 from paddle import nn
 
 from engine.export import export_network
-from engine.pruning.pruner import Pruned
+from engine.pruning.pruner import Pruned, UnreachableError
 from engine.runtime import Description, load_network
 from tool.speed.clock import time_alternating
 
@@ -25,11 +25,11 @@ def share_for_latency(
     Args:
         model: the unpruned network.
         milliseconds: the target.
-        prune_to: returns the network pruned to a share; raises UserError if that share cannot be reached.
+        prune_to: returns the network pruned to a share; raises UnreachableError if that cannot be reached.
         latency: measures the milliseconds of a network.
 
     Raises:
-        UserError: if the network is fast enough already, or the target cannot be reached.
+        UserError: if the network is fast enough already, the target cannot be reached, or pruning fails otherwise.
     """
     lowest = latency(model)
     if lowest <= milliseconds:
@@ -39,7 +39,7 @@ def share_for_latency(
         share = (low + high) / 2
         try:
             pruned = prune_to(share)
-        except UserError:  # the share is too small to be reached
+        except UnreachableError:
             low = share
             continue
         taken = latency(pruned.model)

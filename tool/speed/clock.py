@@ -15,14 +15,22 @@ class Latency(NamedTuple):
     runs: int
 
 
+ROUNDS = 3
+
+
+def timed_runs(runs: int, rounds: int = ROUNDS) -> int:
+    """The number of runs that are timed where `runs` are asked for: a multiple of the rounds."""
+    return -(-runs // rounds) * rounds
+
+
 def time_alternating(
-    calls: Mapping[str, Callable[[], Any]], runs: int = 30, warmup: int = 3, rounds: int = 3
+    calls: Mapping[str, Callable[[], Any]], runs: int = 30, warmup: int = 3, rounds: int = ROUNDS
 ) -> Dict[str, Latency]:
     """Latencies of several calls that alternate, so that a slow phase of the machine affects all of them.
 
     Args:
         calls: by name.
-        runs: timed runs of each call, spread over the rounds and rounded up to a multiple of them.
+        runs: timed runs of each call, spread over the rounds and rounded up by `timed_runs`.
         warmup: runs of each call that are not timed, in the first round; every further round starts with one.
         rounds: how often each call has its turn.
     """
@@ -31,7 +39,7 @@ def time_alternating(
         for name, call in calls.items():
             for _ in range(warmup if turn == 0 else 1):
                 call()
-            for _ in range(-(-runs // rounds)):
+            for _ in range(timed_runs(runs, rounds) // rounds):
                 start = time.perf_counter()
                 call()
                 seconds[name].append(time.perf_counter() - start)

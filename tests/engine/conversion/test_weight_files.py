@@ -14,9 +14,11 @@ import pytest
 import safetensors.numpy
 
 import models
+from engine.conversion.half import to_half
 from engine.conversion.weight_files import in_half, read_weight_file, write_weight_file
 from tests.engine.conversion.test_torch_file import Attack
 from tests.helpers.torch_writer import literal, mapping, tensor, write_checkpoint, write_legacy, write_zip
+from tests.helpers.zero_networks import zero_networks
 from tool import convert
 
 
@@ -32,6 +34,14 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
         write_weight_file(old, {"w": np.ones(2)})
     assert old.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [old]
+
+
+@pytest.mark.parametrize("suffix", [".pdparams", ".safetensors"])
+def test_an_output_below_a_file_is_named(tmp_path, suffix):
+    """The error named the temporary file, which could not be removed either."""
+    (tmp_path / "afile").write_text("mine")
+    with pytest.raises(UserError, match=f"afile/o{suffix}: cannot be written"):
+        write_weight_file(tmp_path / "afile" / f"o{suffix}", {"w": np.ones(2)})
 
 
 @pytest.mark.parametrize("suffix", [".pdparams", ".safetensors", ".pth"])
@@ -104,6 +114,51 @@ def test_half_of_the_size_under_our_names(tmp_path, capsys):
     assert {name: array.dtype for name, array in written.items()} == dict.fromkeys(network.state_dict(), np.float16)
     for name, value in network.state_dict().items():
         np.testing.assert_allclose(written[name], value.numpy(), rtol=2**-11, atol=2**-25)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("stdc1", {}),
+        ("stdc1_seg", {"head_bias": True, "gate_bias": True, "exclusive_pool": True}),  # as PaddleSeg's
+        (
+            "stdc2_seg",
+            {"aux_strides": (), "backbone_aux_strides": (16, 32), "detail_strides": (), "head_channels": 300},
+        ),
+        ("ddrnet23_slim", {}),
+    ],
+)
+def test_half_takes_any_options_of_the_network(name, options):
+    with zero_networks():
+        state = {key: tensor.numpy() for key, tensor in models.build_model(name, 7, **options).state_dict().items()}
+        assert to_half(state, name).keys() == state.keys()
+        backbone = {key: array for key, array in state.items() if key.startswith("backbone.")}
+        assert to_half(backbone, name).keys() == backbone.keys()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "message"),
+    [
+        ("stdc1_seg", "stdc2_seg", r"do not fit stdc2_seg: \d+ missing .*--model"),
+        ("stdc2_seg", "stdc1_seg", r"do not fit stdc1_seg: .* \d+ unexpected"),
+        ("stdc1_seg", "bisestdc", "do not fit bisestdc"),
+        ("bisestdc2", "bisestdc", "0 missing; 0 unexpected; .* of another shape"),
+    ],
+)
+def test_half_refuses_weights_of_another_network(theirs, ours, message):
+    with zero_networks():
+        state = {key: tensor.numpy() for key, tensor in models.build_model(theirs, 19).state_dict().items()}
+        with pytest.raises(UserError, match=message):
+            to_half(state, ours)
+
+
+def test_half_refuses_the_names_of_other_projects(tmp_path):
+    """They were written, and could not be loaded."""
+    write_weight_file(tmp_path / "theirs.safetensors", {"cp.backbone.x2.0.conv.weight": np.ones((32, 3, 3, 3))})
+    flags = [str(tmp_path / "theirs.safetensors"), str(tmp_path / "half.safetensors")]
+    with zero_networks(), pytest.raises(UserError, match="theirs.safetensors: .* --target paddle first"):
+        convert.main([*flags, "--model", "bisestdc", "--target", "half"])
+    assert not (tmp_path / "half.safetensors").exists()
 
 
 def test_what_half_cannot_hold_is_named():

@@ -18,7 +18,7 @@ import yaml
 from data.transforms import Normalize
 from engine.export import compare, export_network, fold_batch_norm, writers
 from engine.export.class_map import ClassMap
-from engine.export.exporter import install
+from engine.export.folder import install
 from engine.export.quantizable import FORMS
 from engine.runtime import (
     EXPORTED_ENGINES,

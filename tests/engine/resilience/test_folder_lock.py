@@ -1,8 +1,6 @@
 """Two runs in one folder, which would mix their checkpoints."""
 
 import errno
-import subprocess
-import sys
 
 from compat import UserError
 
@@ -10,22 +8,10 @@ import pytest
 
 from engine.resilience import folder_lock
 from engine.resilience.folder_lock import LOCK, FolderLock
+from tests.helpers.locked_folder import REFUSED, TAKEN, lock_in_another_process, locked_by_another_process
 from tests.helpers.tiny_training import tiny_recipe, train
 
 pytest.importorskip("fcntl", reason="POSIX locks")
-REFUSED, TAKEN = 7, 0
-TRY = """
-import fcntl, sys
-with open(sys.argv[1], "ab") as file:
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        sys.exit(7)
-"""
-
-
-def lock_in_another_process(folder):
-    return subprocess.run([sys.executable, "-S", "-c", TRY, str(folder / LOCK)], timeout=30).returncode
 
 
 def test_another_process_waits_for_the_end_of_a_run(tmp_path):
@@ -53,15 +39,9 @@ def test_a_run_holds_the_lock_until_it_ends(sample_root, tmp_path, monkeypatch):
 
 
 def test_a_folder_that_is_locked_is_refused_before_anything_is_written(sample_root, tmp_path):
-    holder = subprocess.Popen(
-        [sys.executable, "-S", "-c", f"{TRY}    print(flush=True)\n    sys.stdin.read()", str(tmp_path / LOCK)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    with holder:
-        holder.stdout.readline()
-        with pytest.raises(UserError, match="another run writes there, .*choose another --save_dir"):
-            train(tiny_recipe(sample_root), save_dir=tmp_path)
+    refused = pytest.raises(UserError, match="another run writes there, .*choose another --save_dir")
+    with locked_by_another_process(tmp_path), refused:
+        train(tiny_recipe(sample_root), save_dir=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [LOCK]
 
 
