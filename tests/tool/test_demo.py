@@ -4,15 +4,18 @@ import base64
 import io
 import re
 import threading
+import zlib
 
 from compat import UserError
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from werkzeug.serving import make_server
 
 from data import CITYSCAPES
+from data.files import read_image
 from engine.runtime import Segmentation
 from tests.helpers.demo_page import Page
 from tool.demonstration import upload
@@ -123,16 +126,22 @@ def test_sizes_are_checked_before_they_cost_memory(app, monkeypatch):
     assert status == 400 and "40 x 20 pixels" in answer["error"]
 
 
-def test_grey_of_16_bits_keeps_its_upper_8():
-    levels = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (8, 1))
-    stream = io.BytesIO()
-    Image.fromarray(levels).save(stream, "PNG")
-    expected = np.repeat((levels >> 8).astype(np.uint8)[..., None], 3, axis=2)
-    np.testing.assert_array_equal(upload.decode_upload(io.BytesIO(stream.getvalue()), 512), expected)
-    stream = io.BytesIO()
-    Image.fromarray(levels >> 4).save(stream, "PNG")
-    with pytest.raises(UserError, match="The image: its 16-bit numbers end at 4095"):
-        upload.decode_upload(io.BytesIO(stream.getvalue()), 512)
+@pytest.mark.parametrize("channels", [(), (3,), (4,)], ids=["grey", "colour", "with transparency"])
+def test_an_image_of_16_bits_is_read_as_everywhere_else(channels, tmp_path):
+    """Grey lost its EXIF turn, and colours of a 12-bit camera were accepted as nearly black."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    values = np.random.default_rng(0).integers(0, 65536, (8, 64, *channels)).astype(np.uint16)
+    for file, levels in (("a.png", values), ("dark.png", values >> 4)):
+        png = cv2.imencode(".png", levels)[1].tobytes()
+        chunk = b"eXIf" + exif.tobytes()[6:]
+        chunk = (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+        (tmp_path / file).write_bytes(png[:33] + chunk + png[33:])  # behind the header
+    found = upload.decode_upload(io.BytesIO((tmp_path / "a.png").read_bytes()), 512)
+    assert found.shape == (64, 8, 3)
+    np.testing.assert_array_equal(found, read_image(tmp_path / "a.png"))
+    with pytest.raises(UserError, match="The image: its 16-bit numbers end at 40"):
+        upload.decode_upload(io.BytesIO((tmp_path / "dark.png").read_bytes()), 512)
 
 
 def test_wrong_requests_are_answered_with_a_message(app):
