@@ -175,8 +175,11 @@ def test_the_networks_say_whether_they_give_a_confidence(app):
 
 
 def test_no_site_reaches_the_page_under_its_own_name(app):
-    assert app.test_client().get("/", headers={"Host": "127.0.0.1:8000"}).status_code == 200
-    assert app.test_client().get("/", headers={"Host": "evil.example"}).status_code == 400
+    for host in ("127.0.0.1:8000", "localhost", "[::1]:8000", "LOCALHOST:80"):
+        assert app.test_client().get("/", headers={"Host": host}).status_code == 200
+    for host in ("evil.example", "evil.example:8000", "[::2]:8000", "[", ""):
+        assert app.test_client().get("/", headers={"Host": host}).status_code == 400
+        assert app.test_client().get("/static/page.js", headers={"Host": host}).status_code == 400
 
 
 def test_nothing_is_fetched_from_elsewhere(app):
