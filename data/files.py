@@ -37,10 +37,20 @@ def read_image(path: Union[str, Path]) -> np.ndarray:
         return _upright_webp(path) if Path(path).suffix.lower() == ".webp" else image
     if image.dtype != np.uint16:
         raise UserError(f"{path}: an image of {image.dtype} numbers; save it with 8 or 16 bits a channel")
-    # Decoded again as BGR: for a 16-bit TIFF, OpenCV 4.11 returns noise in RGB order.
+    return decode_16_bits(path, encoded)
+
+
+def decode_16_bits(path: Union[str, Path], encoded: np.ndarray) -> np.ndarray:
+    """The bytes [n] uint8 of an image file of 16 bits a channel as `read_image` has them; raises what it raises."""
+    # As BGR: for a 16-bit TIFF, OpenCV 4.11 returns noise in RGB order.
     image = cv2.cvtColor(_decode(path, encoded, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH), cv2.COLOR_BGR2RGB)
     check_brightness(path, image.max())
     return (image >> 8).astype(np.uint8)
+
+
+def is_16_bit_png(encoded: np.ndarray) -> bool:
+    """Whether the bytes [n] uint8 of a file are those of a PNG of 16 bits a channel."""
+    return encoded[:4].tobytes() == b"\x89PNG" and bool(encoded[PNG_BIT_DEPTH] == 16)
 
 
 def _upright_webp(path: Union[str, Path]) -> np.ndarray:

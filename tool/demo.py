@@ -4,6 +4,7 @@
 they hold files for. --config takes one recipe for all of them, or one for each.
 """
 
+import errno
 import logging
 import socket
 from functools import partial
@@ -28,7 +29,7 @@ from engine.recipe import Recipe, load_recipe
 from engine.runtime import EXPORTED_ENGINES, exported_folder, read_description
 from engine.runtime.load import engine_class
 from engine.weights import recipe_of_weights
-from tool.demonstration.app import create_app, is_loopback
+from tool.demonstration.app import create_app, in_brackets, is_loopback
 from tool.demonstration.networks import Choice, Networks
 from tool.prediction.classify import open_classifier
 
@@ -36,23 +37,36 @@ CONFIG, MODEL = "configs/stdc1_seg_sample.yml", "output/demo/best_model"
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Serve the page until ctrl-C; raises UserError for models that do not load or an address that is not free."""
+    """Serve the page until ctrl-C. A network is loaded at its first image; where that fails, the page says so.
+
+    Raises:
+        UserError: for what `find_choices` refuses, and for an address that is not free, or none of this machine.
+    """
     arguments = _parser().parse_args(argv)
     choose_device(arguments.device)
     networks = Networks(find_choices(arguments))
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # no log line for each request
     app = create_app(networks, arguments.host, arguments.max_megabytes)
-    try:
-        listening = socket.create_server((arguments.host, arguments.port))
-    except OSError as error:
-        raise UserError(f"--host {arguments.host} --port {arguments.port}: {error.strerror}; try --port 0") from error
+    listening = _listen(arguments.host, arguments.port)
     with listening:
         port = listening.getsockname()[1]
         server = make_server(arguments.host, port, app, threaded=True, fd=listening.fileno())
         if not is_loopback(arguments.host):
             logger.warning("--host %s: anyone who can reach this machine can use the page", arguments.host)
-        print(f"http://{arguments.host}:{port}/  (press ctrl-C to stop)", flush=True)
+        print(f"http://{in_brackets(arguments.host)}:{port}/  (press ctrl-C to stop)", flush=True)
         server.serve_forever()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            remedy = "try --port 0"
+        else:
+            remedy = "name an address of this machine with --host, as 127.0.0.1 or 0.0.0.0"
+        raise UserError(f"--host {host} --port {port}: {error.strerror}; {remedy}") from error
 
 
 def find_choices(arguments) -> List[Choice]:

@@ -10,10 +10,9 @@ PYTHONPATH=. python -m paddle.distributed.launch tool/evaluate.py ...
 import functools
 import operator
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import List, Optional, Sequence, Tuple, Union
 
-from compat import UserError, check_writable, logger, unknown_name, write_json, write_text
-from compat.options import check
+from compat import UserError, check_writable, logger, write_json, write_text
 
 import paddle
 from paddle import nn
@@ -34,10 +33,10 @@ from engine.command import (
 from engine.evaluation.calibration import Calibration, calibrate
 from engine.evaluation.comparison import Comparison
 from engine.evaluation.metrics import ABSENT
-from engine.evaluation.scorecard import ScoreOptions, score_protocols
+from engine.evaluation.scorecard import score_protocols
 from engine.parallel import gather, join_devices, launched_devices, shard, silence_other_ranks
 from engine.protocols import STANDARD_PROTOCOLS, deployed_scale, describe, first_protocol
-from engine.recipe import Protocol, Recipe, load_recipe
+from engine.recipe import Recipe, load_recipe
 from engine.resilience.checkpoint import prepare_save_dir
 from engine.runtime import (
     ENGINES,
@@ -61,15 +60,10 @@ from tool.evaluation.comparison import (
     table_text,
 )
 from tool.evaluation.exported import drop_table
+from tool.evaluation.flags import check_flags, chosen_protocols, score_options
 from tool.evaluation.report.gathered import Gathered
 from tool.evaluation.report.page import write_report
 from tool.evaluation.score_table import as_csv, as_dict, class_table, protocol_table
-
-NEEDED = {  # flags that mean nothing without another one
-    "scales": ("flip_horizontal", "flip_vertical", "is_slide"),
-    "compare": ("compare_config",),
-    "engine": ("precision",),
-}
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
@@ -85,7 +79,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     silence_other_ranks(devices)
     check_writable(arguments.json, arguments.csv)
     if arguments.report:
-        prepare_save_dir(arguments.report)
+        prepare_save_dir(arguments.report, "--report")
     if arguments.compare:
         subjects = [open_subject(arguments, *one) for one in compared_recipes(arguments)]
         check_same_images(*subjects)
@@ -116,16 +110,6 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         write_text(arguments.csv, as_csv(first.cards))
     if arguments.report:
         print(f"report: {write_report(arguments.report, build_report(networks, tables))}")
-
-
-def check_flags(arguments) -> None:
-    """Raise UserError for a flag without effect, as another one is missing, and for one file of two contents."""
-    for other, flags in NEEDED.items():
-        for flag in flags:
-            if getattr(arguments, flag) and not getattr(arguments, other):
-                raise UserError(f"--{flag}: has no effect without --{other}; add that flag, or leave this one out")
-    if arguments.json and arguments.csv and arguments.json.resolve() == arguments.csv.resolve():
-        raise UserError(f"--json and --csv: both would write {arguments.json}; name two files")
 
 
 def check_calibration(arguments, subject: Subject) -> None:
@@ -159,27 +143,34 @@ def open_subject(arguments, path: str, config: str, opts: Sequence[str]) -> Subj
         protocols = dict(list(protocols.items())[:1])
     dataset = dataset_of(recipe.val_dataset)
     model = open_model(arguments, path, recipe, dataset)
-    outputs = () if isinstance(model, Network) else model.output_names
-    if arguments.detail and not any(name.startswith("detail") for name in outputs):
+    if isinstance(model, Network):  # resizes in one way alone, whatever the recipe says
+        protocols = {name: one.model_copy(update={"align_corners": False}) for name, one in protocols.items()}
+    elif arguments.detail and not any(name.startswith("detail") for name in model.output_names):
         raise UserError(f"--detail: the network {recipe.model.type} has no detail head; leave the flag out")
     return Subject(path, config, recipe, dataset, model, protocols)
 
 
 def open_model(arguments, path: str, recipe: Recipe, dataset: SegmentationDataset) -> Union[nn.Layer, Network]:
-    """The recipe's network with the weights of `path`; with --engine, the network as it is deployed."""
+    """The recipe's network with the weights of `path`; with --engine, the network as it is deployed.
+
+    When a checkpoint is compared with an exported network, --engine is for the exported one, and the checkpoint is
+    scored by the same rules in eager mode.
+    """
+    engine, precision = arguments.engine, arguments.precision
     exported = exported_folder(path) is not None
-    if exported and not arguments.engine:
+    if exported and not engine:
         raise UserError(f"{path}: is an exported network; choose its engine: --engine {'|'.join(EXPORTED_ENGINES)}")
-    # When a checkpoint is compared with an exported network, --engine is for the exported one.
-    if arguments.engine and (exported or not arguments.compare):
-        network = open_network(recipe, dataset.num_classes, path, arguments.engine, arguments.precision)
-        if network.size:
-            size = "x".join(map(str, network.size[::-1]))
-            logger.warning("%s: has a fixed input size of %s; the scales of the protocols are ignored", path, size)
-        return network
-    model = network_of(recipe, dataset.num_classes, weights=False)
-    load_weights(model, weight_file(path))
-    return model
+    if not engine:
+        model = network_of(recipe, dataset.num_classes, weights=False)
+        load_weights(model, weight_file(path))
+        return model
+    if arguments.compare and not exported and engine != "eager":
+        engine, precision = "eager", None
+    network = open_network(recipe, dataset.num_classes, path, engine, precision)
+    if network.size:
+        size = "x".join(map(str, network.size[::-1]))
+        logger.warning("%s: has a fixed input size of %s; the scales of the protocols are ignored", path, size)
+    return network
 
 
 def evaluate_subject(arguments, subject: Subject) -> Evaluated:
@@ -219,60 +210,12 @@ def print_scores(network: Evaluated) -> None:
         print(f"\n{name}: {describe(protocols[name])}\n{class_table(card)}")
 
 
-def chosen_protocols(arguments, recipe: Recipe) -> Dict[str, Protocol]:
-    """The protocols that the flags choose; by default all of the recipe.
-
-    Raises:
-        UserError: for a name that is neither in the recipe nor in STANDARD_PROTOCOLS, and for --crop_size or --stride
-            if no protocol has a sliding window.
-    """
-    window = {flag: getattr(arguments, flag) for flag in ("crop_size", "stride") if getattr(arguments, flag)}
-    if arguments.scales:
-        flags = ("scales", "flip_horizontal", "flip_vertical", "is_slide")
-        protocols = {
-            "command line": check(
-                Protocol, {**{flag: getattr(arguments, flag) for flag in flags}, **window}, "command line"
-            )
-        }
-    elif arguments.protocols:
-        known = {**STANDARD_PROTOCOLS, **recipe.test_config}
-        names = list(STANDARD_PROTOCOLS) if arguments.protocols == ["all"] else arguments.protocols
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise unknown_name("--protocols", unknown[0], known)
-        protocols = {name: known[name] for name in names}
-    else:
-        protocols = dict(recipe.test_config)
-    if window:
-        if not any(protocol.is_slide for protocol in protocols.values()):
-            flags = " and ".join(f"--{flag}" for flag in window)
-            raise UserError(f"{flags}: no protocol has a sliding window; choose --protocols sliding_window")
-        protocols = {
-            name: check(Protocol, {**dict(protocol), **window}, name) if protocol.is_slide else protocol
-            for name, protocol in protocols.items()
-        }
-    if arguments.align_corners:
-        protocols = {name: p.model_copy(update={"align_corners": True}) for name, p in protocols.items()}
-    return protocols
-
-
-def score_options(arguments, recipe: Recipe) -> ScoreOptions:
-    """The options of the scores that the flags choose; the detail target is that of the recipe's loss."""
-    terms = [term for terms in recipe.loss.values() for term in terms]
-    return ScoreOptions(
-        absent=arguments.absent,
-        bootstrap=arguments.bootstrap,
-        boundary_widths=tuple(arguments.boundary_widths),
-        details=arguments.detail,
-        ignored_as_label=any(getattr(term, "ignored_as_label", False) for term in terms),
-    )
-
-
 def _about(networks: Sequence[Evaluated], comparison: Optional[Comparison], calibration: Optional[Calibration]) -> dict:
     first = networks[0].subject
     about = {
         "config": first.config,
         "model_path": first.path,
+        "scored": first.way,
         "dataset_root": first.recipe.val_dataset.dataset_root,
         "paddle": paddle.__version__,
         "device": paddle.get_device(),
@@ -280,7 +223,12 @@ def _about(networks: Sequence[Evaluated], comparison: Optional[Comparison], cali
     if comparison:
         other = networks[1].subject
         rows = comparison_rows(comparison, networks[0].card)
-        about["compared_with"] = {"config": other.config, "model_path": other.path, "rows": rows}
+        about["compared_with"] = {
+            "config": other.config,
+            "model_path": other.path,
+            "scored": other.way,
+            "rows": rows,
+        }
     if calibration:
         about["calibration"] = calibration._asdict()
     return about

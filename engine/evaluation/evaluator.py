@@ -133,10 +133,11 @@ class Scores:
         return float(metrics.mean_score(self.class_iou[list(classes)]))
 
     def miou_interval(self, level: float = 0.95) -> Optional[Tuple[float, float]]:
-        """Bootstrap percentile interval of the mIoU over images; None without replicates."""
-        if not len(self.replicates):
+        """Bootstrap percentile interval of the mIoU over images; None without replicates that hold a pixel."""
+        drawn = self.replicates[self.replicates.any(axis=(1, 2))]  # of few images, some replicates draw none
+        if not len(drawn):
             return None
-        means = metrics.mean_score(metrics.class_iou(self.replicates, self.absent))
+        means = metrics.mean_score(metrics.class_iou(drawn, self.absent))
         low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
         return float(low), float(high)
 

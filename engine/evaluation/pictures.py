@@ -21,6 +21,7 @@ from loss import detail_target
 
 RIGHT_COLOR, WRONG_COLOR = (40, 40, 40), (230, 50, 50)
 GAP = 4
+TALLEST = 4  # height of a sheet's picture over its width; strips would make a sheet of many gigabytes
 
 
 class Views(NamedTuple):
@@ -59,16 +60,12 @@ def heat(values: np.ndarray) -> np.ndarray:
 
 
 def sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], cell_width: int = 320) -> np.ndarray:
-    """Rows of pictures under column titles; every picture is brought to the cell's width."""
+    """Rows of pictures under column titles; each is brought to the cell's width, or to TALLEST times that in height."""
     drawn = []
     for row in rows:
         cells = [_fit(picture, cell_width) for picture in row]
         height = max(cell.shape[0] for cell in cells)
-        cells = [
-            cv2.copyMakeBorder(c, 0, height - c.shape[0] + GAP, 0, GAP, cv2.BORDER_CONSTANT, value=(255,) * 3)
-            for c in cells
-        ]
-        drawn.append(np.hstack(cells))
+        drawn.append(np.hstack([_pad(cell, height + GAP, cell_width + GAP) for cell in cells]))
     header = np.full((24, drawn[0].shape[1], 3), 255, np.uint8)
     for column, title in enumerate(titles):
         at = (column * (cell_width + GAP) + 2, 17)
@@ -77,9 +74,15 @@ def sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], cell_widt
 
 
 def _fit(picture: np.ndarray, width: int) -> np.ndarray:
-    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
-    shrinks = width < picture.shape[1]
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST)
+    scale = min(width / picture.shape[1], TALLEST * width / picture.shape[0])
+    size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
+
+
+def _pad(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """White below and on the right."""
+    below, right = height - picture.shape[0], width - picture.shape[1]
+    return cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(255,) * 3)
 
 
 def legend(names: Sequence[str], colors: Sequence[Sequence[int]], rows: int = 10) -> np.ndarray:

@@ -48,8 +48,8 @@ class DamagedError(Exception):
     """A file of a checkpoint is missing or has changed; the message names it."""
 
 
-def prepare_save_dir(save_dir: Union[str, Path]) -> Path:
-    """Create the folder if needed; raises UserError when it cannot be written to."""
+def prepare_save_dir(save_dir: Union[str, Path], flag: str = "--save_dir") -> Path:
+    """Create the folder that `flag` names if needed; raises UserError when it cannot be written to."""
     folder = Path(save_dir)
     probe = folder / f".write_test_{os.getpid()}"  # the processes of several devices do this at once
     try:
@@ -57,9 +57,7 @@ def prepare_save_dir(save_dir: Union[str, Path]) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(
-            f"{folder}: cannot write there ({error.strerror or error}); choose another --save_dir"
-        ) from error
+        raise UserError(f"{folder}: cannot write there ({error.strerror or error}); choose another {flag}") from error
     return folder
 
 

@@ -316,10 +316,14 @@ def test_what_is_not_whole_or_nearly_black_is_refused(opencv_program, red, tmp_p
     (tmp_path / "cut.png").write_bytes(whole.read_bytes()[:-20])
     (tmp_path / "text.jpg").write_text("no image")
     cv2.imwrite(str(tmp_path / "dark.png"), picture(20, 30).astype(np.uint16))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture(20, 30)).save(tmp_path / "turned.webp", exif=exif)
     for name, said in (
         ("cut.png", "not a complete image file"),
         ("text.jpg", "not a complete image file"),
         ("dark.png", "its 16-bit numbers would be read as nearly black"),
+        ("turned.webp", "a WebP that only its EXIF turns upright"),
         ("gone.mp4", "no such video"),
     ):
         result = run(opencv_program, red, tmp_path / name, "--save_dir", tmp_path / "out")

@@ -2,12 +2,15 @@
 
 import shutil
 import socket
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 from compat import UserError
 
 import numpy as np
 import paddle
 import pytest
+from werkzeug.serving import make_server
 
 from engine.runtime import Description, write_description
 from models import build_model
@@ -80,3 +83,42 @@ def test_a_port_that_is_taken_is_one_line(monkeypatch):
     monkeypatch.setattr(demo, "find_choices", lambda arguments: [])
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UserError, match="try --port 0"):
         demo.main(["--port", str(taken.getsockname()[1])])
+
+
+def test_an_address_that_is_none_of_this_machine_is_not_mended_by_another_port(monkeypatch):
+    monkeypatch.setattr(demo, "find_choices", lambda arguments: [])
+    with pytest.raises(UserError, match=r"^--host 203.0.113.5 --port 8000: [^;]+; name an address of this machine"):
+        demo.main(["--host", "203.0.113.5"])
+
+
+@pytest.mark.parametrize("host, origin", [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
+def test_the_printed_address_shows_the_page(monkeypatch, capsys, host, origin):
+    if host == "::1":
+        try:
+            socket.create_server((host, 0), family=socket.AF_INET6).close()
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+    statuses = []
+
+    def serving_one_request(*arguments, **options):
+        server = make_server(*arguments, **options)
+
+        def fetch():
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+                f"http://{origin}:{server.port}/networks", timeout=20
+            ) as response:
+                statuses.append(response.status)
+
+        def serve():
+            with ThreadPoolExecutor(1) as client:
+                done = client.submit(fetch)
+                server.handle_request()
+                done.result()
+
+        server.serve_forever = serve
+        return server
+
+    monkeypatch.setattr(demo, "find_choices", lambda arguments: [])
+    monkeypatch.setattr(demo, "make_server", serving_one_request)
+    demo.main(["--host", host, "--port", "0"])
+    assert statuses == [200] and capsys.readouterr().out.startswith(f"http://{origin}:")

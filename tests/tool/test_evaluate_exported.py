@@ -1,6 +1,7 @@
 """Exported networks are scored as the network that they were made from, and compared with a checkpoint."""
 
 import json
+import re
 
 from compat import UserError
 
@@ -107,6 +108,28 @@ def exported(tmp_path_factory):
     file = next(name for name in ("model.json", "model.pdmodel") if (folder / name).is_file())
     write_description(folder, Description(19, "float32", "none", batch=None, files={"paddle": {"fp32": file}}))
     return folder, file
+
+
+def test_two_networks_are_scored_in_one_way(exported, sample_root, tmp_path, capsys):
+    """A checkpoint was scored as in PaddleSeg beside an export as deployed; for two of them --engine was ignored."""
+    folder, file = exported
+    common = ["--config", SAMPLE, "--dataset_root", str(sample_root), "--opts", "test_config.full.align_corners=True"]
+    weights, json_file = str(tmp_path / "zero.pdparams"), tmp_path / "out.json"
+    with zero_networks():
+        paddle.save(build_model("stdc1_seg", 19).state_dict(), weights)
+        for other, engine, ways in (
+            (str(folder / file), "paddle", ["eager", "paddle"]),
+            (weights, "eager", ["eager", "eager"]),
+        ):
+            main([*common, "--json", str(json_file), "--compare", weights, other, "--engine", engine])
+            said = capsys.readouterr().out
+            about = json.loads(json_file.read_text())
+            for letter, one, way in zip("AB", (about, about["compared_with"]), ways):
+                assert one["scored"] == f"as deployed by {way} in fp32"
+                assert re.search(rf"^{letter}: .*, scored as deployed by {way} in fp32$", said, re.M)
+            assert '"align_corners": true' not in json_file.read_text()
+        main([*common, "--compare", weights, weights])
+    assert capsys.readouterr().out.count("scored as in PaddleSeg") == 2
 
 
 def test_a_checkpoint_against_what_is_exported(exported, dataset, sample_root, tmp_path):

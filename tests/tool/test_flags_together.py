@@ -11,6 +11,7 @@ import tool.export
 import tool.predict
 from engine.recipe import Protocol, load_recipe
 from engine.runtime import Description, Network
+from tool.evaluation.flags import chosen_protocols
 
 SAMPLE = "configs/stdc1_seg_sample.yml"
 COMMON = ["--config", SAMPLE, "--model_path", "none.pdparams"]
@@ -67,6 +68,32 @@ def test_evaluate_refuses_flags_that_it_would_ignore(flags, needed):
         tool.evaluate.main([*COMMON, *flags.split()])
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--engine eager --align_corners", "--align_corners: --engine resizes as every deployed network does"),
+        ("--engine eager --detail", "--detail: --engine scores deployed class maps, which hold no details"),
+    ],
+)
+def test_what_does_not_apply_to_deployed_class_maps_is_refused(flags, message):
+    """The first was printed without effect; the second blamed the network."""
+    with pytest.raises(UserError, match=message):
+        tool.evaluate.main([*COMMON, *flags.split()])
+
+
+def test_an_engine_of_exports_is_not_for_two_checkpoints():
+    """It was ignored, and so was --precision."""
+    compare = ["--config", SAMPLE, "--compare", "a.pdparams", "b.pdparams"]
+    with pytest.raises(UserError, match="--engine openvino: neither a.pdparams nor b.pdparams is an exported network"):
+        tool.evaluate.main([*compare, "--engine", "openvino", "--precision", "int8"])
+
+
+def test_a_report_that_cannot_be_written_names_its_flag(tmp_path):
+    (tmp_path / "afile").touch()
+    with pytest.raises(UserError, match="afile: cannot write there .*; choose another --report"):
+        tool.evaluate.main([*COMMON, "--report", str(tmp_path / "afile")])
+
+
 def test_one_file_cannot_hold_two_kinds_of_figures(tmp_path, monkeypatch):
     """The CSV replaced the JSON."""
     monkeypatch.chdir(tmp_path)
@@ -77,7 +104,7 @@ def test_one_file_cannot_hold_two_kinds_of_figures(tmp_path, monkeypatch):
 
 def test_the_size_of_windows_needs_a_protocol_with_windows():
     def protocols(*flags):
-        return tool.evaluate.chosen_protocols(tool.evaluate._parser().parse_args([*COMMON, *flags]), recipe)
+        return chosen_protocols(tool.evaluate._parser().parse_args([*COMMON, *flags]), recipe)
 
     recipe = load_recipe(SAMPLE)
     with pytest.raises(UserError, match="--crop_size: no protocol has a sliding window"):

@@ -1,9 +1,8 @@
-"""tool.predict: the pipeline, videos, cameras, class maps, and what it refuses. Networks are stand-ins of one line."""
+"""tool.predict: videos, cameras, class maps, and what it refuses. Networks are stand-ins of one line."""
 
 import argparse
 import itertools
 import signal
-import threading
 from pathlib import Path
 
 from compat import UserError
@@ -19,7 +18,6 @@ from engine.runtime import Description, Network, load
 from tool import predict
 from tool.prediction import results, sources
 from tool.prediction.flags import check_apart
-from tool.prediction.pipeline import overlap
 from tool.prediction.results import KINDS, Painter, PictureWriter, Predicted
 from tool.prediction.sources import Frame, Picture, VideoSource, find_sources
 
@@ -49,65 +47,6 @@ def frames_of(file):
     capture = cv2.VideoCapture(str(file))
     frames = itertools.takewhile(lambda frame: frame is not None, (capture.read()[1] for _ in itertools.count()))
     return list(frames), capture.get(cv2.CAP_PROP_FPS)
-
-
-# --- pipeline ---------------------------------------------------------------------------------------------------------
-
-
-def test_stages_overlap():
-    """Reading the second item and writing the first must happen while the network holds another."""
-    second_read, first_written = threading.Event(), threading.Event()
-    met = []
-
-    def read(task):
-        if task == 1:
-            second_read.set()
-        return task
-
-    def infer(item):
-        met.append({0: second_read, 1: first_written}.get(item, second_read).wait(timeout=10))
-        return item
-
-    def write(item):
-        if item == 0:
-            first_written.set()
-
-    timing = overlap(range(3), read, infer, write)
-    assert met == [True] * 3 and timing.items == 3
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_the_network_sees_the_order_and_memory_is_bounded(threads):
-    read, seen, written, ahead = [], [], [], []
-
-    def infer(item):
-        ahead.append(len(read) - len(written))
-        seen.append(item)
-        return item
-
-    def source(task):
-        read.append(task)
-        return task if task < 30 else None  # the end of an endless run of tasks
-
-    timing = overlap(itertools.count(), source, infer, written.append, threads, depth=3)
-    assert seen == list(range(30)) and sorted(written) == seen and timing.items == 30
-    assert written == seen or threads > 1
-    assert max(ahead) <= 7  # 3 before the network, 3 behind it, 1 in it
-
-
-@pytest.mark.parametrize("stage", ["read", "infer", "write"])
-def test_an_error_of_any_stage_is_raised_and_the_rest_is_written(stage):
-    def fails(item):
-        if item == 5:
-            raise UserError("number 5")
-        return item
-
-    written = []
-    stages = {"read": lambda item: item, "infer": lambda item: item, "write": written.append}
-    stages[stage] = (lambda item: written.append(fails(item))) if stage == "write" else fails
-    with pytest.raises(UserError, match="number 5"):
-        overlap(range(20), *stages.values())
-    assert written[:5] == list(range(5))
 
 
 # --- what is read -----------------------------------------------------------------------------------------------------
@@ -233,6 +172,16 @@ def test_broken_videos_are_one_line(tmp_path):
         sources.Video(VideoSource(tmp_path / "text.mp4", "text"))
     with pytest.raises(UserError, match="gone.mp4: no such"):
         find_sources(str(tmp_path / "gone.mp4"))
+
+
+def test_a_cut_video_warns_once(video, tmp_path, monkeypatch):
+    """Frames are read ahead: each read behind the end warned anew, of one frame more."""
+    warnings = []
+    monkeypatch.setattr(sources.logger, "warning", lambda *words: warnings.append(words[2:]))
+    opened = sources.Video(VideoSource(video, "street"))
+    opened.stated_frames = 30
+    assert [frame is None for frame in map(opened.read, range(16))] == [False] * 12 + [True] * 4
+    assert warnings == [(12, 30)]
 
 
 # --- what is written --------------------------------------------------------------------------------------------------

@@ -3,9 +3,10 @@
 import base64
 import io
 import ipaddress
+import re
 import threading
 import time
-from typing import Dict, List
+from typing import Dict, List, Optional, Set
 from urllib.parse import urlsplit
 
 from compat import UserError
@@ -42,8 +43,6 @@ def create_app(networks: Networks, host: str = "127.0.0.1", max_megabytes: int =
     """
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = max_megabytes * 2**20
-    if is_loopback(host):
-        app.config["TRUSTED_HOSTS"] = ["localhost", "127.0.0.1", "[::1]", host]
 
     @app.get("/")
     def page() -> str:
@@ -85,12 +84,19 @@ def create_app(networks: Networks, host: str = "127.0.0.1", max_megabytes: int =
         total = time.perf_counter() - start - prediction.loading
         return jsonify({**described, "total_milliseconds": 1000 * total})
 
-    _add_guards(app, max_megabytes)
+    own_names = {"localhost", "127.0.0.1", "[::1]", in_brackets(host)} if is_loopback(host) else None
+    _add_guards(app, own_names, max_megabytes)
     return app
 
 
-def _add_guards(app: Flask, max_megabytes: int) -> None:
+def _add_guards(app: Flask, own_names: Optional[Set[str]], max_megabytes: int) -> None:
     """Refuse requests from other sites, return errors as JSON, and forbid the page to load from other hosts."""
+
+    @app.before_request
+    def own_names_only() -> None:
+        # Flask's TRUSTED_HOSTS takes no IPv6 address.
+        if own_names is not None and re.sub(r":\d+$", "", request.host).lower() not in own_names:
+            abort(400, f"This page is not that of {request.host}; open the address that tool.demo printed.")
 
     @app.before_request
     def own_pages_only() -> None:
@@ -121,6 +127,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def in_brackets(host: str) -> str:
+    """The host as a URL has it: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def sample_picture(seed: int) -> np.ndarray:

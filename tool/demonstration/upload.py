@@ -8,7 +8,7 @@ from compat import UserError
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from data.files import check_brightness
+from data.files import decode_16_bits, is_16_bit_png
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 MAX_PIXELS = 50_000_000
@@ -18,7 +18,8 @@ def decode_upload(upload: BinaryIO, longest: int) -> np.ndarray:
     """An uploaded image as [H, W, 3] uint8 RGB, turned as its EXIF says, its longest side at most `longest` pixels.
 
     Raises:
-        UserError: for a file that is not such an image, is broken, or would take too much memory once decoded.
+        UserError: for a file that is not such an image, is broken, would take too much memory once decoded, or has
+            16-bit numbers that would become nearly black.
     """
     content = io.BytesIO(upload.read())
     if not content.getbuffer().nbytes:
@@ -31,7 +32,11 @@ def decode_upload(upload: BinaryIO, longest: int) -> np.ndarray:
                     f"The image has {image.width} x {image.height} pixels; at most {MAX_PIXELS // 10**6} million."
                 )
             image.load()
-            small = image if image.mode == "RGB" else _eight_bits(image).convert("RGB")
+            encoded = np.frombuffer(content.getbuffer(), np.uint8)
+            if is_16_bit_png(encoded):  # Pillow clips grey to white, and returns the dark colours of 12 bits
+                small = Image.fromarray(decode_16_bits("The image", encoded))  # upright, so turned no more below
+            else:
+                small = image if image.mode == "RGB" else image.convert("RGB")
             # Shrunk before it is turned, so that there is no second image of the full size.
             small.thumbnail((longest, longest), Image.Resampling.BICUBIC)
             return np.asarray(ImageOps.exif_transpose(small))
@@ -39,12 +44,3 @@ def decode_upload(upload: BinaryIO, longest: int) -> np.ndarray:
         raise UserError(f"This is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image.") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"The image is broken or incomplete ({error}); save it again or choose another.") from error
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """A grey image of 16 bits by its upper 8, as data.files.read_image has them; Pillow would clip it to white."""
-    if not image.mode.startswith("I"):
-        return image
-    values = np.asarray(image)
-    check_brightness("The image", int(values.max()))
-    return Image.fromarray((values >> 8).astype(np.uint8))

@@ -51,11 +51,12 @@ def _facts(networks: Sequence[Evaluated]) -> List[Tuple[str, str]]:
         ("recipe", first.config),
         ("weights", first.path),
         ("protocol", f"{name}: {describe(protocol)}"),
+        ("scored", first.way),
     ]
     if len(networks) > 1:
         other = networks[1].subject
         name, protocol = next(iter(other.protocols.items()))
-        facts.append(("compared with", f"{other.path} of {other.config}, {name}: {describe(protocol)}"))
+        facts.append(("compared with", f"{other.path} of {other.config}, {name}: {describe(protocol)}, {other.way}"))
     return [*facts, ("Paddle", f"{paddle.__version__} on {paddle.get_device()}")]
 
 

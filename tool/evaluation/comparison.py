@@ -37,6 +37,13 @@ class Subject(NamedTuple):
     model: Union[nn.Layer, Network]
     protocols: Mapping[str, Protocol]
 
+    @property
+    def way(self) -> str:
+        """How it is scored, in words."""
+        if isinstance(self.model, Network):
+            return f"as deployed by {self.model.engine} in {self.model.precision}"
+        return "as in PaddleSeg"
+
 
 class Evaluated(NamedTuple):
     """A network's scores by protocol, and its results image by image under the first one."""
@@ -51,9 +58,10 @@ class Evaluated(NamedTuple):
         return next(iter(self.cards.values()))
 
     def describe(self) -> str:
-        """The weights and the images in words."""
-        dataset = self.subject.dataset
-        return f"{self.subject.path}: {len(dataset)} images of {self.subject.recipe.val_dataset.dataset_root}"
+        """The weights, the images, and how they were scored, in words."""
+        subject = self.subject
+        images = f"{len(subject.dataset)} images of {subject.recipe.val_dataset.dataset_root}"
+        return f"{subject.path}: {images}, scored {subject.way}"
 
 
 def check_same_images(first: Subject, second: Subject) -> None:

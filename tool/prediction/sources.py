@@ -134,11 +134,15 @@ class Video:
         self.rate = rate if 1 <= rate <= 240 else 25.0
         stated = int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.stated_frames = None if self.is_camera or stated <= 0 else stated
+        self.has_ended = False
 
     def read(self, index: int) -> Optional[Frame]:
-        """Frame number `index`, which must be the next one; None at the end."""
+        """Frame number `index`, which must be the next one; None at the end, and for every index after it."""
+        if self.has_ended:  # frames are read ahead
+            return None
         succeeded, image = self.capture.read()
         if not succeeded:
+            self.has_ended = True
             if index == 0:
                 raise UserError(f"{self.source}: holds no frame that can be decoded")
             if self.stated_frames and index < 0.9 * self.stated_frames:

@@ -27,6 +27,31 @@ std::size_t jpeg_scan(const std::string& bytes) {
     return at;
 }
 
+/// The number of `count` bytes at `at`, 0 beyond the end.
+std::size_t number_at(const std::string& bytes, std::size_t at, std::size_t count, bool big_endian) {
+    std::size_t value = 0;
+    for (std::size_t index = 0; index < count && at + count <= bytes.size(); ++index) {
+        value = value * 256 + static_cast<unsigned char>(bytes[at + (big_endian ? index : count - 1 - index)]);
+    }
+    return value;
+}
+
+/// The orientation in an EXIF block, which is a TIFF header and its first directory; 1 where there is none.
+int exif_orientation(const std::string& exif) {
+    constexpr std::size_t ENTRY = 12;  // bytes: tag, type, count, value
+    constexpr std::size_t ORIENTATION = 0x112;
+    const bool big_endian = exif.compare(0, 2, "MM") == 0;
+    const std::size_t directory = number_at(exif, 4, 4, big_endian);
+    const std::size_t entries = number_at(exif, directory, 2, big_endian);
+    for (std::size_t at = directory + 2; at < directory + 2 + entries * ENTRY; at += ENTRY) {
+        if (number_at(exif, at, 2, big_endian) == ORIENTATION) {
+            const int value = static_cast<int>(number_at(exif, at + 8, 2, big_endian));
+            return value >= 1 && value <= 8 ? value : 1;
+        }
+    }
+    return 1;
+}
+
 /// The next number of a Netpbm header, from `at` on; -1 where there is none. Comments run from # to the line's end.
 int header_number(const std::string& bytes, std::size_t& at) {
     const auto here = [&bytes](std::size_t index) { return static_cast<unsigned char>(bytes[index]); };
@@ -72,6 +97,23 @@ bool is_truncated(const std::string& bytes) {
     const std::size_t tail = bytes.size() - std::min<std::size_t>(bytes.size(), 64);
     return bytes.find(JPEG_END, tail) == std::string::npos &&
            bytes.find(JPEG_END, jpeg_scan(bytes)) == std::string::npos;
+}
+
+int webp_orientation(const std::string& bytes) {
+    constexpr std::size_t HEAD = 8;  // bytes before a chunk's content: its name and length
+    if (bytes.compare(0, 4, "RIFF") != 0 || bytes.size() < 12 || bytes.compare(8, 4, "WEBP") != 0) {
+        return 1;
+    }
+    for (std::size_t at = 12; at + HEAD <= bytes.size();) {
+        const std::size_t length = number_at(bytes, at + 4, 4, false);
+        if (bytes.compare(at, 4, "EXIF") == 0) {
+            const std::string content = bytes.substr(at + HEAD, length);
+            const bool has_name = content.size() > 6 && content.compare(0, 4, "Exif") == 0;  // as in a JPEG
+            return exif_orientation(has_name ? content.substr(6) : content);
+        }
+        at += HEAD + length + length % 2;
+    }
+    return 1;
 }
 
 Image decode_netpbm(const std::string& bytes, const std::filesystem::path& file) {

@@ -30,12 +30,17 @@ void write_bytes(const std::filesystem::path& file, const char* bytes, std::size
 /// Bytes after the mark are fine: phones append videos, cameras thumbnails.
 bool is_truncated(const std::string& bytes);
 
+/// The orientation that the EXIF of a WebP states, 1 (upright) to 8; 1 for any other file, and where it states none.
+int webp_orientation(const std::string& bytes);
+
 /// Binary PPM (P6) or PGM (P5) of 8 bits.
 ///
 /// @throws UserError, naming the file, for a header of another form, and for a file that ends early.
 Image decode_netpbm(const std::string& bytes, const std::filesystem::path& file);
 
 /// Any other form: by OpenCV PNG, JPEG, TIFF and more, turned upright as the file's EXIF says; without it a UserError.
+///
+/// @throws UserError also for a WebP that is not stored upright: OpenCV does not turn those.
 Image decode_other(const std::string& bytes, const std::filesystem::path& file);
 
 }  // namespace segment

@@ -46,6 +46,9 @@ Image decode_other(const std::string& bytes, const std::filesystem::path& file) 
     if (found.empty()) {
         throw UserError(file.string() + ": not a complete image file");
     }
+    if (webp_orientation(bytes) != 1) {
+        throw UserError(file.string() + ": a WebP that only its EXIF turns upright; save it as it is to be seen");
+    }
     if (found.depth() == CV_16U) {
         double largest = 0;
         cv::minMaxLoc(found.reshape(1), nullptr, &largest);

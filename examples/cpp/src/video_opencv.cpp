@@ -15,7 +15,8 @@ namespace segment {
 
 namespace {
 
-constexpr double USUAL_RATE = 25;  // frames a second, where the file does not say
+constexpr double USUAL_RATE = 25;  // frames a second, where the file states none or an absurd one
+constexpr double LOWEST_RATE = 1, HIGHEST_RATE = 240;
 constexpr std::size_t DIGITS = 6;  // of a frame's number
 
 std::string numbered(int number) {
@@ -53,8 +54,9 @@ int segment_video(const std::filesystem::path& file, const std::filesystem::path
         const ByteMap classes = segmenter(image).classes;
         const cv::Mat drawn = to_bgr(overlay(image, classes, description.classes));
         const double rate = source.get(cv::CAP_PROP_FPS);
+        const bool is_usual = rate >= LOWEST_RATE && rate <= HIGHEST_RATE;
         if (!writer.isOpened() && !writer.open(target, cv::VideoWriter::fourcc('m', 'p', '4', 'v'),
-                                               rate > 0 ? rate : USUAL_RATE, drawn.size())) {
+                                               is_usual ? rate : USUAL_RATE, drawn.size())) {
             throw UserError(target + ": cannot be written as a video; choose another --save_dir");
         }
         writer.write(drawn);

@@ -103,3 +103,14 @@ def test_bootstrap_interval_agrees_with_resampling_the_images():
     for index in reversed(range(images)):
         again = again.with_image(ImageResult(index, None, None, confusions[index]), seed=1)
     assert again.miou_interval(0.9) == (low, high)
+
+
+@pytest.mark.parametrize("absent", metrics.ABSENT)
+def test_a_replicate_without_pixels_is_no_result_of_the_network(absent):
+    """Of three images, a draw in 20 holds none: it counted as mIoU 0, and perfect predictions had 0 to 1."""
+    scores = Scores.zero(2, absent, bootstrap=200)
+    for index in range(3):
+        scores = scores.with_image(ImageResult(index, None, None, np.diag([5, 7])))
+    assert not scores.replicates.any(axis=(1, 2)).all()
+    assert scores.miou_interval() == (1.0, 1.0)
+    assert Scores.zero(2, absent, bootstrap=200).miou_interval() is None

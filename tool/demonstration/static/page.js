@@ -20,6 +20,8 @@ const context = canvas.getContext("2d", { willReadFrequently: true });
 // Of confidence 0, 25, 50, 75 and 100 %; page.css has them for the caption.
 const COLORS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
 
+const LOST = "The server does not answer. Is python -m tool.demo still running?";
+
 function show(id, visible) {
   at(id).hidden = !visible;
 }
@@ -27,6 +29,12 @@ function show(id, visible) {
 function complain(text) {
   at("message").textContent = text;
   show("message", Boolean(text));
+}
+
+// The image with its buttons, or the place to drop one.
+function showImage(visible) {
+  for (const id of ["view", "another", "again"]) show(id, visible);
+  show("drop", !visible);
 }
 
 // --- menus
@@ -71,8 +79,7 @@ async function choose(file) {
   URL.revokeObjectURL(at("photo").src);
   at("photo").src = URL.createObjectURL(file);
   context.clearRect(0, 0, canvas.width, canvas.height);
-  for (const id of ["view", "another", "again"]) show(id, true);
-  show("drop", false);
+  showImage(true);
   await segment();
 }
 
@@ -104,10 +111,10 @@ async function segment() {
 
 function reject(error) {
   const lost = error instanceof TypeError; // what fetch throws when nobody answers
-  complain(lost ? "The server does not answer. Is python -m tool.demo still running?" : error.message);
+  complain(lost ? LOST : error.message);
   if (state.ids) return; // the last good answer to this image stays
-  for (const id of ["view", "sure", "times", "classes", "save", "again", "another"]) show(id, false);
-  show("drop", true);
+  for (const id of ["sure", "times", "classes", "save"]) show(id, false);
+  showImage(false);
 }
 
 async function accept(answer) {
@@ -124,6 +131,7 @@ async function accept(answer) {
   paint();
   drawLegend();
   for (const id of ["times", "classes", "save"]) show(id, true);
+  showImage(true); // a first answer may have been refused, and another network chosen
 }
 
 // RGBA of a grey PNG in base64; its levels are in R.
@@ -283,8 +291,12 @@ at("file").addEventListener("change", (event) => {
   event.target.value = ""; // so that the same file can be chosen again
 });
 at("sample").addEventListener("click", async () => {
-  const response = await fetch(`sample/${Math.floor(Math.random() * 1e6)}.png`);
-  choose(await response.blob());
+  try {
+    const response = await fetch(`sample/${Math.floor(Math.random() * 1e6)}.png`);
+    choose(await response.blob());
+  } catch {
+    complain(LOST);
+  }
 });
 at("model").addEventListener("change", () => {
   fillEngines();
@@ -330,4 +342,4 @@ addEventListener("drop", (event) => {
 addEventListener("paste", (event) => choose([...event.clipboardData.files][0]));
 
 setOpacity();
-loadNetworks().catch(() => complain("The server does not answer. Is python -m tool.demo still running?"));
+loadNetworks().catch(() => complain(LOST));
