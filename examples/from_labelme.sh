@@ -5,8 +5,9 @@
 # From the environment: ITERS of training (100), SIZE as "H W" that the network is exported for ("360 480"), and PYTHON.
 # Needs requirements-deploy.txt, CMake and a C++ compiler.
 set -eu
-source=$1
-out=$2
+usage='usage: sh examples/from_labelme.sh SOURCE SAVE_DIR [WEIGHTS]'
+source=${1:?$usage}
+out=${2:?$usage}
 weights=${3:-stdc1_seg_camvid}
 python=${PYTHON:-python}
 recipe=$out/data/recipe.yml
@@ -14,7 +15,7 @@ best=$out/run/best_model
 iters=${ITERS:-100}
 size=${SIZE:-360 480}
 
-"$python" -m tool.prepare_data import "$source" --save_dir "$out/data"
+"$python" -m tool.prepare_data import "$source" --save_dir "$out/data" --finetune "$weights"
 "$python" train.py --config "$recipe" --finetune "$weights" --iters "$iters" --save_interval "$iters" \
     --save_dir "$out/run"
 "$python" -m tool.evaluate --config "$recipe" --model_path "$best"

@@ -2,9 +2,9 @@
 
 Reports the driver and libraries; outputs, losses and gradients of each network against those of the CPU, in each
 precision; a run that is killed and resumed; speed and memory of training at the recipe's batch size; speed of
-evaluation and of the input pipeline; class maps of Paddle Inference, and of TensorRT if it is installed. Takes a minute
-or two on a GPU, and writes gpu_check.txt and gpu_check.json into --save_dir. The status is 1 if something is wrong.
---device cpu runs every part on the CPU, --tiny with small sizes.
+evaluation and of the input pipeline; class maps of Paddle Inference, and of TensorRT if it is installed. Writes
+gpu_check.txt and gpu_check.json into --save_dir. The status is 1 if something is wrong. --device cpu runs every part on
+the CPU, --tiny with small sizes.
 """
 
 import functools

@@ -94,11 +94,13 @@ def import_data(arguments) -> int:
         arguments.val_share,
         arguments.seed,
         lambda items: tqdm(items, unit="image"),
+        arguments.finetune,
     )
     print("\n".join(lines))
     folder = Path(arguments.save_dir)
     status = main(["check", "--config", str(recipe), "--sheet", str(folder / "check.png")])
-    print(f"train: python train.py --config {shlex.quote(str(recipe))}")
+    start = ["--finetune", arguments.finetune] if arguments.finetune else []
+    print(f"train: {shlex.join(['python', 'train.py', '--config', str(recipe), *start])}")
     return status
 
 
@@ -231,6 +233,9 @@ def _parser():
         "--val_share", type=real_number(0.01, 0.9), default=0.2, help="share of the images used for validation"
     )
     importing.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=0, help="of the split")
+    importing.add_argument(
+        "--finetune", metavar="WEIGHTS", help="name or file to start from; the recipe normalises images as theirs does"
+    )
     importing.set_defaults(command=import_data)
 
     checking = commands.add_parser("check", help="read every file of a dataset")

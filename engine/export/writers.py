@@ -16,6 +16,7 @@ from engine.runtime.load import REQUIREMENTS
 
 OPSET = 17
 NAME = "model"
+OF_PADDLE_2 = "paddle2onnx==1.3.1"  # as in the Makefile; requirements-deploy.txt has the one for Paddle 3
 SUFFIXES = {
     "paddle": (".json", ".pdmodel", ".pdiparams", ".info"),
     "onnxruntime": (".onnx",),
@@ -44,14 +45,17 @@ def write_onnx(folder: Path, paddle_file: str) -> str:
     os.environ["POLYGRAPHY_AUTOINSTALL_DEPS"] = "0"
     try:
         import paddle2onnx
-    except ImportError as error:
-        raise UserError(f"export to ONNX: {error}; install it with: pip install -r {REQUIREMENTS}") from error
+    except (ImportError, ValueError) as error:  # the latter for a version of Paddle that it does not take
+        cause = str(error).partition(". ")[0]  # its own advice follows: another Paddle
+        old = paddle.__version__.startswith("2.")
+        which, what = ("the one for Paddle 2.6", OF_PADDLE_2) if old else ("it", f"-r {REQUIREMENTS}")
+        raise UserError(f"export to ONNX: {cause}; install {which} with: pip install {what}") from error
     options = {"optimize_tool": None} if "optimize_tool" in inspect.signature(paddle2onnx.export).parameters else {}
     file = folder / f"{NAME}.onnx"
     paddle2onnx.export(
         str(folder / paddle_file), str(folder / f"{NAME}.pdiparams"), str(file), opset_version=OPSET, **options
     )
-    if not file.is_file():
+    if not file.is_file() or not file.stat().st_size:
         raise UserError(f"export to ONNX: paddle2onnx wrote no {file.name}; its message is above")
     return file.name
 

@@ -1,4 +1,4 @@
-"""MNN on the CPU, in float32: Winograd's convolutions, which multiply less than the other engines' do."""
+"""MNN on the CPU, in float32."""
 
 from pathlib import Path
 

@@ -1,5 +1,6 @@
 """Starting weights of a run: those of the same network, or of one for other classes."""
 
+import os
 import re
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
@@ -8,10 +9,11 @@ from compat import UserError, logger, unknown_name
 import paddle
 from paddle import nn
 
+from data.transforms import Normalize
 from engine.build import weight_file
 from engine.recipe import Recipe, load_recipe
 from engine.training.options import BY_NAME, RunOptions
-from engine.weights import named_entry, recipe_of_weights
+from engine.weights import named_entry, recipe_of_weights, unknown_weights
 from models import build_model, list_models
 from models.registry import IMAGENET_CLASSIFIERS
 from models.weights import CLASSIFIER, load_weights, read_weights
@@ -63,13 +65,33 @@ def take_starting_weights(model: nn.Layer, recipe: Recipe, options: RunOptions) 
         _finetune(model, recipe, options)
 
 
+def known_normalization(source: str, network: str) -> Optional[Normalize]:
+    """How images were normalised for the weights that `--finetune` would take; nothing is downloaded.
+
+    Args:
+        source: name or file of weights.
+        network: the type of the network that is to start from them.
+
+    Returns:
+        None for a file, which does not say it.
+
+    Raises:
+        UserError: for text that is neither a name nor a file, and names of another network or of a backbone alone.
+    """
+    _check_entry(source, network)
+    if named_entry(source) is None and not os.path.exists(source):
+        raise unknown_weights(source)
+    recipe = _recipe_of_name(source)
+    return recipe.train_dataset.normalize if recipe else None
+
+
 def _finetune(model: nn.Layer, recipe: Recipe, options: RunOptions) -> None:
     """Load all weights except classifiers where the class count differs or classes are mapped.
 
     Heads other than the main one, which only training uses, are loaded where the weights have the same ones.
     """
     source = options.finetune
-    _check_entry(source, recipe)
+    _check_entry(source, recipe.model.type)
     state = read_weights(weight_file(source))
     theirs, ours = _class_count(state, source), recipe.train_dataset.class_count
     pairs = _paired_classes(recipe, options, theirs) if options.finetune_classes else {}
@@ -89,13 +111,13 @@ def _finetune(model: nn.Layer, recipe: Recipe, options: RunOptions) -> None:
         logger.info("--finetune_classes: classifiers know %s; new: %s", known, ", ".join(new) or "none")
 
 
-def _check_entry(source: str, recipe: Recipe) -> None:
+def _check_entry(source: str, network: str) -> None:
     """Reject published weights of another network, or of a backbone alone, before they are downloaded."""
     entry = named_entry(source)
     if entry and entry.recipe is None:
         raise _backbone_alone(source)
-    if entry and entry.model != recipe.model.type:
-        raise _mismatch(source, entry.model, recipe.model.type)
+    if entry and entry.model != network:
+        raise _mismatch(source, entry.model, network)
 
 
 def _check_options(source: str, recipe: Recipe, heads: _Heads) -> None:
@@ -116,13 +138,10 @@ def _warn_of_normalization(recipe: Recipe, options: RunOptions) -> None:
     known = _their_recipe(options)
     ours, theirs = (one.train_dataset.normalize if one else None for one in (recipe, known))
     if theirs and (ours.mean, ours.std) != (theirs.mean, theirs.std):
-        opts = (
-            f"{part}_dataset.transforms.Normalize.{key}={list(getattr(theirs, key))}".replace(" ", "")
-            for part in ("train", "val")
-            for key in ("mean", "std")
-        )
         logger.warning(
-            "--finetune %s: learned from images that were normalised by --opts %s", options.finetune, " ".join(opts)
+            "--finetune %s: learned from images normalised by mean %s and std %s; write both into Normalize of the "
+            "recipe's train_dataset and val_dataset: evaluation and export read them too",
+            *(options.finetune, list(theirs.mean), list(theirs.std)),
         )
 
 
@@ -254,7 +273,11 @@ def _their_recipe(options: RunOptions) -> Optional[Recipe]:
     """The recipe that the weights were trained with, where it is known."""
     if options.finetune_config:
         return load_recipe(options.finetune_config)
-    named = recipe_of_weights(options.finetune)
+    return _recipe_of_name(options.finetune)
+
+
+def _recipe_of_name(source: str) -> Optional[Recipe]:
+    named = recipe_of_weights(source)
     return load_recipe(named[0], {}, named[1]) if named else None
 
 

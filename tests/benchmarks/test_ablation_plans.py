@@ -1,4 +1,4 @@
-"""Every plan in configs/ablation can be read, and names baselines of its own length."""
+"""Every plan in configs/ablation can be read, has no variant twice, and trains its baseline as long as its variants."""
 
 from pathlib import Path
 
@@ -15,5 +15,5 @@ def test_a_plan_of_the_project(path):
     runs = [run for variant in plan.chosen() for run in variant.runs()]
     settings = [(run.config, *run.options) for run in runs if run.seed == 0]
     assert len({tuple(sorted(options)) for options in settings}) == len(settings), "two variants are the same"
-    assert any(run.variant == plan.baseline for run in runs)
+    assert {run.iters for run in runs if run.variant == plan.baseline} == {run.iters for run in runs}
     assert f"--config {path}" in path.read_text()

@@ -10,6 +10,8 @@ import pytest
 
 from benchmarks import tables
 from benchmarks.figures import accuracy, files, render
+from benchmarks.figures.words import CHINESE
+from tests.helpers import pages
 
 FILES = sorted(files.FOLDER.glob("*.json"))
 
@@ -21,7 +23,12 @@ def test_readme_and_docs_have_the_figures_of_the_results(capsys):
 def test_every_figure_can_be_made_in_both_languages():
     for name, make in render.FIGURES.items():
         assert make("en") and make("zh"), name
-    assert "每次迭代秒数" in render.FIGURES["camvid_seconds"]("zh")
+    assert "部署参数量" in render.FIGURES["networks"]("zh")
+
+
+def test_each_chinese_word_stands_in_a_table_of_a_page():
+    cells = {cell.strip() for page in pages.PAGES for cell in page.read_text(encoding="utf-8").split("|")}
+    assert set(CHINESE.values()) - cells == set()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -3,10 +3,12 @@
 from compat import UserError
 
 import paddle
+import paddle.nn.functional as F
 import pytest
 
 from engine.build import choose_gpu_kernels, network_of, seed_draws, seed_everything, training_datasets
 from models import build_model, layers
+from tests.helpers.fake_gpu import fake_gpu
 from tests.helpers.tiny_training import tiny_recipe, train
 
 
@@ -80,11 +82,23 @@ def test_a_recipe_names_weights_by_the_folder_of_a_checkpoint(small_recipe, tmp_
     assert all((tensor == weights[name]).all() for name, tensor in network.state_dict().items())
 
 
-def test_deterministic_runs_resize_by_matrices():
-    seed_everything(0, deterministic=True)
-    assert layers._deterministic
-    seed_everything(0, deterministic=False)
-    assert not layers._deterministic
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_deterministic_runs_do_without_paddles_gradient_of_resizing(deterministic, monkeypatch):
+    """It sums in a varying order on a GPU; tests/models/test_layers.py has the networks."""
+    with_gradient = []
+    interpolate = F.interpolate
+    monkeypatch.setattr(
+        F, "interpolate", lambda x, **how: with_gradient.append(not x.stop_gradient) or interpolate(x, **how)
+    )
+    image = paddle.ones([1, 1, 2, 2])
+    image.stop_gradient = False
+    seed_everything(0, deterministic)
+    try:
+        with fake_gpu():
+            layers.resize(image, [4, 4], "bilinear", align_corners=False)
+    finally:
+        seed_everything(0, deterministic=False)
+    assert with_gradient and any(with_gradient) != deterministic
 
 
 def test_dropout_draws_anew_in_each_iteration_and_on_each_device():

@@ -56,6 +56,11 @@ def write_labelme(sample: Path, folder: Path) -> None:
         (folder / f"{name}.json").write_text(json.dumps(content))
 
 
+def test_without_arguments_it_says_how_to_call_it():
+    done = subprocess.run(["sh", "examples/from_labelme.sh"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "usage: sh examples/from_labelme.sh SOURCE SAVE_DIR [WEIGHTS]" in done.stderr
+
+
 def test_from_labelme_files_to_a_program_in_cpp(sample_root, tmp_path):
     cmake = Path(find_cmake())
     write_labelme(sample_root, tmp_path / "source")
@@ -72,6 +77,7 @@ def test_from_labelme_files_to_a_program_in_cpp(sample_root, tmp_path):
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "11 classes there, 5 here" in done.stdout + done.stderr
+    assert "learned from images normalised by" not in done.stdout + done.stderr
     rows = json.loads((out / "benchmark" / "benchmark.json").read_text())["rows"]
     assert {("openvino", "fp32"), ("openvino", "int8")} <= {(row["engine"], row["precision"]) for row in rows}
     segmenter = Segmenter(load_network(out / "export", "openvino", "int8", threads=1))

@@ -1,6 +1,8 @@
 """tool.prepare_data import: from a folder of a user to a network that has trained on it."""
 
-from compat import UserError
+import shlex
+
+from compat import UserError, logger
 
 import numpy as np
 import pytest
@@ -9,6 +11,9 @@ from PIL import Image
 
 from engine.build import dataset_of
 from engine.recipe import load_recipe
+from engine.training.finetuning import take_starting_weights
+from engine.training.options import RunOptions
+from models import build_model
 from tests.data.test_importing import colored, ids, masked
 from tests.data.test_labelme import box, labelme
 from tool.prepare_data import main
@@ -66,6 +71,48 @@ def test_commands_for_a_recipe_can_be_pasted(tmp_path, capsys):
     pasted = f"python train.py --config '{tmp_path / 'my data' / 'recipe.yml'}'\n"
     assert pasted in capsys.readouterr().out
     assert pasted in (tmp_path / "my data" / "recipe.yml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("weights", ["stdc1_seg_camvid", None])
+def test_the_recipe_normalises_as_the_weights_do_that_it_starts_from(weights, tmp_path, capsys, caplog, monkeypatch):
+    """Recipes had the mean of ImageNet alone, which the network that comes with the repository did not learn with."""
+    source = masked(tmp_path / "source", *(ids(0, 1) for _ in range(2)))
+    finetune = ["--finetune", weights] if weights else []
+    main(["import", str(source), "--save_dir", str(tmp_path / "data"), *finetune])
+    command = shlex.join(["python", "train.py", "--config", str(tmp_path / "data" / "recipe.yml"), *finetune])
+    assert f"train: {command}\n" in capsys.readouterr().out
+    assert f"#   {command}\n" in (tmp_path / "data" / "recipe.yml").read_text(encoding="utf-8")
+    recipe = load_recipe(str(tmp_path / "data" / "recipe.yml"))
+    mean, std = ((0.5,) * 3, (0.5,) * 3) if weights else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    for part in (recipe.train_dataset, recipe.val_dataset):
+        assert (tuple(part.normalize.mean), tuple(part.normalize.std)) == (mean, std)
+    monkeypatch.setattr(logger, "propagate", True)
+    network = build_model(recipe.model.type, recipe.train_dataset.class_count, **recipe.model.options)
+    take_starting_weights(network, recipe, RunOptions(finetune="stdc1_seg_camvid"))
+    assert "--finetune stdc1_seg_camvid: took" in caplog.text and ("normalised" in caplog.text) != bool(weights)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("stdc1_seg_camvit", "neither a file here nor a name of weights .*; did you mean stdc1_seg_camvid"),
+        ("stdc2_seg_mmseg", "holds weights of stdc2_seg, and the recipe's network is stdc1_seg"),
+        ("stdc1_imagenet_mmseg", "holds only a backbone"),
+    ],
+)
+def test_weights_that_no_import_can_start_from(weights, message, tmp_path):
+    source = masked(tmp_path / "source", *(ids(0, 1) for _ in range(2)))
+    with pytest.raises(UserError, match=message):
+        main(["import", str(source), "--save_dir", str(tmp_path / "data"), "--finetune", weights])
+    assert not (tmp_path / "data").exists()
+
+
+def test_weights_whose_recipe_is_not_known(tmp_path, capsys):
+    source = masked(tmp_path / "source", *(ids(0, 1) for _ in range(2)))
+    (tmp_path / "w.pdparams").touch()
+    main(["import", str(source), "--save_dir", str(tmp_path / "data"), "--finetune", str(tmp_path / "w.pdparams")])
+    assert "w.pdparams: how its images were normalised is not known; the recipe has" in capsys.readouterr().out
+    assert load_recipe(str(tmp_path / "data" / "recipe.yml")).train_dataset.normalize.mean[0] == 0.485
 
 
 def test_colours_and_names_reach_the_dataset(tmp_path):

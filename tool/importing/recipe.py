@@ -4,17 +4,20 @@ import json
 import os
 import shlex
 from pathlib import Path
+from typing import Optional
 
 from data.classes import ClassSet
+from data.transforms import Normalize
 from tool.importing.dataset import Written
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RARE = 0.01  # share of the pixels below which the loss weights classes by their frequency
 LARGEST_CROP = (1024, 512)
+NETWORK = "stdc1_seg"  # of the base
+IMAGENET = Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 TEMPLATE = """\
 # {kind} from {source}, imported by python -m tool.prepare_data import.
-#   python train.py --config {recipe}
-# With few images, start from Cityscapes weights: --finetune stdc1_seg_mmseg --finetune_classes by_name
+#   python train.py --config {recipe}{start}
 # Every value is a suggestion; change what you know better.
 _base_: {base}
 # {train} training images, {epochs:.0f} epochs in batches of {batch_size}. Halve batch_size if memory runs out.
@@ -37,8 +40,8 @@ train_dataset: &dataset
     # {crop_reason}
     - {{type: RandomPaddingCrop, crop_size: [{crop[0]}, {crop[1]}]}}
     - {{type: RandomDistort, brightness_range: 0.5, contrast_range: 0.5, saturation_range: 0.5, hue_prob: 0.0}}
-    # the statistics that the published ImageNet and Cityscapes weights expect
-    - &normalize {{type: Normalize, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}}
+    # the statistics that {expected_by}
+    - &normalize {{type: Normalize, mean: {mean}, std: {std}}}
 
 val_dataset:
   <<: *dataset
@@ -62,7 +65,19 @@ loss:
 """
 
 
-def recipe_text(kind: str, source: Path, file: Path, written: Written, classes: ClassSet) -> str:
+FEW_IMAGES = """
+# With few images, start from Cityscapes weights: --finetune stdc1_seg_mmseg --finetune_classes by_name"""
+
+
+def recipe_text(
+    kind: str,
+    source: Path,
+    file: Path,
+    written: Written,
+    classes: ClassSet,
+    finetune: Optional[str] = None,
+    normalize: Optional[Normalize] = None,
+) -> str:
     """The YAML text of a recipe.
 
     Args:
@@ -71,6 +86,8 @@ def recipe_text(kind: str, source: Path, file: Path, written: Written, classes: 
         file: the recipe's file, relative to which its base is named.
         written: the dataset.
         classes: names and colours.
+        finetune: weights that training will start from, as its flag takes them.
+        normalize: how they expect images, by default as the published weights of ImageNet and Cityscapes do.
     """
     train = written.images["train"]
     batch_size = min(8, train)
@@ -83,6 +100,10 @@ def recipe_text(kind: str, source: Path, file: Path, written: Written, classes: 
         source=_quoted(source.name),
         recipe=shlex.quote(file.as_posix()),
         base=_quoted(Path(os.path.relpath(CONFIGS / "_base_" / "stdc_seg.yml", file.parent.resolve())).as_posix()),
+        start=f" --finetune {shlex.quote(finetune)}" if finetune else FEW_IMAGES,
+        expected_by=f"{finetune} expects" if normalize else "the published ImageNet and Cityscapes weights expect",
+        mean=list((normalize or IMAGENET).mean),
+        std=list((normalize or IMAGENET).std),
         train=train,
         batch_size=batch_size,
         epochs=iters * batch_size / train,
