@@ -146,7 +146,7 @@ def test_biases_of_classes_that_the_recipe_has_no_place_for_are_reported(head_bi
 
 def test_classes_are_mapped_for_the_same_class_count_too(cityscapes):
     state, file = cityscapes
-    options = {"finetune_classes": ("sidewalk=road",), "finetune_config": "configs/stdc1_seg50_cityscapes.yml"}
+    options = {"finetune_classes": ("class_1=road",), "finetune_config": "configs/stdc1_seg50_cityscapes.yml"}
     before, after = start(recipe_of(19), file, **options)
     name = CLASSIFIERS[0]
     assert np.array_equal(after[name][1], state[name][0]) and np.array_equal(after[name][2], before[name][2])
