@@ -41,7 +41,8 @@ OTHERS = StepMemory(1.4, 0.4)
 def estimate_need(model: nn.Layer, crop_size: Tuple[int, int], to_outputs: float) -> float:
     """GiB for each image of crop_size (w, h) in a float32 training step, without weights and the kernels' workspace.
 
-    Measures the outputs of all layers without sublayers on a small image, which changes the model's running statistics.
+    Measures the outputs of all layers without sublayers on a small image, which changes the model's running statistics,
+    and multiplies them by `to_outputs`, see StepMemory.
     """
     sizes: List[int] = []
     for layer in model.sublayers():
